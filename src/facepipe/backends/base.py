@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole contract between facepipe and what executes a network.
+
+Protocols, not base classes: a back end is a few lines around a vendor's library, and shares no code with another.
+`open_session` is the only way in. It checks availability, loads, checks every array against the specification, and
+binds outputs by position (compiled files lose or decorate tensor names), so an exchanged order cannot pass unseen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from facepipe.errors import BackendError, TensorError
+from facepipe.specs import ModelSpec
+
+Run = Callable[[np.ndarray], tuple[np.ndarray, ...]]
+"""One network as a function: the image tensor in, the outputs in the order of the specification out."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeOptions:
+    """How a session is to run. A back end that cannot honour one of these raises BackendError, never ignores it."""
+
+    threads: int = 1  # per session
+    device: int = 0
+    precision: str = "f32"  # what the back end computes in: f32, bf16, f16, int8
+    cache: Path | None = None  # folder for compiled models, where the back end has such a thing
+
+
+class Session(Protocol):
+    """One loaded model. Takes and returns host arrays by position; outputs are the caller's to keep."""
+
+    fixed_batch: int | None
+    """The batch that every call must have; None when any batch within the specification will do."""
+
+    def run(self, inputs: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]: ...
+
+    def close(self) -> None: ...
+
+
+class Backend(Protocol):
+    """Something that executes model files. Construction is free; the device is touched on `load`."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def suffix(self) -> str:
+        """Of the model files it loads: ".onnx" or ".om"."""
+        ...
+
+    def why_unavailable(self) -> str | None:
+        """None when it can be used here; else what is missing and what to install, in one line."""
+        ...
+
+    def load(self, spec: ModelSpec, path: Path) -> Session: ...
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedSession:
+    """A session whose every call is held against the model's specification."""
+
+    spec: ModelSpec
+    session: Session
+
+    @property
+    def fixed_batch(self) -> int | None:
+        return self.session.fixed_batch
+
+    def run(self, image: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Outputs in the order of the specification.
+
+        Raises:
+            TensorError: input or output differ from the specification in dtype, rank, size, number or batch.
+        """
+        spec = self.spec
+        spec.input.check(image, f"{spec.name} input")
+        outputs = self.session.run((image,))
+        if len(outputs) != len(spec.outputs):
+            raise TensorError(f"{spec.name}: {len(outputs)} outputs came back, expected {len(spec.outputs)}.")
+        for tensor, array in zip(spec.outputs, outputs, strict=True):
+            tensor.check(array, f"{spec.name} output")
+            if len(array) != len(image):
+                raise TensorError(f"{spec.name}: '{tensor.name}' has {len(array)} rows, expected {len(image)}.")
+        return outputs
+
+
+@contextmanager
+def open_session(backend: Backend, spec: ModelSpec, path: Path) -> Iterator[CheckedSession]:
+    """A loaded, checked model, closed on every way out.
+
+    Raises:
+        BackendError: the back end is unavailable here, or the model file is not there.
+    """
+    reason = backend.why_unavailable()
+    if reason is not None:
+        raise BackendError(
+            f"backend '{backend.name}' is unavailable: {reason}", "`facepipe backends` lists what can run here."
+        )
+    if not path.is_file():
+        step = "make om" if backend.suffix == ".om" else f"facepipe onnx {spec.name}"
+        raise BackendError(f"{path}: no such model file, expected {spec.name} for '{backend.name}'.", f"`{step}`")
+    session = backend.load(spec, path)
+    try:
+        yield CheckedSession(spec, session)
+    finally:
+        session.close()

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every model facepipe knows, one frozen record each. Looks up, never loads."""
+
+from __future__ import annotations
+
+import difflib
+
+from facepipe.catalogue.facenet import FACENET_CASIA, FACENET_SEEDED, FACENET_VGGFACE2
+from facepipe.catalogue.mobilefacenet import MOBILEFACENET_MS1M
+from facepipe.catalogue.mtcnn import ONET, PNET, RNET
+from facepipe.errors import DataError
+from facepipe.specs import ModelSpec
+
+MODELS: dict[str, ModelSpec] = {
+    spec.name: spec
+    for spec in (PNET, RNET, ONET, FACENET_VGGFACE2, FACENET_CASIA, FACENET_SEEDED, MOBILEFACENET_MS1M)
+}
+
+DETECTORS: dict[str, tuple[str, ...]] = {"mtcnn": ("pnet", "rnet", "onet")}
+"""Detector name to the models it is made of."""
+
+EMBEDDERS: tuple[str, ...] = tuple(name for name, spec in MODELS.items() if spec.task == "embed")
+"""In the order in which a default is looked for."""
+
+
+def model(name: str) -> ModelSpec:
+    """The record of the model `name`.
+
+    Raises:
+        DataError: no such model; the nearest name is guessed, never used.
+    """
+    if name in MODELS:
+        return MODELS[name]
+    raise DataError(f"model '{name}' is not in the catalogue, expected one of {', '.join(MODELS)}.", _guess(name, MODELS))
+
+
+def detector_models(name: str) -> tuple[ModelSpec, ...]:
+    """The records of the models that the detector `name` runs, in the order of its stages.
+
+    Raises:
+        DataError: no such detector.
+    """
+    if name in DETECTORS:
+        return tuple(MODELS[part] for part in DETECTORS[name])
+    raise DataError(f"detector '{name}' is not known, expected one of {', '.join(DETECTORS)}.", _guess(name, DETECTORS))
+
+
+def embedder(name: str) -> ModelSpec:
+    """The record of the embedder `name`.
+
+    Raises:
+        DataError: no such embedder.
+    """
+    if name in EMBEDDERS:
+        return MODELS[name]
+    choices = ", ".join(EMBEDDERS)
+    raise DataError(f"embedder '{name}' is not known, expected one of {choices}.", _guess(name, EMBEDDERS))
+
+
+def _guess(name: str, choices: dict[str, object] | dict[str, ModelSpec] | dict[str, tuple[str, ...]] | tuple[str, ...]) -> str | None:
+    near = difflib.get_close_matches(name, list(choices), n=1)
+    return f"did you mean '{near[0]}'?" if near else None

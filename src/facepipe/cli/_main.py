@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table of sub-commands, and how an error becomes one line and an exit status.
+
+A sub-command is a file beside this one with `add_arguments(parser)` and `run(args) -> int`; its docstring is its help
+and begins with an example. It is imported only when it is called, so that `facepipe --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+
+from facepipe import __version__
+from facepipe.errors import FacepipeError
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    # name: (module of facepipe.cli, one line of help)
+    "demo": ("demo", "the whole job on a sample that is made on the spot"),
+    "fetch": ("fetch", "put weights and data sets where they belong, digests checked"),
+    "models": ("models", "list the catalogue, or show one data sheet"),
+    "backends": ("backends", "which back ends can run here, and why the others cannot"),
+    "onnx": ("onnx", "weights to exported, fixed and simplified ONNX, with parity after every step"),
+    "detect": ("detect", "faces of photographs: boxes, landmarks, a drawing"),
+    "embed": ("embed", "one embedding for each photograph of a folder"),
+    "verify": ("verify", "are two photographs of the same person?"),
+    "lfw": ("lfw", "photographs to LFW accuracy"),
+    "stage": ("stage", "one stage of the staged run: pnet, rnet, onet, crop, pack, embed, score"),
+    "msame": ("msame", "msame's command line over onnxruntime"),
+    "unpack": ("unpack", "output bins of msame, benchmark or ais_bench to embeddings by key"),
+    "bench": ("bench", "speed, never accuracy"),
+}
+
+DONE, FIXABLE, USAGE = 0, 1, 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line; return the exit status: 0 done, 1 the user can fix it, 2 usage.
+
+    SIGINT and SIGTERM end the run cleanly with 130 and 143; what was finished stays, and the run can be resumed.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    name = arguments[0] if arguments else ""
+    if name not in COMMANDS:
+        return _top_level(arguments)
+    module = importlib.import_module(f"facepipe.cli.{COMMANDS[name][0]}")
+    parser = argparse.ArgumentParser(
+        prog=f"facepipe {name}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--traceback", action="store_true", help="show the whole traceback of an error")
+    module.add_arguments(parser)
+    args = parser.parse_args(arguments[1:])
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        return int(module.run(args))
+    except FacepipeError as error:
+        if args.traceback:
+            traceback.print_exc()
+        print(f"facepipe {name}: {error}", file=sys.stderr)
+        return FIXABLE
+    except OSError as error:
+        # A full disk, a read-only folder, a vanished file: the system's sentence names the file.
+        if args.traceback:
+            traceback.print_exc()
+        print(f"facepipe {name}: {error}", file=sys.stderr)
+        return FIXABLE
+    except KeyboardInterrupt:
+        print(f"facepipe {name}: stopped; run the same command again to resume.", file=sys.stderr)
+        return 128 + signal.SIGINT
+
+
+def _terminate(number: int, frame: object) -> None:
+    """SIGTERM leaves by the same way as an error does, so that temporary files go."""
+    raise SystemExit(128 + number)
+
+
+def _top_level(arguments: Sequence[str]) -> int:
+    """`facepipe`, `facepipe --help`, `facepipe --version`, and a command that does not exist."""
+    width = max(map(len, COMMANDS)) + 2
+    listing = "\n".join(f"  {name:<{width}}{text}" for name, (_, text) in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="facepipe",
+        usage="facepipe COMMAND [options]",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="facepipe detect photograph.jpg --draw boxes.png\n\n" + (sys.modules["facepipe"].__doc__ or ""),
+        epilog=f"commands:\n{listing}\n\n`facepipe COMMAND --help` tells more of one.",
+    )
+    parser.add_argument("--version", action="version", version=f"facepipe {__version__}")
+    parser.add_argument("command", nargs="?")
+    args, _ = parser.parse_known_args(arguments)
+    if args.command is not None:
+        parser.error(f"'{args.command}' is not a command, expected one of {', '.join(COMMANDS)}")
+    parser.print_help()
+    return DONE

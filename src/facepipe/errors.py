@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The closed family of errors that a user can repair: one class for each kind of repair."""
+
+from __future__ import annotations
+
+
+class FacepipeError(Exception):
+    """What is, what was expected, and what to try, in one line.
+
+    Args:
+        what: "where: what is, what was expected." with the values shown.
+        attempt: a command or an edit that repairs it; printed after "Try:".
+    """
+
+    def __init__(self, what: str, attempt: str | None = None) -> None:
+        self.what = " ".join(what.split())
+        self.attempt = " ".join(attempt.split()) if attempt else None
+        super().__init__(self.what if not self.attempt else f"{self.what} Try: {self.attempt}")
+
+    def __reduce__(self) -> tuple[type[FacepipeError], tuple[str, str | None]]:
+        # Errors cross process boundaries whole: the default would pass the joined text as `what`.
+        return type(self), (self.what, self.attempt)
+
+
+class AssetError(FacepipeError):
+    """A weight file or data set is not here: fetch it or put it there by hand."""
+
+
+class WeightsError(FacepipeError):
+    """A weight file is here and wrong: another network's, truncated, or not a plain state dict."""
+
+
+class TensorError(FacepipeError):
+    """An array has another name, dtype or shape than the model's specification."""
+
+
+class ConversionError(FacepipeError):
+    """A conversion step failed or moved the outputs: the step is named."""
+
+
+class BackendError(FacepipeError):
+    """A back end is unavailable or failed: install it, or name another."""
+
+
+class StageError(FacepipeError):
+    """A run's folder does not fit what is asked of it: other parameters, a missing stage, a foreign file."""
+
+
+class DataError(FacepipeError):
+    """A data file or photograph has the wrong form or content."""

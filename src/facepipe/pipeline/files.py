@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files that appear whole or not at all, their digests, and arrays in and out of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facepipe.errors import StageError
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a path beside `path`; it becomes `path` only when the block succeeds.
+
+    The part's name holds the process id, so two processes never write one part.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield part
+        with part.open("rb") as written:
+            os.fsync(written.fileno())  # without it a power cut can leave the name with no content
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `path` whole."""
+    with atomic_path(path) as part:
+        part.write_bytes(content)
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write `path` whole, in UTF-8."""
+    write_bytes(path, content.encode())
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write `path` whole, as JSON that a person can read; NaN is refused, JSON has none."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        StageError: it cannot be read, or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StageError(f"{path}: cannot be read as JSON ({error}).", "delete it and run the stage again.") from error
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write an .npz, whole. Its bytes depend on nothing but the arrays (no clock inside)."""
+    pickled = [name for name, array in arrays.items() if array.dtype.hasobject]
+    assert not pickled, f"object arrays would be pickled: {pickled}"
+    with atomic_path(path) as part, part.open("wb") as target:
+        np.savez(target, **dict(arrays))
+
+
+def read_arrays(path: Path, dtypes: Mapping[str, str]) -> dict[str, np.ndarray]:
+    """The arrays named in `dtypes`, each of just that dtype ("<U" for any text).
+
+    Raises:
+        StageError: the file cannot be read, an array is absent, or has another dtype.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in dtypes}
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise StageError(f"{path}: cannot be read ({error}).", "delete it and run the stage again.") from error
+    for name, array in arrays.items():
+        if array.dtype.str.lstrip("<>|=")[:1] == "U" == dtypes[name].lstrip("<")[:1]:
+            continue
+        if array.dtype != np.dtype(dtypes[name]):
+            raise StageError(f"{path}: '{name}' is {array.dtype}, expected {dtypes[name]}.")
+    return arrays
+
+
+def sha256_of_file(path: Path) -> str:
+    """The hex digest of a file's content, read in pieces."""
+    with path.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(source)
+
+
+def _digest(source: Any) -> str:
+    """hashlib.file_digest for Python 3.10."""
+    digest = hashlib.sha256()
+    while piece := source.read(1 << 20):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def sha256_of_json(value: object) -> str:
+    """The hex digest of a value as JSON with sorted keys: the same for equal values."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What travels between functions: detections of one image, the face that was chosen, a batch of crops."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detections:
+    """The faces found in one image, in the detector's order.
+
+    Args:
+        boxes: float32 [N, 4], corners x1, y1, x2, y2 in pixels of the original image.
+        scores: float32 [N], in [0, 1].
+        landmarks: float32 [N, K, 2], x and y in pixels. K is 0 where the detector gives none; 5 means left eye,
+            right eye, nose, left mouth corner, right mouth corner, as they lie in the picture.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    landmarks: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def take(self, rows: np.ndarray) -> Detections:
+        """The detections at `rows` (int [M] or bool [N]), all three arrays alike."""
+        return Detections(self.boxes[rows], self.scores[rows], self.landmarks[rows])
+
+
+def no_detections(landmark_count: int = 0) -> Detections:
+    """Zero faces, with arrays of the right rank."""
+    return Detections(
+        np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, landmark_count, 2), np.float32)
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Face:
+    """The one face of an image that goes on: box float32 [4], score, landmarks float32 [K, 2]."""
+
+    box: np.ndarray
+    score: float
+    landmarks: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class NoFace:
+    """Why an image has no face that goes on, in words for the user."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FaceRecord:
+    """What became of one photograph: one line of faces.jsonl."""
+
+    key: str
+    outcome: Face | NoFace

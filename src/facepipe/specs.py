@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a model is, as frozen data: tensors, pixels, weights, alignment, conversion options.
+
+This file knows no model. The models themselves are in `facepipe.catalogue`, one record each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from facepipe.errors import TensorError
+
+
+@dataclass(frozen=True, slots=True)
+class Dim:
+    """One axis of a tensor: any size from `low` to `high`. Fixed when they are equal."""
+
+    name: str
+    low: int
+    high: int
+
+    @property
+    def is_fixed(self) -> bool:
+        return self.low == self.high
+
+    def __str__(self) -> str:
+        return str(self.low) if self.is_fixed else f"{self.low}~{self.high}"
+
+
+def fixed(size: int) -> Dim:
+    """An axis of exactly `size`."""
+    return Dim(str(size), size, size)
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """Name, dtype and axes of one input or output."""
+
+    name: str
+    dims: tuple[Dim, ...]
+    dtype: str = "float32"
+
+    def check(self, array: np.ndarray, where: str) -> None:
+        """Raise TensorError unless `array` has this dtype, rank and sizes; `where` names the model."""
+        shape = array.shape
+        fits = len(shape) == len(self.dims) and all(
+            dim.low <= size <= dim.high for dim, size in zip(self.dims, shape, strict=True)
+        )
+        if fits and array.dtype == np.dtype(self.dtype):
+            return
+        expected = ", ".join(str(dim) for dim in self.dims)
+        raise TensorError(
+            f"{where}: '{self.name}' is {array.dtype} {list(shape)}, expected {self.dtype} [{expected}].",
+            "np.zeros(shape, np.float32) where a batch is padded; NumPy's default is float64."
+            if array.dtype == np.float64
+            else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Pixels:
+    """From bytes to network input: channels in `order`, then (x - mean) * scale, per channel.
+
+    `mean` is in 0..255, and both are listed in `order`.
+    """
+
+    order: Literal["RGB", "BGR"]
+    mean: tuple[float, float, float]
+    scale: tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class WheelMember:
+    """A file inside a wheel on the package index. The wheel is opened as an archive, never imported."""
+
+    project: str
+    version: str
+    sha256: str
+    member: str
+
+    def __str__(self) -> str:
+        return f"{self.member} in the wheel {self.project}=={self.version} on the package index"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A public address that serves the file itself."""
+
+    url: str
+
+    def __str__(self) -> str:
+        return self.url
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Weights that are computed, not fetched; `name` is a function of `facepipe.networks.seeded`."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"made on the spot by the recipe '{self.name}'"
+
+
+@dataclass(frozen=True, slots=True)
+class UserFile:
+    """A file that only its user has; `hint` says which."""
+
+    hint: str
+
+    def __str__(self) -> str:
+        return self.hint
+
+
+Origin = WheelMember | Address | Recipe | UserFile
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """One weight file: where it lies, what it must be, where it comes from, under which licence."""
+
+    file: str  # name under weights/
+    sha256: str | None  # None: nobody published one; checked by strict loading, and the digest seen is recorded
+    size: int | None  # bytes
+    origin: Origin
+    licence: str
+    mirror: str | None = None  # path below a local mirror's root (FACEPIPE_ASSETS)
+
+
+@dataclass(frozen=True, slots=True)
+class MarginCrop:
+    """Cut the box with a margin of `margin` output pixels and stretch it to size x size; landmarks are not used."""
+
+    size: int
+    margin: int
+
+
+@dataclass(frozen=True, slots=True)
+class FivePoint:
+    """Move five landmarks onto `template` by a similarity transform; the output is size x size.
+
+    `template` rows are (x, y): left eye, right eye, nose, left mouth corner, right mouth corner.
+    """
+
+    size: int
+    template: tuple[tuple[float, float], ...]
+
+
+Alignment = MarginCrop | FivePoint
+
+
+@dataclass(frozen=True, slots=True)
+class AtcOptions:
+    """What Ascend's compiler is told about a model beyond its input tensors.
+
+    `gears` is the axis the chip's fixed steps are planned over when no range is allowed:
+    "image" (height and width), "batch" (the first axis), or "none" (one static shape).
+    """
+
+    gears: Literal["image", "batch", "none"] = "none"
+    batch_gears: tuple[int, ...] = ()
+    aipp: bool = False  # (x - mean) * scale may be folded into the .om
+
+
+@dataclass(frozen=True, slots=True)
+class DistanceThreshold:
+    """Two photographs show the same person when the squared Euclidean distance is below `value`."""
+
+    value: float
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """All that is known of one model. Files are named from `name`; nothing else holds its constants."""
+
+    name: str
+    task: Literal["detect", "embed"]
+    network: str  # key of facepipe.networks.build
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]  # in the order the network returns them
+    pixels: Pixels
+    weights: Weights
+    opset: int
+    passes: tuple[str, ...]  # names: the catalogue sits below convert/ and may not import it
+    atc: AtcOptions = field(default_factory=AtcOptions)
+    alignment: Alignment | None = None
+    parity_tolerance: float = 1e-5  # of max|a - b|, times max(1, max|reference|)
+    threshold: DistanceThreshold | None = None
+    for_accuracy: bool = True  # False: seeded weights; the numbers say nothing about the network
+
+    @property
+    def input(self) -> TensorSpec:
+        """The one image input that every model here has."""
+        return self.inputs[0]
+
+    def exported(self, weights: Path) -> Path:
+        """The ONNX as torch wrote it."""
+        return weights / f"{self.name}.onnx"
+
+    def fixed(self, weights: Path) -> Path:
+        """The ONNX after the graph passes."""
+        return weights / f"{self.name}.fixed.onnx"
+
+    def final(self, weights: Path) -> Path:
+        """The ONNX that is run and compiled: fixed, then simplified."""
+        return weights / f"{self.name}.simplified.onnx"
