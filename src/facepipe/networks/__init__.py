@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The networks in PyTorch, as the catalogue names them. Only this package and `convert` need torch.
+
+A network takes one image tensor, returns one tensor or a tuple of them in the catalogue's order, and is written so
+that its ONNX holds no Shape, Gather or Expand: no size is read from a tensor, no batch size is written into one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from facepipe.networks.inception_resnet_v1 import InceptionResnetV1
+from facepipe.networks.mobilefacenet import MobileFaceNetReLU6
+from facepipe.networks.mtcnn import ONet, PNet, RNet
+
+_NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "pnet": PNet,
+    "rnet": RNet,
+    "onet": ONet,
+    "inception_resnet_v1": InceptionResnetV1,
+    "mobilefacenet_relu6": MobileFaceNetReLU6,
+}
+
+TRAINING_ONLY: dict[str, tuple[str, ...]] = {"inception_resnet_v1": ("logits.weight", "logits.bias")}
+"""Network to the entries of its published state dicts that serve training alone and are dropped, by name."""
+
+
+def network_names() -> tuple[str, ...]:
+    """Every key that `build` takes."""
+    return tuple(_NETWORKS)
+
+
+def build(network: str) -> nn.Module:
+    """The network of that key, with torch's first weights, in evaluation mode."""
+    assert network in _NETWORKS, f"the catalogue names a network that is not here: {network}"
+    return _NETWORKS[network]().eval()
