@@ -164,6 +164,8 @@ class AtcOptions:
     gears: Literal["image", "batch", "none"] = "none"
     batch_gears: tuple[int, ...] = ()
     aipp: bool = False  # (x - mean) * scale may be folded into the .om
+    # (stride, field) of a fully convolutional network: a side of s pixels has ceil((s - field) / stride) + 1 cells.
+    cells: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,3 +211,8 @@ class ModelSpec:
     def final(self, weights: Path) -> Path:
         """The ONNX that is run and compiled: fixed, then simplified."""
         return weights / f"{self.name}.simplified.onnx"
+
+    def compiled(self, weights: Path, soc: str, batch: int) -> Path:
+        """The .om for one chip. Its name holds the batch where a batch is compiled in (all but batch gears)."""
+        stem = self.name if self.atc.gears == "batch" else f"{self.name}.bs{batch}"
+        return weights / f"{stem}.{soc}.om"

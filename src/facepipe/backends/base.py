@@ -91,6 +91,30 @@ class CheckedSession:
         return outputs
 
 
+def model_file(backend: Backend, spec: ModelSpec, weights: Path, batch: int) -> Path:
+    """The file below `weights` that `backend` loads for this model, compiled for `batch` where that matters.
+
+    Raises:
+        BackendError: a compiled model is absent, or there are several of different chips.
+    """
+    if backend.suffix != ".om":
+        return spec.final(weights)
+    pattern = spec.compiled(weights, "*", batch).name
+    found = sorted(weights.glob(pattern))
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = ", ".join(path.name for path in found)
+        raise BackendError(
+            f"{weights}: {names} are of different chips, expected one.", "keep one folder for each chip."
+        )
+    others = sorted(path.name for path in weights.glob(f"{spec.name}.*om"))
+    raise BackendError(
+        f"{weights}: no {pattern}, expected it for '{backend.name}'{'; here are ' + ', '.join(others) if others else ''}.",
+        f"`make om BATCH={batch}`; the batch is compiled in.",
+    )
+
+
 @contextmanager
 def open_session(backend: Backend, spec: ModelSpec, path: Path) -> Iterator[CheckedSession]:
     """A loaded, checked model, closed on every way out.

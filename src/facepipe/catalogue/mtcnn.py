@@ -30,9 +30,7 @@ PNET = ModelSpec(
     task="detect",
     network="pnet",
     # One cell is 12 pixels: a smaller image has no output. The upper limits only bound memory (one 8K photograph).
-    inputs=(
-        TensorSpec("image", (Dim("batch", 1, 4096), fixed(3), Dim("height", 12, 8192), Dim("width", 12, 8192))),
-    ),
+    inputs=(TensorSpec("image", (Dim("batch", 1, 4096), fixed(3), Dim("height", 12, 8192), Dim("width", 12, 8192))),),
     outputs=(
         TensorSpec("box_offsets", (Dim("batch", 1, 4096), fixed(4), Dim("rows", 1, 4096), Dim("columns", 1, 4096))),
         TensorSpec("face_logits", (Dim("batch", 1, 4096), fixed(2), Dim("rows", 1, 4096), Dim("columns", 1, 4096))),
@@ -41,7 +39,7 @@ PNET = ModelSpec(
     weights=_wheel("pnet", "a2a71925e0b9996a42f63e47efc1ca19043e69558b5c523b978d611dfae49c8f", 28_570),
     opset=13,
     passes=("match_prelu_slope",),
-    atc=AtcOptions(gears="image"),
+    atc=AtcOptions(gears="image", cells=(2, 12)),
 )
 
 RNET = ModelSpec(
