@@ -1,0 +1,360 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pickles read as data: an interpreter of the opcodes that make plain values, which imports and calls nothing.
+
+Verification sets, image records and old galleries are pickles, and a pickle is a program. `pickle.Unpickler` with a
+guarded `find_class` still runs that program; here the opcodes are read by a table that knows values only. The names
+that NumPy's arrays and Python 3's old bytes are written with are recognised as words, never looked up. Anything else
+ends the reading at that opcode.
+
+Source: Python's `Lib/pickletools.py` (the description of every opcode, protocols 0 to 5), and NumPy's documentation of
+`ndarray.__reduce__`.
+"""
+
+from __future__ import annotations
+
+import codecs
+import struct
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from facepipe.errors import DataError
+
+PLAIN = ("list", "bool", "int", "bytes")
+"""What a verification set may hold, beside the tuple around it."""
+
+_MARK = object()
+_BYTES = ("_codecs.encode", "__builtin__.bytes", "builtins.bytes")
+_ARRAYS = (
+    "numpy.core.multiarray._reconstruct",
+    "numpy._core.multiarray._reconstruct",
+    "numpy.ndarray",
+    "numpy.dtype",
+)
+_DTYPES = frozenset(["b1", "u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8"])
+
+
+@dataclass(frozen=True, slots=True)
+class _Name:
+    """A dotted name that the file mentions; it stands for itself."""
+
+    text: str
+
+
+@dataclass(slots=True)
+class _Unfinished:
+    """An array or dtype whose state has not come yet; `memo` lists where it was noted."""
+
+    kind: str  # "array" or "dtype"
+    code: str = ""
+    memo: list[int] = field(default_factory=list)
+
+
+class _Malformed(Exception):
+    """The stream is no pickle that this reader admits; the text completes "it ..."."""
+
+
+def read_pickle(content: bytes, where: str, kinds: Iterable[str] = PLAIN) -> Any:
+    """The value in a pickle, of `kinds` alone.
+
+    Args:
+        content: the whole file. A Python 2 `str` comes back as bytes.
+        where: the file's name, for the error.
+        kinds: of "list", "tuple", "dict", "bool", "int", "float", "bytes", "str", "none", "array" (a NumPy array of
+            numbers); everything within the value, at any depth, must be one of them.
+
+    Raises:
+        DataError: the stream names any class or function, is of another kind, is cut short, or is no pickle. Nothing
+            that the stream names has been imported or called by then.
+    """
+    admitted = tuple(kinds)
+    try:
+        value = _Reader(content, admitted).read()
+        _require(value, admitted)
+    except _Malformed as error:
+        raise DataError(
+            f"{where}: {error}, expected a pickle of {', '.join(admitted)} alone.",
+            "ask where the file came from before you trust it; nothing in it was executed.",
+        ) from None
+    return value
+
+
+def _require(value: Any, kinds: tuple[str, ...]) -> None:
+    """Every part of `value` is of `kinds`. Each object is looked at once, so shared and circular lists end."""
+    pending, seen = [value], set()
+    while pending:
+        part = pending.pop()
+        kind = _kind(part)
+        if kind not in kinds:
+            raise _Malformed(f"it holds a value of kind '{kind}'")
+        if isinstance(part, (list, tuple, dict)):
+            if id(part) in seen:
+                continue
+            seen.add(id(part))
+            pending.extend(part)
+            if isinstance(part, dict):
+                pending.extend(part.values())
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, np.ndarray):
+        return "array"
+    if isinstance(value, _Name):
+        return f"name {value.text}"
+    return "unfinished array" if isinstance(value, _Unfinished) else type(value).__name__
+
+
+class _Reader:
+    """One pass over one stream: a stack, a memo, a position."""
+
+    def __init__(self, content: bytes, kinds: tuple[str, ...]) -> None:
+        self.content = content
+        self.at = 0
+        self.stack: list[Any] = []
+        self.memo: dict[int, Any] = {}
+        self.names = (_BYTES if "bytes" in kinds or "array" in kinds else ()) + (_ARRAYS if "array" in kinds else ())
+
+    def read(self) -> Any:
+        try:
+            while True:
+                opcode = self.take(1)[0]
+                if opcode == 0x2E:  # STOP
+                    break
+                action = _ACTIONS.get(opcode)
+                if action is None:
+                    raise _Malformed(f"it has opcode 0x{opcode:02x} at byte {self.at - 1}, which makes no plain value")
+                action(self)
+            value = self.pop()
+        except (IndexError, KeyError, TypeError, ValueError, struct.error, OverflowError) as error:
+            raise _Malformed(f"it is damaged at byte {self.at} ({type(error).__name__})") from error
+        if self.stack:
+            raise _Malformed(f"it ends with {len(self.stack)} values left over")
+        return value
+
+    def take(self, count: int) -> bytes:
+        piece = self.content[self.at : self.at + count]
+        if len(piece) != count:
+            raise _Malformed(f"it is cut short at byte {self.at}")
+        self.at += count
+        return piece
+
+    def line(self) -> bytes:
+        end = self.content.find(b"\n", self.at)
+        if end < 0:
+            raise _Malformed(f"it is cut short at byte {self.at}")
+        piece, self.at = self.content[self.at : end], end + 1
+        return piece
+
+    def number(self, form: str) -> int:
+        value: int = struct.unpack(form, self.take(struct.calcsize(form)))[0]
+        return value
+
+    def push(self, value: Any) -> None:
+        self.stack.append(value)
+
+    def pop(self) -> Any:
+        value = self.stack.pop()
+        if value is _MARK:
+            raise _Malformed(f"it has no value where byte {self.at} wants one")
+        return value
+
+    def since_mark(self) -> list[Any]:
+        """The values above the last mark, taken off with it."""
+        for depth in range(len(self.stack) - 1, -1, -1):
+            if self.stack[depth] is _MARK:
+                values = self.stack[depth + 1 :]
+                del self.stack[depth:]
+                return values
+        raise _Malformed(f"it has no mark where byte {self.at} wants one")
+
+    def top(self, kind: type) -> Any:
+        value = self.stack[-1]
+        if type(value) is not kind:
+            raise _Malformed(f"it adds to a {_kind(value)} at byte {self.at} as if it were a {kind.__name__}")
+        return value
+
+    def note(self, key: int) -> None:
+        value = self.stack[-1]
+        if value is _MARK:
+            raise _Malformed(f"it notes a mark at byte {self.at}")
+        if isinstance(value, _Unfinished):
+            value.memo.append(key)
+        self.memo[key] = value
+
+    # Opcodes that need more than one expression, in the order of the table below.
+
+    def decimal(self) -> None:
+        """INT and LONG, as text; I00 and I01 are protocol 0's booleans."""
+        text = self.line()
+        if text in (b"00", b"01"):
+            self.push(text == b"01")
+            return
+        if len(text) > 24:
+            raise _Malformed(f"it has an integer of {len(text)} digits")
+        self.push(int(text.rstrip(b"L")))
+
+    def quoted(self) -> None:
+        """STRING: Python 2's text form of a byte string."""
+        text = self.line()
+        if len(text) < 2 or text[:1] != text[-1:] or text[:1] not in (b"'", b'"'):
+            raise _Malformed(f"it has a string without quotes before byte {self.at}")
+        self.push(codecs.escape_decode(text[1:-1])[0])  # type: ignore[attr-defined]
+
+    def set_items(self, values: list[Any]) -> None:
+        if len(values) % 2:
+            raise _Malformed(f"it has a key without a value before byte {self.at}")
+        target = self.top(dict)
+        for key, value in zip(values[::2], values[1::2], strict=True):
+            if type(key) not in (str, bytes, int):
+                raise _Malformed(f"it has a dictionary key of kind '{_kind(key)}'")
+            target[key] = value
+
+    def make_dict(self) -> None:
+        values = self.since_mark()
+        self.push({})
+        self.set_items(values)
+
+    def append_all(self) -> None:
+        values = self.since_mark()
+        self.top(list).extend(values)
+
+    def append_one(self) -> None:
+        value = self.pop()
+        self.top(list).append(value)
+
+    def set_item(self) -> None:
+        value, key = self.pop(), self.pop()
+        self.set_items([key, value])
+
+    def make_tuple(self, count: int) -> None:
+        self.push(tuple([self.pop() for _ in range(count)][::-1]))
+
+    def mention(self, module: str, name: str) -> None:
+        """GLOBAL and STACK_GLOBAL: a name is compared with the few that are admitted, and kept as a word."""
+        text = f"{module}.{name}"
+        if text not in self.names:
+            raise _Malformed(f"it names '{text}'")
+        self.push(_Name(text))
+
+    def stack_global(self) -> None:
+        name, module = self.pop(), self.pop()
+        if type(name) is not str or type(module) is not str:
+            raise _Malformed("it names something that is no text")
+        self.mention(module, name)
+
+    def reduce(self) -> None:
+        """REDUCE: the three ways in which plain bytes and arrays are written as calls, by their exact form."""
+        arguments, name = self.pop(), self.pop()
+        if type(name) is not _Name or type(arguments) is not tuple:
+            raise _Malformed(f"it calls a value of kind '{_kind(name)}'")
+        match name.text.rpartition(".")[2], arguments:
+            case "encode", (str(text), "latin1"):
+                self.push(text.encode("latin-1"))
+            case "bytes", ():
+                self.push(b"")
+            case "_reconstruct", (_Name("numpy.ndarray"), (0,), b"b" | "b"):
+                self.push(_Unfinished("array"))
+            case "dtype", (str() | bytes() as code, _, _):
+                word = code if isinstance(code, str) else code.decode("ascii")
+                if word not in _DTYPES:
+                    raise _Malformed(f"it holds an array of dtype '{word}'")
+                self.push(_Unfinished("dtype", word))
+            case _:
+                raise _Malformed(f"it calls '{name.text}' in a form that is not admitted")
+
+    def build(self) -> None:
+        """BUILD: the state of a dtype (its byte order) or of an array (shape, dtype, order, bytes)."""
+        state, target = self.pop(), self.pop()
+        if not isinstance(target, _Unfinished):
+            raise _Malformed(f"it sets the state of a {_kind(target)}")
+        match target.kind, state:
+            case "dtype", (3, str() | bytes() as order, None, None, None, -1, -1, 0):
+                mark = order if isinstance(order, str) else order.decode("ascii")
+                if mark not in ("<", ">", "|", "="):
+                    raise _Malformed(f"it holds an array of byte order '{mark}'")
+                finished: Any = np.dtype(mark + target.code)
+            case "array", (1, tuple() as shape, np.dtype() as dtype, bool() | int() as fortran, bytes() as data):
+                if any(type(size) is not int or size < 0 for size in shape):
+                    raise _Malformed("it holds an array of a shape that is none")
+                finished = np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
+            case _:
+                raise _Malformed(f"it sets the state of an {target.kind} in a form that is not admitted")
+        for key in target.memo:
+            self.memo[key] = finished
+        self.push(finished)
+
+
+def _constant(value: Any) -> Callable[[_Reader], None]:
+    return lambda reader: reader.push(value)
+
+
+def _sized(form: str, finish: Callable[[bytes], Any] = bytes) -> Callable[[_Reader], None]:
+    """A length in `form`, then that many bytes."""
+    return lambda reader: reader.push(finish(reader.take(reader.number(form))))
+
+
+def _text(content: bytes) -> str:
+    return content.decode("utf-8", "surrogatepass")
+
+
+def _little_endian(content: bytes) -> int:
+    return int.from_bytes(content, "little", signed=True)
+
+
+_ACTIONS: dict[int, Callable[[_Reader], Any]] = {
+    0x80: lambda r: r.take(1),  # PROTO
+    0x95: lambda r: r.take(8),  # FRAME: only a hint for buffered reading
+    ord("("): _constant(_MARK),
+    ord("0"): lambda r: r.stack.pop(),  # POP, of a mark too
+    ord("1"): lambda r: r.since_mark(),  # POP_MARK
+    ord("2"): lambda r: r.push(r.stack[-1]),  # DUP
+    ord("N"): _constant(None),
+    0x88: _constant(True),
+    0x89: _constant(False),
+    ord("I"): _Reader.decimal,
+    ord("L"): _Reader.decimal,
+    ord("J"): lambda r: r.push(r.number("<i")),
+    ord("K"): lambda r: r.push(r.number("<B")),
+    ord("M"): lambda r: r.push(r.number("<H")),
+    0x8A: _sized("<B", _little_endian),  # LONG1
+    ord("F"): lambda r: r.push(float(r.line()[:40])),
+    ord("G"): lambda r: r.push(struct.unpack(">d", r.take(8))[0]),
+    ord("S"): _Reader.quoted,
+    ord("T"): _sized("<I"),  # BINSTRING
+    ord("U"): _sized("<B"),  # SHORT_BINSTRING
+    ord("B"): _sized("<I"),  # BINBYTES
+    ord("C"): _sized("<B"),  # SHORT_BINBYTES
+    0x8E: _sized("<Q"),  # BINBYTES8
+    ord("V"): lambda r: r.push(r.line().decode("raw-unicode-escape")),
+    ord("X"): _sized("<I", _text),
+    0x8C: _sized("<B", _text),
+    0x8D: _sized("<Q", _text),
+    ord("]"): lambda r: r.push([]),
+    ord("l"): lambda r: r.push(r.since_mark()),
+    ord("a"): _Reader.append_one,
+    ord("e"): _Reader.append_all,
+    ord(")"): lambda r: r.push(()),
+    ord("t"): lambda r: r.push(tuple(r.since_mark())),
+    0x85: lambda r: r.make_tuple(1),
+    0x86: lambda r: r.make_tuple(2),
+    0x87: lambda r: r.make_tuple(3),
+    ord("}"): lambda r: r.push({}),
+    ord("d"): _Reader.make_dict,
+    ord("s"): _Reader.set_item,
+    ord("u"): lambda r: r.set_items(r.since_mark()),
+    ord("p"): lambda r: r.note(int(r.line()[:20])),
+    ord("q"): lambda r: r.note(r.number("<B")),
+    ord("r"): lambda r: r.note(r.number("<I")),
+    0x94: lambda r: r.note(len(r.memo)),  # MEMOIZE
+    ord("g"): lambda r: r.push(r.memo[int(r.line()[:20])]),
+    ord("h"): lambda r: r.push(r.memo[r.number("<B")]),
+    ord("j"): lambda r: r.push(r.memo[r.number("<I")]),
+    ord("c"): lambda r: r.mention(r.line().decode("ascii", "replace"), r.line().decode("ascii", "replace")),
+    0x93: _Reader.stack_global,
+    ord("R"): _Reader.reduce,
+    ord("b"): _Reader.build,
+}
