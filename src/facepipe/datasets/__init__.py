@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures, pairs and sets as they lie on disk."""
+"""Photographs and verification sets as they lie on disk, keyed by POSIX paths relative to their root."""

