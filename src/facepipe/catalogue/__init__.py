@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import difflib
 
+from facepipe.catalogue.arcface import IRESNET18, IRESNET34, IRESNET50, IRESNET100, MOBILEFACENET_PADDLE
 from facepipe.catalogue.facenet import FACENET_CASIA, FACENET_SEEDED, FACENET_VGGFACE2
 from facepipe.catalogue.mobilefacenet import MOBILEFACENET_MS1M
 from facepipe.catalogue.mtcnn import ONET, PNET, RNET
@@ -13,7 +14,20 @@ from facepipe.specs import ModelSpec
 
 MODELS: dict[str, ModelSpec] = {
     spec.name: spec
-    for spec in (PNET, RNET, ONET, FACENET_VGGFACE2, FACENET_CASIA, FACENET_SEEDED, MOBILEFACENET_MS1M)
+    for spec in (
+        PNET,
+        RNET,
+        ONET,
+        FACENET_VGGFACE2,
+        FACENET_CASIA,
+        FACENET_SEEDED,
+        MOBILEFACENET_MS1M,
+        MOBILEFACENET_PADDLE,
+        IRESNET18,
+        IRESNET34,
+        IRESNET50,
+        IRESNET100,
+    )
 }
 
 DETECTORS: dict[str, tuple[str, ...]] = {"mtcnn": ("pnet", "rnet", "onet")}
@@ -31,7 +45,9 @@ def model(name: str) -> ModelSpec:
     """
     if name in MODELS:
         return MODELS[name]
-    raise DataError(f"model '{name}' is not in the catalogue, expected one of {', '.join(MODELS)}.", _guess(name, MODELS))
+    raise DataError(
+        f"model '{name}' is not in the catalogue, expected one of {', '.join(MODELS)}.", _guess(name, MODELS)
+    )
 
 
 def detector_models(name: str) -> tuple[ModelSpec, ...]:
@@ -57,6 +73,8 @@ def embedder(name: str) -> ModelSpec:
     raise DataError(f"embedder '{name}' is not known, expected one of {choices}.", _guess(name, EMBEDDERS))
 
 
-def _guess(name: str, choices: dict[str, object] | dict[str, ModelSpec] | dict[str, tuple[str, ...]] | tuple[str, ...]) -> str | None:
+def _guess(
+    name: str, choices: dict[str, object] | dict[str, ModelSpec] | dict[str, tuple[str, ...]] | tuple[str, ...]
+) -> str | None:
     near = difflib.get_close_matches(name, list(choices), n=1)
     return f"did you mean '{near[0]}'?" if near else None

@@ -12,7 +12,9 @@ from collections.abc import Callable
 from torch import nn
 
 from facepipe.networks.inception_resnet_v1 import InceptionResnetV1
+from facepipe.networks.iresnet import iresnet18, iresnet34, iresnet50, iresnet100
 from facepipe.networks.mobilefacenet import MobileFaceNetReLU6
+from facepipe.networks.mobilefacenet_prelu import MobileFaceNetPReLU
 from facepipe.networks.mtcnn import ONet, PNet, RNet
 
 _NETWORKS: dict[str, Callable[[], nn.Module]] = {
@@ -21,6 +23,11 @@ _NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "onet": ONet,
     "inception_resnet_v1": InceptionResnetV1,
     "mobilefacenet_relu6": MobileFaceNetReLU6,
+    "mobilefacenet_prelu": MobileFaceNetPReLU,
+    "iresnet18": iresnet18,
+    "iresnet34": iresnet34,
+    "iresnet50": iresnet50,
+    "iresnet100": iresnet100,
 }
 
 TRAINING_ONLY: dict[str, tuple[str, ...]] = {"inception_resnet_v1": ("logits.weight", "logits.bias")}
