@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+# Every target makes what it needs: the virtual environment, weights, converted models. `make` alone lists them.
+# Variables pass through to facepipe; those left empty take facepipe's default.
+
+PYTHON    ?= python3
+BATCH     ?= 16
+BACKEND   ?= onnxruntime
+EMBEDDER  ?= facenet.vggface2
+DETECTOR  ?= mtcnn
+SOC       ?= Ascend310
+# From the environment or the command line alone: DATA PAIRS RUN ALL PRECISION THREADS WORKERS AIPP DRY_RUN MODELS
+
+EXTRAS    := convert,ort,fast,report,demo,dev
+VENV      := .venv
+READY     := $(VENV)/installed
+FACEPIPE  := $(VENV)/bin/facepipe
+
+# option,variable: "--option value" where the variable is set, nothing where it is not
+value      = $(if $($2),--$1 '$($2)')
+flag       = $(if $(filter-out 0,$($2)),--$1)
+
+.DEFAULT_GOAL := help
+.PHONY: help onnx om lfw demo test accept bench lint clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("facepipe needs Python 3.10 or newer, and %s is %s. Try: make PYTHON=/path/to/python3.12" % (sys.executable, sys.version.split()[0]) if sys.version_info < (3, 10) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	@touch $@
+
+onnx: $(READY)  ## weights to ONNX, parity after every step [MODELS="pnet rnet onet ..."]
+	@$(FACEPIPE) fetch $(DETECTOR)
+	@$(FACEPIPE) onnx $(MODELS)
+
+om: $(READY)  ## ONNX to .om by Ascend's ATC [SOC BATCH PRECISION AIPP DRY_RUN MODELS]
+	@$(FACEPIPE) fetch $(DETECTOR)
+	@$(FACEPIPE) onnx $(MODELS)
+	@$(FACEPIPE) om $(MODELS) --soc '$(SOC)' --batch '$(BATCH)' \
+	  $(call value,precision,PRECISION) $(call flag,aipp,AIPP) $(call flag,dry-run,DRY_RUN)
+
+lfw: $(READY)  ## photographs to LFW accuracy [BATCH BACKEND EMBEDDER DETECTOR DATA PAIRS RUN ALL PRECISION THREADS WORKERS]
+	@$(FACEPIPE) fetch $(DETECTOR) $(EMBEDDER) $(if $(DATA),,lfw)
+	@$(FACEPIPE) onnx $(DETECTOR) $(EMBEDDER)
+	@$(FACEPIPE) lfw --batch '$(BATCH)' --backend '$(BACKEND)' --embedder '$(EMBEDDER)' --detector '$(DETECTOR)' \
+	  $(call value,data,DATA) $(call value,pairs,PAIRS) $(call value,run,RUN) $(call flag,all,ALL) \
+	  $(call value,precision,PRECISION) $(call value,threads,THREADS) $(call value,workers,WORKERS)
+
+demo: $(READY)  ## the whole job on a sample that is made on the spot; needs only the package index
+	@$(FACEPIPE) demo
+
+test: lint  ## every check a change must pass
+	@$(FACEPIPE) fetch mtcnn
+	@$(FACEPIPE) onnx
+	@$(VENV)/bin/python -m pytest -n 2 --dist loadfile
+
+accept: $(READY)  ## every promise of the project in full, into runs/accept.json [ONLY="name ..."]
+	@$(VENV)/bin/python scripts/accept.py $(ONLY)
+
+bench: $(READY)  ## speed beside facenet-pytorch, never accuracy, into runs/bench/bench.json [PARTS="end_to_end ..."]
+	@$(FACEPIPE) fetch mtcnn facenet.seeded
+	@$(FACEPIPE) onnx mtcnn facenet.seeded
+	@$(FACEPIPE) bench $(PARTS)
+
+lint: $(READY)  ## style and types
+	@$(VENV)/bin/ruff check --quiet
+	@$(VENV)/bin/ruff format --check --quiet
+	@$(VENV)/bin/mypy --no-error-summary
+
+clean:  ## environments, caches and runs go; weights and data stay
+	rm -rf $(VENV) .venv-peer runs build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

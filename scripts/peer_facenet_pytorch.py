@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""facenet-pytorch on a list of photographs, timed: the other side of `make bench`. Run by the peer's own Python.
+
+Reads one JSON object from standard input, writes one to standard output:
+
+    in:  photographs (paths), batch, threads, repeats, weights (state dict of InceptionResnetV1), answers (bool)
+    out: photographs, faces, seconds (one for each repeat), load_seconds, peak_memory_bytes, versions,
+         and with answers: boxes, scores and landmarks by path
+
+Each repeat decodes, detects, selects, crops and embeds every photograph, as the library's own LFW notebook does.
+This is the only file of the project that imports facenet_pytorch; the package never does.
+"""
+
+import json
+import resource
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+
+def main() -> None:
+    """Load, warm up on one batch, then time each repeat from the first byte read to the last embedding."""
+    settings = json.load(sys.stdin)
+    torch.set_num_threads(settings["threads"])
+    warnings.simplefilter("ignore")  # the library's own deprecations; standard output is for the answer
+    begun = time.perf_counter()
+    from facenet_pytorch import MTCNN, InceptionResnetV1
+
+    detector = MTCNN(image_size=160, margin=14, selection_method="center_weighted_size")
+    network = InceptionResnetV1(pretrained=None).eval()
+    if settings.get("weights"):
+        network.load_state_dict(torch.load(settings["weights"], weights_only=True))
+    load_seconds = time.perf_counter() - begun
+
+    paths, size = [Path(path) for path in settings["photographs"]], settings["batch"]
+    batches = [paths[start : start + size] for start in range(0, len(paths), size)]
+    seconds, faces = [], 0
+    with torch.inference_mode():
+        process(batches[0], detector, network)
+        for _ in range(settings["repeats"]):
+            begun = time.perf_counter()
+            faces = sum(process(batch, detector, network) for batch in batches)
+            seconds.append(time.perf_counter() - begun)
+    answer = {
+        "photographs": len(paths),
+        "faces": faces,
+        "seconds": seconds,
+        "load_seconds": load_seconds,
+        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "versions": {"torch": torch.__version__, "numpy": np.__version__},
+    }
+    if settings.get("answers"):
+        answer["answers"] = {path.as_posix(): answers(path, detector) for path in paths}
+    json.dump(answer, sys.stdout)
+
+
+def process(paths: list[Path], detector: object, network: object) -> int:
+    """Photographs to embeddings; returns how many had a face.
+
+    Detection and embedding are batched. Selection goes photograph by photograph: with NumPy 1.24 or newer the
+    library's own call on a batch raises as soon as one photograph has no face (its issue 224).
+    """
+    images = [open_rgb(path) for path in paths]
+    crops = []
+    for image, boxes, scores, landmarks in zip(images, *detector.detect(images, landmarks=True), strict=True):
+        if boxes is not None:
+            box, _, _ = detector.select_boxes(boxes, scores, landmarks, image, method=detector.selection_method)
+            crops.append(detector.extract(image, box, None))
+    if crops:
+        network(torch.stack(crops)).numpy()
+    return len(crops)
+
+
+def answers(path: Path, detector: object) -> dict[str, list]:
+    """Every face of one photograph as the library gives it."""
+    boxes, scores, landmarks = detector.detect(open_rgb(path), landmarks=True)
+    if boxes is None:
+        return {"boxes": [], "scores": [], "landmarks": []}
+    return {"boxes": boxes.tolist(), "scores": scores.tolist(), "landmarks": landmarks.tolist()}
+
+
+def open_rgb(path: Path) -> Image.Image:
+    """One photograph, decoded."""
+    with Image.open(path) as image:
+        return image.convert("RGB")
+
+
+if __name__ == "__main__":
+    main()
