@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
-import io
+import tempfile
 import warnings
 from collections import Counter
+from pathlib import Path
 
 import onnx
 import torch
 from torch import nn
 
+from facepipe.convert.passes.graph import default_opset
 from facepipe.errors import ConversionError
 from facepipe.specs import ModelSpec, TensorSpec
 
@@ -31,15 +33,15 @@ def onnx_from_network(network: nn.Module, spec: ModelSpec) -> onnx.ModelProto:
         ConversionError: the exporter fails, or wrote another opset, IR, name, rank or size than it was asked for.
     """
     probe = torch.zeros([_example_size(dim.low, dim.high) for dim in spec.input.dims])
-    written = io.BytesIO()
-    with warnings.catch_warnings():
+    with tempfile.TemporaryDirectory(prefix="facepipe-") as folder, warnings.catch_warnings():
         # torch announces that this exporter will go; the newer one does not write what it is asked for (above).
         warnings.simplefilter("ignore", DeprecationWarning)
+        written = Path(folder) / "model.onnx"
         try:
             torch.onnx.export(
                 network,
                 (probe,),
-                written,
+                str(written),
                 dynamo=False,
                 opset_version=spec.opset,
                 input_names=[tensor.name for tensor in spec.inputs],
@@ -48,7 +50,7 @@ def onnx_from_network(network: nn.Module, spec: ModelSpec) -> onnx.ModelProto:
             )
         except Exception as error:  # the exporter raises classes of its own, RuntimeError, TypeError, AssertionError
             raise ConversionError(f"{spec.name}: torch cannot export the network ({error}).") from error
-    model = onnx.load_from_string(written.getvalue())
+        model = onnx.load(written)
     check_interface(model, spec)
     return model
 
@@ -63,7 +65,9 @@ def check_interface(model: onnx.ModelProto, spec: ModelSpec) -> None:
     if opset != spec.opset:
         raise ConversionError(f"{spec.name}: the ONNX has opset {opset}, expected {spec.opset}.")
     if model.ir_version > HIGHEST_IR:
-        raise ConversionError(f"{spec.name}: the ONNX has IR version {model.ir_version}, expected at most {HIGHEST_IR}.")
+        raise ConversionError(
+            f"{spec.name}: the ONNX has IR version {model.ir_version}, expected at most {HIGHEST_IR}."
+        )
     for kind, values, tensors in (
         ("inputs", model.graph.input, spec.inputs),
         ("outputs", model.graph.output, spec.outputs),
@@ -85,11 +89,6 @@ def check_operators(model: onnx.ModelProto, spec: ModelSpec) -> None:
             f"{spec.name}: the final ONNX holds {listing}, expected none of {', '.join(FORBIDDEN_OPERATORS)}.",
             "write the network so that none arises: flatten(1) for view(batch, -1), broadcasting for expand.",
         )
-
-
-def default_opset(model: onnx.ModelProto) -> int:
-    """The version of the default operator set, 0 when the model declares none."""
-    return next((int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
 
 
 def _axes(value: onnx.ValueInfoProto) -> list[int | str]:

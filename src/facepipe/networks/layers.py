@@ -18,4 +18,5 @@ class UnitLength(nn.Module):
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         lengths = torch.linalg.vector_norm(rows, dim=1, keepdim=True)  # [N, 1]
-        return rows / lengths.clamp(min=SMALLEST_LENGTH)
+        unit: torch.Tensor = rows / lengths.clamp(min=SMALLEST_LENGTH)
+        return unit

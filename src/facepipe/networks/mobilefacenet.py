@@ -93,5 +93,5 @@ class MobileFaceNetReLU6(nn.Module):
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         x = self.dw_conv(self.conv1(image))  # [N, 64, 56, 56]
         x = self.conv2(self.features(x))  # [N, 512, 7, 7]
-        x = self.bn(self.conv3(self.gdconv(x)))  # [N, 128, 1, 1]
-        return x.flatten(1)
+        embedding: torch.Tensor = self.bn(self.conv3(self.gdconv(x))).flatten(1)  # [N, 128, 1, 1] to [N, 128]
+        return embedding

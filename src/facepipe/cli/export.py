@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""facepipe export pnet --output weights/PNet_truncated.onnx
+
+Writes the ONNX of one model as torch exports it, before any graph pass, and compares it with PyTorch. `facepipe onnx`
+does this and everything after it; this command is for looking at, or fixing by hand, the first step alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from facepipe.assets.workspace import locate_weights, open_workspace
+from facepipe.catalogue import model
+from facepipe.errors import AssetError, ConversionError
+from facepipe.pipeline.files import sha256_of_file
+from facepipe.specs import Recipe
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="a model of the catalogue")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the ONNX file to write")
+    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="your own weight file of the same network")
+    parser.add_argument("--weights", type=Path, default=Path("weights"), help="folder that weights are looked for in")
+
+
+def run(args: argparse.Namespace) -> int:
+    spec = model(args.name)
+    own = args.checkpoint
+    if own is not None and not own.is_file():
+        raise AssetError(f"{own}: no such file, expected a weight file of {spec.name}.")
+    if own is not None and spec.weights.sha256 not in (None, sha256_of_file(own)):
+        print(f"{own}: not the published weights of {spec.name} (sha256 differs); used as they are", file=sys.stderr)
+    if own is not None or isinstance(spec.weights.origin, Recipe):
+        checkpoint = own
+    else:
+        checkpoint = locate_weights(spec, replace(open_workspace(), weights=args.weights))
+    try:
+        from facepipe.convert.conversion import export_model
+    except ModuleNotFoundError as error:
+        raise ConversionError(
+            f"{spec.name}: conversion needs the module '{error.name}', which is not installed.",
+            "pip install 'facepipe[convert]'.",
+        ) from error
+    step = export_model(spec, checkpoint, args.output, any_digest=own is not None)
+    print(
+        f"{args.output}: {step.nodes} nodes, opset {spec.opset}, "
+        f"at most {step.max_abs_difference:.1e} from PyTorch, cosine {step.cosine:.8f}"
+    )
+    return 0

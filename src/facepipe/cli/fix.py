@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""facepipe fix match_prelu_slope weights/PNet_truncated.onnx weights/PNet_truncated_fix.onnx
+
+Applies one graph pass to any ONNX file and prints the number of edits; 0 when there is nothing to fix. Both files may
+be the same. `facepipe onnx` applies the passes that the catalogue lists, with a parity check after each.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from facepipe.errors import ConversionError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("pass_name", metavar="PASS", help="match_prelu_slope or bound_clip")
+    parser.add_argument("source", type=Path, metavar="IN", help="an ONNX file")
+    parser.add_argument("target", type=Path, metavar="OUT", help="where the result goes")
+
+
+def run(args: argparse.Namespace) -> int:
+    try:
+        from facepipe.convert.conversion import fix_model
+    except ModuleNotFoundError as error:
+        raise ConversionError(
+            f"graph passes need the module '{error.name}', which is not installed.", "pip install 'facepipe[convert]'."
+        ) from error
+    edits = fix_model(args.pass_name, args.source, args.target)
+    print(f"{args.target}: {edits} {'edit' if edits == 1 else 'edits'} by {args.pass_name}")
+    return 0
