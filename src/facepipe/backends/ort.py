@@ -6,7 +6,7 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -55,19 +55,83 @@ class OnnxRuntime:
         Raises:
             BackendError: the file is no ONNX model that onnxruntime can run.
         """
-        import onnxruntime
-
-        settings = onnxruntime.SessionOptions()
-        settings.intra_op_num_threads = self.options.threads
-        settings.inter_op_num_threads = 1
-        settings.log_severity_level = 3
-        try:
-            inner = onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime raises a dozen unrelated classes; all mean "this file does not load"
-            raise BackendError(
-                f"{path}: onnxruntime cannot load it ({str(error).splitlines()[0]}).", f"`facepipe onnx {spec.name}`"
-            ) from error
+        inner = _open(path, self.options, f"`facepipe onnx {spec.name}`")
         batch = inner.get_inputs()[0].shape[0]
         return OnnxRuntimeSession(
             inner, tuple(i.name for i in inner.get_inputs()), batch if isinstance(batch, int) else None
         )
+
+
+@dataclass(frozen=True, slots=True)
+class RawTensor:
+    """One input or output as an ONNX file itself declares it; an axis of any size is None."""
+
+    name: str
+    dtype: str  # NumPy's name
+    shape: tuple[int | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RawSession:
+    """Any ONNX model, known by what its file says of itself: the catalogue is not asked."""
+
+    inner: onnxruntime.InferenceSession
+    inputs: tuple[RawTensor, ...]
+    outputs: tuple[RawTensor, ...]
+
+    def run(self, arrays: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+        """The outputs by position, for one array for each input.
+
+        Raises:
+            BackendError: onnxruntime refuses the arrays, or fails on them.
+        """
+        feeds = {tensor.name: array for tensor, array in zip(self.inputs, arrays, strict=True)}
+        try:
+            return tuple(np.asarray(output) for output in self.inner.run(None, feeds))
+        except Exception as error:  # as in `_open`: its classes share no base below Exception
+            raise BackendError(f"onnxruntime: the model did not run ({str(error).splitlines()[0]}).") from error
+
+
+def load_raw(path: Path, options: RuntimeOptions) -> RawSession:
+    """A session over any ONNX file, on the CPU provider.
+
+    Raises:
+        BackendError: the file is not there, is no ONNX model, or has an input or output that is no plain tensor.
+    """
+    if not path.is_file():
+        raise BackendError(f"{path}: no such model file, expected an ONNX model.")
+    inner = _open(path, options, None)
+    return RawSession(inner, _raw_tensors(path, inner.get_inputs()), _raw_tensors(path, inner.get_outputs()))
+
+
+_DTYPES = {
+    "float": "float32",
+    "float16": "float16",
+    "double": "float64",
+    "bool": "bool",
+    **{name: name for name in ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")},
+}
+
+
+def _raw_tensors(path: Path, declared: list[Any]) -> tuple[RawTensor, ...]:
+    tensors = []
+    for tensor in declared:
+        kind = tensor.type.removeprefix("tensor(").removesuffix(")")
+        if kind not in _DTYPES:
+            raise BackendError(f"{path}: '{tensor.name}' is {tensor.type}, expected a tensor of plain numbers.")
+        axes = tuple(axis if isinstance(axis, int) and axis > 0 else None for axis in tensor.shape)
+        tensors.append(RawTensor(tensor.name, _DTYPES[kind], axes))
+    return tuple(tensors)
+
+
+def _open(path: Path, options: RuntimeOptions, attempt: str | None) -> onnxruntime.InferenceSession:
+    import onnxruntime
+
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = options.threads
+    settings.inter_op_num_threads = 1
+    settings.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises a dozen unrelated classes; all mean "this file does not load"
+        raise BackendError(f"{path}: onnxruntime cannot load it ({str(error).splitlines()[0]}).", attempt) from error
