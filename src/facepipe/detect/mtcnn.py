@@ -1,0 +1,304 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MTCNN's cascade: PNet proposes, RNet refines, ONet locates. One function for each arrow; the same for every driver.
+
+Zhang et al. 2016, "Joint Face Detection and Alignment using Multitask Cascaded Convolutional Networks", section II-A.
+The answers are those of facenet-pytorch, except where that has a bug: a candidate without pixels is dropped together
+with its scores, a photograph smaller than the least face has no faces, and nothing is shared between photographs.
+
+Candidates of many photographs go through RNet and ONet together; suppression never crosses from one to another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+
+from facepipe.backends.base import Run
+from facepipe.catalogue import model
+from facepipe.geometry.boxes import square
+from facepipe.geometry.kernels import Kernels, kernels_by_name
+from facepipe.geometry.mtcnn_boxes import (
+    apply_offsets,
+    boxes_of_cells,
+    cells_above,
+    face_probability,
+    has_pixels,
+    landmarks_of_offsets,
+    pixel_regions,
+)
+from facepipe.geometry.pyramid import Level, pyramid_levels
+from facepipe.results import Detections, no_detections
+from facepipe.specs import Pixels
+
+RNET_SIDE: Final = 24
+ONET_SIDE: Final = 48
+
+# IoU above which the lesser of two boxes goes: within one scale, across scales, after RNet, and over the smaller
+# area after ONet. The authors' values, kept by every implementation.
+NMS_SCALE, NMS_IMAGE, NMS_REFINE, NMS_LOCATE = 0.5, 0.7, 0.7, 0.7
+
+
+@dataclass(frozen=True, slots=True)
+class MtcnnSettings:
+    """What may be chosen about the cascade.
+
+    Attributes:
+        min_face_px: the least side of a face that is looked for; smaller is slower. facenet-pytorch's default.
+        thresholds: least face probability after PNet, RNet and ONet, in (0, 1). The authors' values.
+        factor: from one pyramid level to the next; about the root of one half, so that areas halve.
+        batch: photographs of one size that go through PNet in one call.
+        crops: candidates that go through RNet or ONet in one call; bounds memory.
+        kernels: name of the host kernels; see `geometry.kernels`. All give the same bits.
+    """
+
+    min_face_px: int = 20
+    thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7)
+    factor: float = 0.709
+    batch: int = 16
+    crops: int = 512
+    kernels: str = "fastest"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Photograph:
+    """One photograph as the cascade sees it: its size, and its integral image, computed once for all three stages."""
+
+    height: int
+    width: int
+    sums: np.ndarray = field(repr=False)  # uint32 [H + 1, W + 1, 3]
+
+
+def photograph(image: np.ndarray, kernels: Kernels) -> Photograph:
+    """A uint8 [H, W, 3] RGB image, made ready for the stages."""
+    return Photograph(image.shape[0], image.shape[1], kernels.integral(image))
+
+
+def propose(photographs: Sequence[Photograph], run: Run, settings: MtcnnSettings) -> list[Detections]:
+    """PNet over every pyramid level: square boxes that may hold a face.
+
+    Args:
+        photographs: of any sizes; those of one size share PNet's batches.
+        run: PNet. Input float32 [N, 3, h, w]; outputs box offsets [N, 4, r, c] and face logits [N, 2, r, c].
+
+    Returns:
+        For each photograph its proposals, best score first. Boxes are 1-based corners and may leave the photograph.
+    """
+    kernels = kernels_by_name(settings.kernels)
+    found = [no_detections()] * len(photographs)
+    for members in _same_size(photographs, settings.batch):
+        group = [photographs[index] for index in members]
+        for index, detections in zip(members, _propose_one_size(group, run, settings, kernels), strict=True):
+            found[index] = detections
+    return found
+
+
+def refine(
+    photographs: Sequence[Photograph], proposals: Sequence[Detections], run: Run, settings: MtcnnSettings
+) -> list[Detections]:
+    """RNet over the proposals: those it believes in, moved by its offsets and made square.
+
+    Args:
+        run: RNet. Input float32 [N, 3, 24, 24]; outputs box offsets [N, 4] and face logits [N, 2].
+
+    Returns:
+        For each photograph at most as many detections as before, best score first, IoU at most 0.7 between any two
+        before they were moved.
+    """
+    kernels = kernels_by_name(settings.kernels)
+    candidates = _candidates(photographs, proposals)
+    (offsets, _), scores = _look_closer(
+        photographs, candidates, run, RNET_SIDE, model("rnet").pixels, settings, kernels
+    )
+    kept = np.flatnonzero(scores > np.float32(settings.thresholds[1]))
+    boxes, images = candidates.boxes[kept], candidates.images[kept]
+    picked = kernels.suppress(boxes, scores[kept], images, NMS_REFINE, False, False)
+    moved = square(apply_offsets(boxes[picked], offsets[kept[picked]], plus_one=True))
+    return _by_photograph(
+        len(photographs), images[picked], moved, scores[kept[picked]], np.zeros((len(picked), 0, 2), np.float32)
+    )
+
+
+def locate(
+    photographs: Sequence[Photograph], proposals: Sequence[Detections], run: Run, settings: MtcnnSettings
+) -> list[Detections]:
+    """ONet over the refined proposals: the faces, with five landmarks each.
+
+    Args:
+        run: ONet. Input float32 [N, 3, 48, 48]; outputs box offsets [N, 4], landmark offsets [N, 10], logits [N, 2].
+
+    Returns:
+        For each photograph its faces, best score first, no two sharing more than 0.7 of the smaller one's area.
+    """
+    kernels = kernels_by_name(settings.kernels)
+    candidates = _candidates(photographs, proposals)
+    (offsets, points, _), scores = _look_closer(
+        photographs, candidates, run, ONET_SIDE, model("onet").pixels, settings, kernels
+    )
+    kept = _sure_best_first(scores, candidates.images, settings.thresholds[2])
+    boxes = candidates.boxes[kept]
+    landmarks = landmarks_of_offsets(boxes, points[kept])
+    moved = apply_offsets(boxes, offsets[kept], plus_one=True)
+    picked = kernels.suppress(moved, scores[kept], candidates.images[kept], NMS_LOCATE, True, True)
+    return _by_photograph(
+        len(photographs),
+        candidates.images[kept[picked]],
+        moved[picked],
+        scores[kept[picked]],
+        landmarks[picked],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Mtcnn:
+    """The detector `mtcnn`: the three stages in a row."""
+
+    pnet: Run
+    rnet: Run
+    onet: Run
+    settings: MtcnnSettings = field(default_factory=MtcnnSettings)
+    name: str = "mtcnn"
+    landmark_count: int = 5
+
+    def detect(self, images: Sequence[np.ndarray]) -> list[Detections]:
+        """The faces of each uint8 [H, W, 3] RGB image; sizes may differ."""
+        kernels = kernels_by_name(self.settings.kernels)
+        photographs = [photograph(image, kernels) for image in images]
+        proposals = propose(photographs, self.pnet, self.settings)
+        refined = refine(photographs, proposals, self.rnet, self.settings)
+        return locate(photographs, refined, self.onet, self.settings)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Candidates:
+    """Boxes of many photographs that hold at least one pixel: image row, box, pixels."""
+
+    images: np.ndarray  # intp [R]
+    boxes: np.ndarray  # float32 [R, 4]
+    regions: np.ndarray  # int64 [R, 4]
+
+
+def _same_size(photographs: Sequence[Photograph], batch: int) -> Iterator[list[int]]:
+    """Positions of photographs of one size, at most `batch` at a time."""
+    by_size: dict[tuple[int, int], list[int]] = {}
+    for index, item in enumerate(photographs):
+        by_size.setdefault((item.height, item.width), []).append(index)
+    for members in by_size.values():
+        for start in range(0, len(members), batch):
+            yield members[start : start + batch]
+
+
+def _propose_one_size(
+    group: Sequence[Photograph], run: Run, settings: MtcnnSettings, kernels: Kernels
+) -> list[Detections]:
+    """`propose` for photographs of one size."""
+    levels = pyramid_levels(group[0].height, group[0].width, settings.min_face_px, settings.factor)
+    if not levels:
+        return [no_detections() for _ in group]
+    parts = [_propose_level(group, level, run, settings, kernels) for level in levels]
+    images, boxes, scores, offsets = (np.concatenate(column) for column in zip(*parts, strict=True))
+    picked = kernels.suppress(boxes, scores, images, NMS_IMAGE, False, False)
+    moved = square(apply_offsets(boxes[picked], offsets[picked], plus_one=False))
+    no_landmarks = np.zeros((len(picked), 0, 2), np.float32)
+    return _by_photograph(len(group), images[picked], moved, scores[picked], no_landmarks)
+
+
+def _propose_level(
+    group: Sequence[Photograph], level: Level, run: Run, settings: MtcnnSettings, kernels: Kernels
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """One pyramid level: image rows [M], boxes [M, 4], scores [M], offsets [M, 4], suppressed within the level."""
+    pixels = model("pnet").pixels
+    scaled = np.empty((len(group), 3, level.height, level.width), np.float32)
+    for row, item in enumerate(group):
+        whole = np.array([[0, item.height, 0, item.width]], np.int64)
+        _resize(kernels, item.sums, whole, pixels, scaled[row : row + 1])
+    offsets, logits = run(scaled)
+    images, rows, columns, scores = cells_above(logits, settings.thresholds[0])
+    boxes = boxes_of_cells(rows, columns, level.scale)
+    picked = kernels.suppress(boxes, scores, images, NMS_SCALE, False, False)
+    return (
+        images[picked],
+        boxes[picked],
+        scores[picked],
+        offsets[images[picked], :, rows[picked], columns[picked]],  # (M, 4)
+    )
+
+
+def _resize(kernels: Kernels, sums: np.ndarray, regions: np.ndarray, pixels: Pixels, out: np.ndarray) -> None:
+    """Regions of one photograph, area-resized and normalised into `out` float32 [N, 3, h, w]."""
+    kernels.regions(
+        sums,
+        regions,
+        out.shape[2],
+        out.shape[3],
+        np.array(pixels.mean, np.float32),
+        np.array(pixels.scale, np.float32),
+        out,
+    )
+
+
+def _candidates(photographs: Sequence[Photograph], proposals: Sequence[Detections]) -> _Candidates:
+    """All proposals in one table. A box without a pixel goes here, together with all that belongs to it."""
+    images, boxes, regions = [], [], []
+    for index, (item, detections) in enumerate(zip(photographs, proposals, strict=True)):
+        covered = pixel_regions(detections.boxes, item.height, item.width)
+        seen = has_pixels(covered)
+        images.append(np.full(int(seen.sum()), index, np.intp))
+        boxes.append(detections.boxes[seen])
+        regions.append(covered[seen])
+    if not images:
+        return _Candidates(np.zeros(0, np.intp), np.zeros((0, 4), np.float32), np.zeros((0, 4), np.int64))
+    return _Candidates(np.concatenate(images), np.concatenate(boxes), np.concatenate(regions))
+
+
+def _look_closer(
+    photographs: Sequence[Photograph],
+    candidates: _Candidates,
+    run: Run,
+    side: int,
+    pixels: Pixels,
+    settings: MtcnnSettings,
+    kernels: Kernels,
+) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+    """The network's outputs for every candidate, and the face probabilities float32 [R] from its last output."""
+    parts: list[tuple[np.ndarray, ...]] = []
+    for start in range(0, len(candidates.boxes), settings.crops):
+        images = candidates.images[start : start + settings.crops]
+        regions = candidates.regions[start : start + settings.crops]
+        crops = np.empty((len(images), 3, side, side), np.float32)
+        # The candidates of one photograph are neighbours, so its crops are one slice.
+        edges = np.flatnonzero(np.diff(images, prepend=-1, append=-1))
+        for low, high in pairwise(edges):
+            _resize(kernels, photographs[images[low]].sums, regions[low:high], pixels, crops[low:high])
+        parts.append(run(crops))
+    if not parts:
+        widths = (4, 2) if side == RNET_SIDE else (4, 10, 2)
+        return tuple(np.zeros((0, width), np.float32) for width in widths), np.zeros(0, np.float32)
+    outputs = tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+    return outputs, face_probability(outputs[-1])
+
+
+def _sure_best_first(scores: np.ndarray, images: np.ndarray, threshold: float) -> np.ndarray:
+    """Rows above the threshold: photographs ascending, within one the best score first.
+
+    Many faces score within one float32 step of 1, so ties are common, and which of two equal boxes stays can move it by
+    pixels. After PNet and RNet the first of equals wins; here the reference walks NumPy's default argsort from its end,
+    and so does this. That sort leaves equal scores in an order of its own, the same for the same scores on the same
+    processor: another photograph in the batch never changes it.
+    """
+    parts = []
+    for rows in np.split(np.arange(len(images)), np.flatnonzero(np.diff(images)) + 1):
+        sure = rows[scores[rows] > np.float32(threshold)]
+        parts.append(sure[np.argsort(scores[sure])[::-1]])
+    return np.concatenate(parts)
+
+
+def _by_photograph(
+    count: int, images: np.ndarray, boxes: np.ndarray, scores: np.ndarray, landmarks: np.ndarray
+) -> list[Detections]:
+    """One table of all photographs, whose rows are ordered by photograph, as one `Detections` each."""
+    edges = np.searchsorted(images, np.arange(count + 1))
+    return [Detections(boxes[low:high], scores[low:high], landmarks[low:high]) for low, high in pairwise(edges)]

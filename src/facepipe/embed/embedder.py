@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A recogniser as a function from crops to points on the unit sphere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from facepipe.backends.base import Backend, Run, model_file, open_session
+from facepipe.errors import TensorError
+from facepipe.geometry.normalise import normalise
+from facepipe.specs import ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Embedder:
+    """Crops to embeddings of length 1, `batch` at a time.
+
+    Attributes:
+        fixed_batch: the batch that every call must have; short ones are padded with zeros and cut again. None: any.
+    """
+
+    spec: ModelSpec
+    run: Run
+    batch: int
+    fixed_batch: int | None = None
+
+    def embed(self, crops: np.ndarray) -> np.ndarray:
+        """Unit embeddings.
+
+        Args:
+            crops: uint8 [N, S, S, 3], RGB, S as the specification's alignment says.
+
+        Returns:
+            float32 [N, D], rows of length 1.
+
+        Raises:
+            TensorError: crops of another size; or a network that returned something with no direction.
+        """
+        return unit_rows(self.raw(crops), self.spec.name)
+
+    def raw(self, crops: np.ndarray) -> np.ndarray:
+        """The network's own answers, float32 [N, D], of any length. Arguments as `embed`'s.
+
+        Raises:
+            TensorError: crops of another size.
+        """
+        width = self.spec.outputs[0].dims[1].high
+        size = self.fixed_batch or self.batch
+        parts = [self._raw_batch(crops[start : start + size]) for start in range(0, len(crops), size)]
+        return np.concatenate(parts) if parts else np.zeros((0, width), np.float32)
+
+    def _raw_batch(self, crops: np.ndarray) -> np.ndarray:
+        images = normalise(crops, self.spec.pixels)
+        if self.fixed_batch is not None and len(images) < self.fixed_batch:
+            images = np.concatenate(
+                [images, np.zeros((self.fixed_batch - len(images), *images.shape[1:]), images.dtype)]
+            )
+        (raw,) = self.run(images)
+        return raw[: len(crops)]
+
+
+def unit_rows(raw: np.ndarray, where: str) -> np.ndarray:
+    """Rows divided by their length: float32 [N, D].
+
+    Raises:
+        TensorError: a row is zero or not finite, so that it has no direction.
+    """
+    lengths = np.linalg.norm(raw, axis=1, keepdims=True)
+    bad = np.flatnonzero(~(np.isfinite(lengths[:, 0]) & (lengths[:, 0] > 0)))
+    if len(bad):
+        raise TensorError(
+            f"{where}: the embedding of row {bad[0]} has length {lengths[bad[0], 0]}, expected a finite positive one.",
+            "a precision with more range; fp16 overflows above 65504.",
+        )
+    return (raw / lengths).astype(np.float32)
+
+
+@contextmanager
+def open_embedder(spec: ModelSpec, backend: Backend, weights: Path, batch: int) -> Iterator[Embedder]:
+    """The recogniser `spec` loaded from `weights`, closed on every way out.
+
+    Raises:
+        BackendError: the back end is unavailable, or the model file is not there.
+    """
+    with open_session(backend, spec, model_file(backend, spec, weights, batch)) as session:
+        yield Embedder(spec, session.run, batch, session.fixed_batch)

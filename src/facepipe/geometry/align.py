@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a photograph and a face to the square that a recogniser was trained on. Resampling is Pillow's."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from facepipe.errors import DataError
+from facepipe.results import Face
+from facepipe.specs import Alignment, FivePoint, MarginCrop
+
+
+def align(image: np.ndarray, face: Face, alignment: Alignment) -> np.ndarray:
+    """The face as the recogniser wants it: uint8 [S, S, 3] from uint8 [H, W, 3] RGB.
+
+    Raises:
+        DataError: the alignment needs five landmarks and the detector gave another number, or the face has no size.
+    """
+    if isinstance(alignment, MarginCrop):
+        return crop_with_margin(image, face.box, alignment)
+    if len(face.landmarks) != 5:
+        raise DataError(
+            f"alignment: the face has {len(face.landmarks)} landmarks, expected 5 for a five-point alignment.",
+            "a detector with landmarks (mtcnn), or an embedder that takes a margin crop (facenet.*).",
+        )
+    return warp_five_point(image, face.landmarks, alignment)
+
+
+def crop_with_margin(image: np.ndarray, box: np.ndarray, crop: MarginCrop) -> np.ndarray:
+    """The box with its margin, stretched to a square; the aspect is not kept.
+
+    The margin is stated in output pixels, so in the photograph it grows with the box; half goes to each side, and what
+    would leave the photograph is cut.
+
+    Args:
+        image: uint8 [H, W, 3], RGB.
+        box: float32 [4].
+
+    Returns:
+        uint8 [size, size, 3].
+
+    Raises:
+        DataError: nothing of the box lies in the photograph.
+
+    Source:
+        facenet-pytorch `extract_face`, with which the published LFW accuracy was measured; bilinear by Pillow.
+    """
+    height, width = image.shape[:2]
+    low, high = box[:2].astype(np.float32), box[2:].astype(np.float32)
+    # float32 throughout, as in the reference: a corner is truncated to a whole pixel next.
+    half = np.float32(crop.margin) * (high - low) / np.float32(crop.size - crop.margin) / np.float32(2)
+    left, top = (int(value) for value in np.maximum(low - half, np.float32(0)))
+    right, bottom = (int(value) for value in np.minimum(high + half, np.array([width, height], np.float32)))
+    if right <= left or bottom <= top:
+        raise DataError(f"crop: the box {box.tolist()} covers no pixel of a {height} x {width} photograph.")
+    cut = Image.fromarray(np.ascontiguousarray(image[top:bottom, left:right]))
+    return np.asarray(cut.resize((crop.size, crop.size), Image.Resampling.BILINEAR))
+
+
+def warp_five_point(image: np.ndarray, landmarks: np.ndarray, alignment: FivePoint) -> np.ndarray:
+    """The photograph turned, scaled and moved so that five landmarks come closest to the template.
+
+    Args:
+        image: uint8 [H, W, 3], RGB.
+        landmarks: float32 [5, 2], in pixels.
+
+    Returns:
+        uint8 [size, size, 3], bilinear; black where the photograph ends.
+
+    Raises:
+        DataError: the landmarks are all in one place.
+    """
+    template = np.array(alignment.template, np.float64)
+    matrix = similarity(np.asarray(landmarks, np.float64), template)
+    linear = np.linalg.inv(matrix[:, :2])  # Pillow asks for each output pixel where it comes from
+    shift = -linear @ matrix[:, 2]
+    # Pillow puts a pixel's centre at +0.5, the template and the landmarks at the whole number.
+    shift = shift + 0.5 - linear @ np.array([0.5, 0.5])
+    coefficients = (*linear[0], shift[0], *linear[1], shift[1])
+    size = (alignment.size, alignment.size)
+    warped = Image.fromarray(image).transform(size, Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR)
+    return np.asarray(warped)
+
+
+def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """The rotation, one scale and shift that bring `source` closest to `target` in the least-squares sense.
+
+    Args:
+        source, target: float64 [N, 2].
+
+    Returns:
+        float64 [2, 3]: target is about matrix[:, :2] @ source + matrix[:, 2].
+
+    Raises:
+        DataError: all source points are the same.
+
+    Source:
+        Umeyama 1991, "Least-squares estimation of transformation parameters between two point patterns". In the plane
+        a rotation with scale is multiplication by one complex number, which makes the solution one division.
+    """
+    middle, goal = source.mean(axis=0), target.mean(axis=0)
+    from_middle, from_goal = source - middle, target - goal
+    spread = float((from_middle**2).sum())
+    if spread == 0:
+        raise DataError(f"alignment: all {len(source)} landmarks are at {middle.tolist()}; expected distinct points.")
+    real = float((from_middle * from_goal).sum()) / spread
+    imaginary = float((from_middle[:, 0] * from_goal[:, 1] - from_middle[:, 1] * from_goal[:, 0]).sum()) / spread
+    linear = np.array([[real, -imaginary], [imaginary, real]])
+    return np.column_stack([linear, goal - linear @ middle])

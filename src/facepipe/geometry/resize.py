@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Area resizing: every output pixel is the mean of the input pixels that it covers, wholly or in part.
+
+This is what torch calls `interpolate(mode="area")`, which is adaptive average pooling: output pixel i of n covers the
+inputs floor(i * N / n) up to, but not including, ceil((i + 1) * N / n). MTCNN's thresholds were found with it, so the
+sums here are exact: bytes are added as integers in an integral image, and rounded once, by the division.
+
+Readable forms; `geometry.kernels` holds compiled ones that give the same bits.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def integral(image: np.ndarray) -> np.ndarray:
+    """Sums of all pixels above and to the left: uint32 [H + 1, W + 1, 3] of a uint8 [H, W, 3] image.
+
+    The sums wrap at 2**32; a difference of them is still exact while one window's sum is below 2**32
+    (16 million pixels).
+    """
+    height, width, channels = image.shape
+    sums = np.zeros((height + 1, width + 1, channels), np.uint32)
+    np.cumsum(image, axis=0, dtype=np.uint32, out=sums[1:, 1:])
+    np.cumsum(sums[1:, 1:], axis=1, out=sums[1:, 1:])
+    return sums
+
+
+def windows(low: np.ndarray, high: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """First and one-past-last input index of each of `count` output pixels that share low..high.
+
+    Args:
+        low, high: int64 [N], the half-open input range of each row of work.
+
+    Returns:
+        Two int64 [N, count].
+    """
+    length = (high - low)[:, None]
+    index = np.arange(count, dtype=np.int64)[None]
+    return low[:, None] + index * length // count, low[:, None] - (-(index + 1) * length // count)
+
+
+def resize_regions(sums: np.ndarray, regions: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Each region of one image, area-resized to height x width.
+
+    Args:
+        sums: uint32 [H + 1, W + 1, 3], from `integral`.
+        regions: int64 [N, 4], half-open and non-empty: top, bottom, left, right, in pixels.
+
+    Returns:
+        float32 [N, 3, height, width], in 0..255.
+    """
+    tops, bottoms = windows(regions[:, 0], regions[:, 1], height)
+    lefts, rights = windows(regions[:, 2], regions[:, 3], width)
+    rows, ends = tops[:, :, None], bottoms[:, :, None]  # (N, height, 1)
+    columns, stops = lefts[:, None, :], rights[:, None, :]  # (N, 1, width)
+    total = sums[ends, stops] - sums[rows, stops] - sums[ends, columns] + sums[rows, columns]  # (N, height, width, 3)
+    mean = total.astype(np.float32) / (ends - rows)[..., None].astype(np.float32)
+    mean /= (stops - columns)[..., None].astype(np.float32)
+    return np.ascontiguousarray(mean.transpose(0, 3, 1, 2))  # (N, 3, height, width)
+
+
+def resize_area(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """A uint8 [H, W, 3] image as float32 [height, width, 3] in 0..255, area-resized."""
+    whole = np.array([[0, image.shape[0], 0, image.shape[1]]], np.int64)
+    return resize_regions(integral(image), whole, height, width)[0].transpose(1, 2, 0)
