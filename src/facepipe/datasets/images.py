@@ -15,6 +15,7 @@ What becomes of pictures that are not plain 8-bit RGB is decided here, and nowhe
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import warnings
@@ -86,6 +87,35 @@ def read(path: Path) -> np.ndarray:
         raise DataError(f"{path}: {error}.") from error
 
 
+def read_size(path: Path) -> tuple[int, int]:
+    """(height, width) of one photograph as `read` gives it, from its header alone.
+
+    Raises:
+        DataError: there is no such file, or it is no photograph.
+    """
+    try:
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(file, formats=FORMATS) as image:
+                width, height = image.size
+                turned = image.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
+    except Exception as error:  # as in _read: a dozen unrelated classes, one meaning
+        raise DataError(f"{path}: its size cannot be read ({' '.join(str(error).split())}).") from error
+    return (width, height) if turned else (height, width)
+
+
+def decode(content: bytes, where: str) -> np.ndarray:
+    """A photograph whose file lies in memory, as `read` gives it; `where` names it in the error.
+
+    Raises:
+        DataError: the bytes cannot be read whole as a photograph; the reason is named.
+    """
+    try:
+        return _decoded(content)
+    except _Unreadable as error:
+        raise DataError(f"{where}: {error}.") from error
+
+
 def read_or_reason(root: Path, key: str) -> np.ndarray | NoFace:
     """The photograph `key` below `root` as `read` gives it, or the reason why it can have no face."""
     try:
@@ -126,8 +156,12 @@ def _read(path: Path) -> np.ndarray:
         raise _Unreadable("is no file")
     if status.st_size == 0:
         raise _Unreadable("is empty (0 bytes)")
+    return _decoded(path)
+
+
+def _decoded(source: Path | bytes) -> np.ndarray:
     try:
-        return _decode(path)
+        return _decode(source)
     except (_Unreadable, MemoryError):
         raise
     except UnidentifiedImageError as error:
@@ -138,8 +172,8 @@ def _read(path: Path) -> np.ndarray:
         raise _Unreadable(f"is broken ({' '.join(str(error).split()) or type(error).__name__})") from error
 
 
-def _decode(path: Path) -> np.ndarray:
-    with path.open("rb") as file:
+def _decode(source: Path | bytes) -> np.ndarray:
+    with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of size and metadata; the size is decided on below
             image = Image.open(file, formats=FORMATS)
