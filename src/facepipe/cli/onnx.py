@@ -17,7 +17,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from facepipe.assets.workspace import Workspace, absent, find_weights, locate_weights, open_workspace
-from facepipe.catalogue import MODELS, model
+from facepipe.catalogue import MODELS, records
 from facepipe.convert.sidecar import ConversionReport, finished
 from facepipe.errors import ConversionError
 from facepipe.pipeline.files import sha256_of_file, write_json
@@ -25,7 +25,7 @@ from facepipe.specs import ModelSpec, Recipe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("names", nargs="*", metavar="NAME", help="models of the catalogue (default: all that can be)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="models or detectors of the catalogue (default: all that can be)")
     parser.add_argument("--weights", type=Path, default=Path("weights"), help="folder of weights and of the results")
     parser.add_argument("--force", action="store_true", help="convert again what is up to date")
     parser.add_argument(
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     ws = replace(open_workspace(), weights=args.weights)
-    specs = [model(name) for name in dict.fromkeys(args.names)] or list(MODELS.values())
+    specs = list(dict.fromkeys(spec for name in args.names for spec in records(name))) or list(MODELS.values())
     here = [spec for spec in specs if _is_here(spec, ws)]
     gone = [spec for spec in specs if spec not in here]
     if gone and args.names:
