@@ -25,7 +25,9 @@ from facepipe.specs import ModelSpec, Recipe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("names", nargs="*", metavar="NAME", help="models or detectors of the catalogue (default: all that can be)")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="models or detectors of the catalogue (default: all that can be)"
+    )
     parser.add_argument("--weights", type=Path, default=Path("weights"), help="folder of weights and of the results")
     parser.add_argument("--force", action="store_true", help="convert again what is up to date")
     parser.add_argument(
