@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The wheel holds the package and nothing else, and works where there is no torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SRC = REPOSITORY / "src"
+
+
+def run(command: list[str | Path], **options: object) -> subprocess.CompletedProcess[str]:
+    """A finished process whose failure shows what it said."""
+    done = subprocess.run([str(part) for part in command], check=False, capture_output=True, text=True, **options)
+    assert done.returncode == 0, (
+        f"{command[0]} ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-4000:]}"
+    )
+    return done
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from the working tree. It is copied first, so that no `build/` is left or reused."""
+    copy, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        (copy / name).write_bytes((REPOSITORY / name).read_bytes())
+    for path in package_files():
+        target = copy / "src" / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes((SRC / path).read_bytes())
+    run([sys.executable, "-m", "build", "--wheel", "--outdir", out, copy])
+    (built,) = out.glob("*.whl")
+    return built
+
+
+def package_files() -> list[str]:
+    """Every file of the package in the working tree, relative to src/."""
+    paths = (path for path in (SRC / "facepipe").rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return sorted(path.relative_to(SRC).as_posix() for path in paths)
+
+
+@pytest.fixture(scope="module")
+def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bin folder of an environment with the wheel, one back end, and no torch."""
+    folder = tmp_path_factory.mktemp("bare")
+    venv.create(folder, with_pip=True)
+    pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    run([*pip, "-c", REPOSITORY / "constraints.txt", f"{wheel}[ort]"])
+    return folder / "bin"
+
+
+def facepipe(bare: Path, *arguments: str | Path, folder: Path) -> str:
+    """What `facepipe` prints in `folder`, with the mirror hidden."""
+    environment = {name: value for name, value in os.environ.items() if name != "FACEPIPE_ASSETS"}
+    return run([bare / "facepipe", *arguments], cwd=folder, env=environment).stdout
+
+
+def test_the_wheel_holds_exactly_the_package(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = sorted(archive.namelist())
+    inside = [name for name in names if ".dist-info/" not in name]
+    assert inside == package_files()
+    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
+
+
+def test_every_folder_of_the_package_says_what_it_is() -> None:
+    folders = {path.parent for path in (SRC / "facepipe").rglob("*.py")}
+    assert [str(folder) for folder in sorted(folders) if not (folder / "__init__.py").is_file()] == []
+
+
+def test_the_bare_environment_holds_numpy_pillow_tqdm_and_one_back_end(bare: Path) -> None:
+    listed = run([bare / "python", "-m", "pip", "list", "--format=json", "--disable-pip-version-check"]).stdout
+    names = {entry["name"].lower() for entry in json.loads(listed)}
+    assert {"facepipe", "numpy", "pillow", "tqdm", "onnxruntime"} <= names
+    assert names & {"torch", "onnx", "onnxsim", "matplotlib", "numba", "scipy"} == set()
+
+
+def test_help_and_catalogue_work_without_torch(bare: Path, tmp_path: Path) -> None:
+    assert "facepipe COMMAND --help" in facepipe(bare, "--help", folder=tmp_path)
+    listing = facepipe(bare, "models", folder=tmp_path)
+    for name in ("pnet", "rnet", "onet", "facenet.vggface2", "mobilefacenet.ms1m"):
+        assert re.search(rf"^\s*{re.escape(name)}\b", listing, re.MULTILINE), f"{name} is not in:\n{listing}"
+
+
+def test_a_photograph_is_detected_and_embedded_without_torch(
+    bare: Path, weights_dir: Path, sample: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "weights").symlink_to(weights_dir)
+    photograph = sorted(sample.rglob("*.jpg"))[0]
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    (folder / "one.jpg").write_bytes(photograph.read_bytes())
+    found = json.loads(facepipe(bare, "detect", folder / "one.jpg", "--json", folder=tmp_path))
+    assert found
+    out = tmp_path / "run"
+    facepipe(bare, "embed", folder, "--out", out, "--embedder", "facenet.seeded", folder=tmp_path)
+    (line,) = (out / "faces.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(line)["key"] == "one.jpg"
+    assert (out / "embeddings.npy").stat().st_size > 512 * 4
+
+
+def test_converting_without_torch_says_what_to_install(bare: Path, weights_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "pnet.pt").symlink_to(weights_dir / "pnet.pt")
+    done = subprocess.run(
+        [bare / "facepipe", "onnx", "pnet"], cwd=tmp_path, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert re.search(r"torch.*facepipe\[convert\]", done.stderr), done.stderr
+    assert "Traceback" not in done.stderr
