@@ -27,6 +27,7 @@ import numpy as np
 from facepipe.backends.base import RuntimeOptions
 from facepipe.backends.ort import OnnxRuntime, RawSession, RawTensor, load_raw
 from facepipe.errors import BackendError, TensorError
+from facepipe.pipeline.files import write_bytes
 
 Say = Callable[[str], None]
 
@@ -305,9 +306,7 @@ def _write(folder: Path, stem: str, outputs: tuple[np.ndarray, ...], job: FilesJ
             raise TensorError(f"{stem}: output {number} takes {output.nbytes} bytes, and --outputSize leaves {room}.")
         path = folder / f"{stem}_output_{number}.{'txt' if job.text else 'bin'}"
         content = _as_text(output).encode() if job.text else output.astype(output.dtype.newbyteorder("<")).tobytes()
-        part = path.with_name(f".{path.name}.part")
-        part.write_bytes(content)
-        part.replace(path)
+        write_bytes(path, content)
     say("[INFO] output data success")
 
 
