@@ -20,7 +20,7 @@ value      = $(if $($2),--$1 '$($2)')
 flag       = $(if $(filter-out 0,$($2)),--$1)
 
 .DEFAULT_GOAL := help
-.PHONY: help onnx om lfw demo test accept bench lint clean
+.PHONY: help onnx om plan check rehearse lfw demo test accept bench lint clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -35,11 +35,24 @@ onnx: $(READY)  ## weights to ONNX, parity after every step [MODELS="pnet rnet o
 	@$(FACEPIPE) fetch $(DETECTOR)
 	@$(FACEPIPE) onnx $(MODELS)
 
-om: $(READY)  ## ONNX to .om by Ascend's ATC [SOC BATCH PRECISION AIPP DRY_RUN MODELS]
-	@$(FACEPIPE) fetch $(DETECTOR)
-	@$(FACEPIPE) onnx $(MODELS)
-	@$(FACEPIPE) om $(MODELS) --soc '$(SOC)' --batch '$(BATCH)' \
-	  $(call value,precision,PRECISION) $(call flag,aipp,AIPP) $(call flag,dry-run,DRY_RUN)
+# A dry run needs no weights, no ONNX files and no CANN.
+om: $(READY)  ## ONNX to .om by Ascend's ATC [SOC BATCH PRECISION AIPP DRY_RUN MODELS CANN SHAPES PLAN PHOTOGRAPHS]
+	@$(if $(filter-out 0,$(DRY_RUN)),,$(FACEPIPE) fetch $(DETECTOR) && $(FACEPIPE) onnx $(MODELS))
+	@$(FACEPIPE) om $(MODELS) --soc '$(SOC)' --batch '$(BATCH)' --detector '$(DETECTOR)' --embedder '$(EMBEDDER)' \
+	  $(call value,precision,PRECISION) $(call flag,aipp,AIPP) $(call flag,dry-run,DRY_RUN) $(call value,cann,CANN) \
+	  $(call value,shapes,SHAPES) $(call value,plan,PLAN) $(call value,photographs,PHOTOGRAPHS)
+
+plan: $(READY)  ## which input shapes photographs need, and the gears for them [PHOTOGRAPHS SOC BATCH PLAN]
+	@$(FACEPIPE) plan $(if $(PHOTOGRAPHS),'$(PHOTOGRAPHS)') --soc '$(SOC)' --batch '$(BATCH)' $(call value,out,PLAN)
+
+check: $(READY)  ## will ATC take the ONNX files? [MODELS="weights/pnet.simplified.onnx ..." SOC CANN]
+	@$(FACEPIPE) check $(MODELS) --soc '$(SOC)' $(call value,cann,CANN)
+
+rehearse: $(READY)  ## the run in half precision, as an .om computes it, without a board [EMBEDDER DATA PAIRS BATCH]
+	@$(FACEPIPE) fetch $(DETECTOR) $(EMBEDDER) $(if $(DATA),,lfw)
+	@$(FACEPIPE) onnx $(DETECTOR) $(EMBEDDER)
+	@$(FACEPIPE) rehearse --precision fp16 --batch '$(BATCH)' --detector '$(DETECTOR)' --embedder '$(EMBEDDER)' \
+	  $(call value,data,DATA) $(call value,pairs,PAIRS) $(call value,out,OUT)
 
 lfw: $(READY)  ## photographs to LFW accuracy [BATCH BACKEND EMBEDDER DETECTOR DATA PAIRS RUN ALL PRECISION THREADS WORKERS]
 	@$(FACEPIPE) fetch $(DETECTOR) $(EMBEDDER) $(if $(DATA),,lfw)

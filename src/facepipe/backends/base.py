@@ -8,7 +8,7 @@ binds outputs by position (compiled files lose or decorate tensor names), so an 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,9 +108,9 @@ def model_file(backend: Backend, spec: ModelSpec, weights: Path, batch: int) -> 
         raise BackendError(
             f"{weights}: {names} are of different chips, expected one.", "keep one folder for each chip."
         )
-    others = sorted(path.name for path in weights.glob(f"{spec.name}.*om"))
+    others = ", ".join(sorted(path.name for path in weights.glob(f"{spec.name}.*om"))) or "none"
     raise BackendError(
-        f"{weights}: no {pattern}, expected it for '{backend.name}'{'; here are ' + ', '.join(others) if others else ''}.",
+        f"{weights}: no {pattern}, expected it for '{backend.name}' (compiled for {spec.name} here: {others}).",
         f"`make om BATCH={batch}`; the batch is compiled in.",
     )
 

@@ -18,8 +18,12 @@ from __future__ import annotations
 import io
 import os
 import stat
+import struct
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -45,6 +49,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_ON_ITS_SIDE = (5, 6, 7, 8)
 
 
 class _Unreadable(Exception):
@@ -75,8 +80,8 @@ def list_keys(root: Path) -> list[str]:
 def read(path: Path) -> np.ndarray:
     """One photograph, upright, as uint8 [H, W, 3] RGB. Any size from 1x1 to MAX_PIXELS pixels.
 
-    Warnings that Pillow gives about metadata are silenced while the file is opened, since this module decides what
-    they warn of. (Python's list of warning filters belongs to the process: call this in processes, not in threads.)
+    Warnings that Pillow gives about size and metadata are silenced while the file is opened, since this module decides
+    what they warn of. (Python's list of warning filters belongs to the process: call this in processes, not threads.)
 
     Raises:
         DataError: there is no such file, or it cannot be read whole as a photograph; the reason is named.
@@ -87,41 +92,28 @@ def read(path: Path) -> np.ndarray:
         raise DataError(f"{path}: {error}.") from error
 
 
-def read_size(path: Path) -> tuple[int, int]:
-    """(height, width) of one photograph as `read` gives it, from its header alone.
-
-    Raises:
-        DataError: there is no such file, or it is no photograph.
-    """
-    try:
-        with path.open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(file, formats=FORMATS) as image:
-                width, height = image.size
-                turned = image.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
-    except Exception as error:  # as in _read: a dozen unrelated classes, one meaning
-        raise DataError(f"{path}: its size cannot be read ({' '.join(str(error).split())}).") from error
-    return (width, height) if turned else (height, width)
-
-
-def decode(content: bytes, where: str) -> np.ndarray:
-    """A photograph whose file lies in memory, as `read` gives it; `where` names it in the error.
-
-    Raises:
-        DataError: the bytes cannot be read whole as a photograph; the reason is named.
-    """
-    try:
-        return _decoded(content)
-    except _Unreadable as error:
-        raise DataError(f"{where}: {error}.") from error
-
-
 def read_or_reason(root: Path, key: str) -> np.ndarray | NoFace:
     """The photograph `key` below `root` as `read` gives it, or the reason why it can have no face."""
     try:
         return _read(root / key)
     except _Unreadable as error:
         return NoFace(str(error))
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """(height, width) of the array that `read` would give. Most formats tell it without being decoded.
+
+    Raises:
+        DataError: there is no such file, or it is no photograph; the reason is named.
+    """
+    try:
+        with _opened(path) as image:
+            width, height = image.size
+            # Pillow has turned a TIFF's size already.
+            is_turned = image.format != "TIFF" and _orientation(image) in _ON_ITS_SIDE
+    except _Unreadable as error:
+        raise DataError(f"{path}: {error}.") from error
+    return (width, height) if is_turned else (height, width)
 
 
 def _walk(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> list[str]:
@@ -146,22 +138,33 @@ def _identity(folder: Path) -> tuple[int, int]:
 
 
 def _read(path: Path) -> np.ndarray:
+    with _opened(path) as image:
+        image.load()
+        colour = _rgb(image)
+        # Asked for after loading: Pillow then has turned a TIFF, and says so.
+        if (orientation := _orientation(image)) in _UPRIGHT:
+            colour = colour.transpose(_UPRIGHT[orientation])
+        return np.array(colour, np.uint8)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """The picture in `path` before it is decoded. Whatever goes wrong with it, in here or in the block, is a reason."""
     try:
         status = path.stat()
-    except OSError as error:
-        raise _Unreadable(f"cannot be opened ({error.strerror})") from error
-    except ValueError as error:  # a NUL in the name
-        raise _Unreadable(f"cannot be opened ({error})") from error
-    if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for ever
-        raise _Unreadable("is no file")
-    if status.st_size == 0:
-        raise _Unreadable("is empty (0 bytes)")
-    return _decoded(path)
-
-
-def _decoded(source: Path | bytes) -> np.ndarray:
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for ever
+            raise _Unreadable("is no file")
+        if status.st_size == 0:
+            raise _Unreadable("is empty (0 bytes)")
+        file = path.open("rb")
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise _Unreadable(f"cannot be opened ({getattr(error, 'strerror', None) or error})") from error
     try:
-        return _decode(source)
+        with file, _header(file) as image:
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise _Unreadable(f"has {width}x{height} pixels, at most {MAX_PIXELS:,} are read")
+            yield image
     except (_Unreadable, MemoryError):
         raise
     except UnidentifiedImageError as error:
@@ -172,23 +175,21 @@ def _decoded(source: Path | bytes) -> np.ndarray:
         raise _Unreadable(f"is broken ({' '.join(str(error).split()) or type(error).__name__})") from error
 
 
-def _decode(source: Path | bytes) -> np.ndarray:
-    with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of size and metadata; the size is decided on below
-            image = Image.open(file, formats=FORMATS)
-        with image:
-            width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise _Unreadable(f"has {width}x{height} pixels, at most {MAX_PIXELS:,} are read")
-            image.load()
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of a damaged EXIF block, which then turns nothing
-                orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
-            colour = _rgb(image)
-    if orientation in _UPRIGHT:
-        colour = colour.transpose(_UPRIGHT[orientation])
-    return np.array(colour, np.uint8)
+def _header(file: BinaryIO) -> Image.Image:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of size, which is decided on in _opened, and of metadata
+        return Image.open(file, formats=FORMATS)
+
+
+def _orientation(image: Image.Image) -> int:
+    """1 to 8 by EXIF or XMP, 1 being upright; a damaged EXIF block turns nothing, the pixels are good without it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            value = image.getexif().get(_EXIF_ORIENTATION, 1)
+        except (SyntaxError, struct.error, ValueError, KeyError, TypeError, EOFError):
+            return 1
+    return value if isinstance(value, int) else 1
 
 
 def _rgb(image: Image.Image) -> Image.Image:

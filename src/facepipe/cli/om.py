@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""facepipe om --soc Ascend310 --batch 16 --dry-run
+
+Compiles ONNX models for an Ascend chip with ATC, which is part of the CANN toolkit and needs no device. What the
+guide forbids is refused before ATC is started. Beside each .om lies a .om.json that says what it was made from.
+
+  facepipe om pnet rnet onet --soc Ascend310P3 --shapes range
+  facepipe om --plan plan.json                  for photographs of other sizes than LFW's; see `facepipe plan`
+  facepipe om facenet.vggface2 --aipp           the .om takes bytes; (x - mean) * scale happens on the chip
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from facepipe.catalogue import detector_models, embedder, model
+from facepipe.catalogue.chips import DEFAULT_CANN, Soc, soc_by_name, takes_ranges
+from facepipe.cli.plan import add_photograph_arguments, plan_of_arguments, read_plan
+from facepipe.convert.atc import (
+    Order,
+    aipp_path,
+    atc_command,
+    find_atc,
+    installed_cann,
+    is_made,
+    om_from_onnx,
+    om_shapes,
+    render,
+)
+from facepipe.errors import ConversionError
+from facepipe.specs import ModelSpec
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "models", nargs="*", help="names of the catalogue (default: those of --detector and --embedder)"
+    )
+    parser.add_argument("--detector", default="mtcnn", help="(default: mtcnn)")
+    parser.add_argument("--embedder", default="facenet.vggface2", help="(default: facenet.vggface2)")
+    parser.add_argument("--soc", default="Ascend310", help="the chip that will run it (default: Ascend310)")
+    parser.add_argument("--batch", type=int, default=16, help="rows of one execution (default: 16)")
+    parser.add_argument(
+        "--cann",
+        help=f"release whose dialect is spoken, or 'old' or 'new' (default: the installed one, else {DEFAULT_CANN})",
+    )
+    parser.add_argument(
+        "--shapes", choices=("gears", "range"), default="gears", help="fixed steps, or ranges where the chip takes them"
+    )
+    parser.add_argument("--plan", type=Path, help="the file of `facepipe plan --out`")
+    parser.add_argument("--photographs", type=Path, help="folder of photographs whose sizes are read for the plan")
+    add_photograph_arguments(parser)
+    parser.add_argument(
+        "--precision", help="a value of --precision_mode or --precision_mode_v2 (default: the compiler's)"
+    )
+    parser.add_argument("--aipp", action="store_true", help="fold (x - mean) * scale in, where the catalogue allows it")
+    parser.add_argument("--weights", type=Path, default=Path("weights"), help="folder of models (default: weights)")
+    parser.add_argument("--logs", type=Path, default=Path("runs/atc"), help="folder of logs (default: runs/atc)")
+    parser.add_argument("--dry-run", action="store_true", help="print the commands; needs no CANN and no ONNX files")
+    parser.add_argument("--force", action="store_true", help="compile again what is up to date")
+
+
+def run(args: argparse.Namespace) -> int:
+    soc = soc_by_name(args.soc)
+    found = installed_cann(os.environ)
+    cann = args.cann or found or DEFAULT_CANN
+    specs = [model(name) for name in args.models] or [*detector_models(args.detector), embedder(args.embedder)]
+    orders = _orders(args, specs, soc, cann)
+    commands = [atc_command(order) for order in orders]  # all are refused before one is started
+    if args.dry_run:
+        source = "asked for" if args.cann else "installed" if found else "none is installed here; --cann names another"
+        print(f"# {soc.name}, CANN {cann} ({source})")
+        for order, command in zip(orders, commands, strict=True):
+            _print_dry(order, render(command))
+        return 0
+    find_atc(os.environ)
+    missing = [order for order in orders if not order.onnx.is_file()]
+    if missing:
+        names = " ".join(order.spec.name for order in missing)
+        raise ConversionError(
+            f"{missing[0].onnx}: no such file, expected the final ONNX of {missing[0].spec.name}.",
+            f"`facepipe onnx {names}`",
+        )
+    for order in orders:
+        if not args.force and is_made(order):
+            print(f"{order.om}: up to date")
+            continue
+        log = args.logs / f"{order.om.stem}.log"
+        print(f"{order.spec.name}: compiling, this takes minutes; the log will be {log}", file=sys.stderr)
+        sidecar = om_from_onnx(order, log)
+        print(f"{order.om}: {_shapes_in_words(order)}, {sidecar.precision}, from {sidecar.onnx_sha256[:12]}")
+    return 0
+
+
+def _orders(args: argparse.Namespace, specs: list[ModelSpec], soc: Soc, cann: str) -> list[Order]:
+    plan = read_plan(args.plan) if args.plan else plan_of_arguments(args)
+    sizes = tuple((height, width) for height, width in plan["image_sizes"])
+    if args.aipp and not any(spec.atc.aipp for spec in specs):
+        raise ConversionError(
+            f"{', '.join(spec.name for spec in specs)}: the catalogue offers AIPP for none of them.",
+            "leave --aipp off.",
+        )
+    return [
+        Order(
+            spec,
+            spec.final(args.weights),
+            spec.compiled(args.weights, soc.name, args.batch),
+            soc,
+            cann,
+            args.batch,
+            args.shapes,
+            sizes,
+            bool(plan["letterbox"]),
+            args.precision,
+            # MTCNN's resized images are no whole bytes: for AIPP they would have to be rounded.
+            args.aipp and spec.atc.aipp,
+        )
+        for spec in specs
+    ]
+
+
+def _print_dry(order: Order, command: str) -> None:
+    print(f"# {order.spec.name}: {_shapes_in_words(order)}")
+    print(command)
+    if order.aipp:
+        print(f"# {aipp_path(order)} is written before that")
+    if order.shapes == "gears" and order.spec.atc.gears != "none" and takes_ranges(order.soc, order.cann):
+        ranged = Order(order.spec, order.onnx, order.om, order.soc, order.cann, order.batch, "range", order.image_sizes)
+        option = next(word for word in atc_command(ranged) if word.startswith("--input_shape"))
+        print(f"# {order.soc.name} takes a range too, with --shapes range: {render((option,))}")
+
+
+def _shapes_in_words(order: Order) -> str:
+    shapes = om_shapes(order)
+    if shapes.kind == "range":
+        return "a range from " + "x".join(map(str, shapes.low)) + " to " + "x".join(map(str, shapes.high))
+    if shapes.kind == "static":
+        return "one shape, " + "x".join(map(str, shapes.gears[0]))
+    if shapes.kind == "batch":
+        return f"{len(shapes.gears)} gears over the batch, " + " ".join(str(gear[0]) for gear in shapes.gears)
+    sizes = " ".join(f"{gear[2]}x{gear[3]}" for gear in shapes.gears)
+    return f"{len(shapes.gears)} gears over the image at batch {order.batch}, {sizes}"
