@@ -92,6 +92,18 @@ def read(path: Path) -> np.ndarray:
         raise DataError(f"{path}: {error}.") from error
 
 
+def decode(content: bytes, where: str) -> np.ndarray:
+    """A photograph whose file lies in memory, as `read` gives it; `where` names it in the error.
+
+    Raises:
+        DataError: the bytes cannot be read whole as a photograph; the reason is named.
+    """
+    try:
+        return _read(content)
+    except _Unreadable as error:
+        raise DataError(f"{where}: {error}.") from error
+
+
 def read_or_reason(root: Path, key: str) -> np.ndarray | NoFace:
     """The photograph `key` below `root` as `read` gives it, or the reason why it can have no face."""
     try:
@@ -137,8 +149,8 @@ def _identity(folder: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _read(path: Path) -> np.ndarray:
-    with _opened(path) as image:
+def _read(source: Path | bytes) -> np.ndarray:
+    with _opened(source) as image:
         image.load()
         colour = _rgb(image)
         # Asked for after loading: Pillow then has turned a TIFF, and says so.
@@ -148,17 +160,9 @@ def _read(path: Path) -> np.ndarray:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    """The picture in `path` before it is decoded. Whatever goes wrong with it, in here or in the block, is a reason."""
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for ever
-            raise _Unreadable("is no file")
-        if status.st_size == 0:
-            raise _Unreadable("is empty (0 bytes)")
-        file = path.open("rb")
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise _Unreadable(f"cannot be opened ({getattr(error, 'strerror', None) or error})") from error
+def _opened(source: Path | bytes) -> Iterator[Image.Image]:
+    """The picture in a file before it is decoded. Whatever goes wrong with it, in here or in the block, is a reason."""
+    file = io.BytesIO(source) if isinstance(source, bytes) else _file(source)
     try:
         with file, _header(file) as image:
             width, height = image.size
@@ -173,6 +177,18 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise _Unreadable(f"has too many pixels, at most {MAX_PIXELS:,} are read") from error
     except Exception as error:  # for a broken file Pillow raises a dozen unrelated classes; all mean the same
         raise _Unreadable(f"is broken ({' '.join(str(error).split()) or type(error).__name__})") from error
+
+
+def _file(path: Path) -> BinaryIO:
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for ever
+            raise _Unreadable("is no file")
+        if status.st_size == 0:
+            raise _Unreadable("is empty (0 bytes)")
+        return path.open("rb")
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise _Unreadable(f"cannot be opened ({getattr(error, 'strerror', None) or error})") from error
 
 
 def _header(file: BinaryIO) -> Image.Image:
