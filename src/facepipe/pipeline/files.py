@@ -28,7 +28,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield part
         with part.open("rb") as written:
             os.fsync(written.fileno())  # without it a power cut can leave the name with no content
-        os.replace(part, path)
+        part.replace(path)
     finally:
         part.unlink(missing_ok=True)
 
@@ -65,8 +65,9 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write an .npz, whole. Its bytes depend on nothing but the arrays (no clock inside)."""
     pickled = [name for name, array in arrays.items() if array.dtype.hasobject]
     assert not pickled, f"object arrays would be pickled: {pickled}"
+    named: dict[str, Any] = dict(arrays)
     with atomic_path(path) as part, part.open("wb") as target:
-        np.savez(target, **dict(arrays))
+        np.savez(target, **named)
 
 
 def read_arrays(path: Path, dtypes: Mapping[str, str]) -> dict[str, np.ndarray]:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Photographs to what a recogniser is given: faces, crops, packed batches. Knows no accuracy."""
+"""Photographs to faces, crops and embeddings, over folders of any size: the fused driver and the stages."""

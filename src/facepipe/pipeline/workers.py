@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The same work on many items, in this process or in several.
+
+A worker opens what it needs once (models, mostly), then takes items until there are none. Results come back as they are
+ready. The first error of any worker ends them all and is raised here; a worker that dies (out of memory, killed) is an
+error too, never a silent gap.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any, Protocol, TypeVar
+
+from facepipe.errors import FacepipeError, StageError
+
+Job = TypeVar("Job", contravariant=True)
+Result = TypeVar("Result", covariant=True)
+
+
+class Open(Protocol[Job, Result]):
+    """A module-level function: opens what the job needs, yields the function that does one item."""
+
+    def __call__(self, job: Job, worker: int, /) -> AbstractContextManager[Callable[[int], Result]]: ...
+
+
+def work(open_job: Open[Job, Result], job: Job, items: Sequence[int], workers: int) -> Iterator[tuple[int, Result]]:
+    """Each item with its result, in the order in which they get ready.
+
+    Args:
+        open_job: called once in each worker, with the worker's number from 0.
+        job: what it works on; must pickle when there is more than one worker.
+        items: numbers of pieces of work that do not depend on each other.
+        workers: processes. 1 works in this process.
+
+    Raises:
+        StageError: a worker died.
+        FacepipeError: what a worker raised.
+    """
+    if workers <= 1 or len(items) <= 1:
+        with open_job(job, 0) as do:
+            for item in items:
+                yield item, do(item)
+        return
+    context = multiprocessing.get_context("spawn")  # a fork would copy threads that hold locks
+    pipes: list[tuple[Connection, BaseProcess]] = []
+    try:
+        for number in range(min(workers, len(items))):
+            here, there = context.Pipe()
+            process = context.Process(target=_serve, args=(open_job, job, number, there), daemon=True)
+            process.start()
+            there.close()
+            pipes.append((here, process))
+        yield from _hand_out(pipes, items)
+    finally:
+        for here, started in pipes:
+            here.close()
+            started.terminate()
+        for _, started in pipes:
+            started.join()
+
+
+def _hand_out(pipes: list[tuple[Connection, BaseProcess]], items: Sequence[int]) -> Iterator[tuple[int, Any]]:
+    """Give every idle worker the next item until all results are in."""
+    waiting = list(reversed(items))
+    busy: dict[Connection, int] = {}
+    processes = dict(pipes)
+    for here, _ in pipes:
+        if waiting:
+            here.send(waiting[-1])
+            busy[here] = waiting.pop()
+    while busy:
+        for here in (ready for ready in wait(list(busy)) if isinstance(ready, Connection)):
+            try:
+                result, error, text = here.recv()
+            except (EOFError, ConnectionResetError) as gone:
+                process = processes[here]
+                process.join(5)
+                raise StageError(
+                    f"worker process {process.pid} ended with status {process.exitcode} while it had work to do.",
+                    "run the same command again to resume; a worker killed for memory wants a smaller --batch "
+                    "or fewer --workers.",
+                ) from gone
+            item = busy.pop(here)
+            if isinstance(error, FacepipeError | OSError):
+                raise error
+            if error is not None:
+                raise RuntimeError(f"in a worker process:\n{text}") from error
+            if waiting:
+                here.send(waiting[-1])
+                busy[here] = waiting.pop()
+            yield item, result
+
+
+def _serve(
+    open_job: Open[Job, Result],
+    job: Job,
+    number: int,
+    pipe: Connection,
+) -> None:
+    """A worker process: open once, answer items until the pipe closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides; a terminal sends the signal to all
+    try:
+        with open_job(job, number) as do:
+            while True:
+                item = pipe.recv()
+                pipe.send((do(item), None, ""))
+    except EOFError:
+        return  # the parent is done, or gone
+    except Exception as error:  # whatever it is, it is raised again in the parent
+        text = traceback.format_exc()
+        try:
+            pipe.send((None, error, text))
+        except (TypeError, AttributeError, ValueError):  # an error that does not pickle still has a text
+            pipe.send((None, RuntimeError(text), text))

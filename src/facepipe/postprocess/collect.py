@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The shards of a finished fused run as the two files that everybody reads: faces.jsonl and embeddings.npy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from facepipe.errors import StageError
+from facepipe.pipeline.files import read_arrays
+from facepipe.pipeline.stage import Stage
+from facepipe.postprocess.faces import EMBEDDINGS_FILE, FACES_FILE, Written, write_embeddings, write_faces
+from facepipe.results import Face, FaceRecord, NoFace
+
+
+def collect(stage: Stage, run: Path, arrays: Mapping[str, str]) -> Written:
+    """Write `run`/faces.jsonl and `run`/embeddings.npy, shard after shard; memory holds one shard.
+
+    Args:
+        stage: the finished fused stage.
+        arrays: names and dtypes of a shard's arrays.
+
+    Raises:
+        StageError: a shard's arrays do not fit its keys.
+    """
+    written = write_faces(run / FACES_FILE, _records(stage, arrays))
+    first = read_arrays(stage.shard_path(0), arrays)["embeddings"]
+    blocks = (read_arrays(stage.shard_path(shard), arrays)["embeddings"] for shard in range(stage.shard_count))
+    write_embeddings(run / EMBEDDINGS_FILE, written.faces, first.shape[1], blocks)
+    return written
+
+
+def _records(stage: Stage, arrays: Mapping[str, str]) -> Iterator[FaceRecord]:
+    """One record for each key, in order."""
+    for shard in range(stage.shard_count):
+        keys, content = stage.shard_keys(shard), read_arrays(stage.shard_path(shard), arrays)
+        reasons = content["reasons"]
+        faces = int((reasons == "").sum())
+        rows = {name: len(content[name]) for name in ("boxes", "scores", "landmarks", "embeddings")}
+        if len(reasons) != len(keys) or set(rows.values()) != {faces}:
+            raise StageError(
+                f"{stage.shard_path(shard)}: {len(reasons)} photographs with {faces} faces and rows {rows}, "
+                f"expected {len(keys)} photographs and one row for each face.",
+                "delete it and run the same command again.",
+            )
+        yield from _of_shard(keys, content)
+
+
+def _of_shard(keys: tuple[str, ...], content: Mapping[str, np.ndarray]) -> Iterator[FaceRecord]:
+    """The records of one shard."""
+    row = 0
+    for key, reason in zip(keys, content["reasons"].tolist(), strict=True):
+        if reason:
+            yield FaceRecord(key, NoFace(reason))
+            continue
+        face = Face(content["boxes"][row], float(content["scores"][row]), content["landmarks"][row])
+        yield FaceRecord(key, face)
+        row += 1

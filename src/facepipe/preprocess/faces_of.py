@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The steps that every driver shares: photographs of a folder in bounded batches, and the crop of one face."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from facepipe.datasets.images import read_or_reason
+from facepipe.errors import DataError
+from facepipe.geometry.align import align
+from facepipe.results import Face, NoFace
+from facepipe.specs import Alignment, FivePoint
+
+MAX_BATCH_PIXELS = 1 << 24
+"""Photographs of one batch together: 16.8 million pixels, some 400 MB with all that the cascade makes of them."""
+
+Batch = list[tuple[str, np.ndarray | NoFace]]
+
+
+def read_batches(root: Path, keys: Sequence[str], batch: int) -> Iterator[Batch]:
+    """The photographs in order, at most `batch` and MAX_BATCH_PIXELS at a time (one that is larger comes alone).
+
+    What cannot be read comes as NoFace with the reason, in its place.
+    """
+    members: Batch = []
+    pixels = 0
+    for key in keys:
+        image = read_or_reason(root, key)
+        size = 0 if isinstance(image, NoFace) else image.shape[0] * image.shape[1]
+        if members and (len(members) == batch or pixels + size > MAX_BATCH_PIXELS):
+            yield members
+            members, pixels = [], 0
+        members.append((key, image))
+        pixels += size
+    if members:
+        yield members
+
+
+def crop_or_reason(image: np.ndarray, face: Face, alignment: Alignment) -> np.ndarray | NoFace:
+    """The crop uint8 [S, S, 3] for the recogniser, or why the face gives none (it covers no pixel, say)."""
+    if isinstance(alignment, FivePoint) and len(face.landmarks) == 0:
+        # A wrong pairing of models, not a property of this face: it ends the run instead of emptying it.
+        raise DataError(
+            "alignment: this detector gives no landmarks, and the embedder wants a five-point alignment.",
+            "a detector with landmarks (mtcnn), or an embedder that takes a margin crop (facenet.*).",
+        )
+    try:
+        return align(image, face, alignment)
+    except DataError as error:
+        return NoFace(error.what)

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The fused run: every photograph is decoded once and streamed through detector, crop and recogniser.
+
+Results are written in shards; see `pipeline.stage`. Within a shard all crops go through the recogniser in full batches.
+The staged run does the same with the same functions, file by file; a test holds the two equal.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from facepipe.backends import backend_by_name
+from facepipe.backends.base import Backend, RuntimeOptions, model_file
+from facepipe.catalogue import detector_models, embedder, model
+from facepipe.detect import Detector, open_detector
+from facepipe.detect.mtcnn import MtcnnSettings
+from facepipe.detect.select import choose
+from facepipe.embed import Embedder, open_embedder
+from facepipe.errors import BackendError
+from facepipe.pipeline.files import write_arrays
+from facepipe.pipeline.provenance import ModelFile, model_provenance
+from facepipe.pipeline.stage import Stage, begin, finish
+from facepipe.pipeline.workers import work
+from facepipe.preprocess.faces_of import crop_or_reason, read_batches
+from facepipe.results import Face, NoFace
+from facepipe.specs import Alignment
+
+SHARD_ARRAYS = {
+    "reasons": "<U",  # [n]: "" where there is a face
+    "boxes": "float32",  # [F, 4]: faces in the order of the keys
+    "scores": "float32",  # [F]
+    "landmarks": "float32",  # [F, K, 2]
+    "embeddings": "float32",  # [F, D], rows of length 1
+}
+"""The arrays of one shard, and their dtypes. The keys are those of the stage, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class FusedJob:
+    """All that a fused run is asked for; pickles, so that worker processes can open it.
+
+    Attributes:
+        root: the folder of photographs.
+        keys: which of them, sorted.
+        run: the run's folder.
+        weights: the folder of converted models.
+        batch: photographs through PNet, and crops through the recogniser, in one call.
+        selection: which face of a photograph goes on; a name of `detect.select.SELECTIONS`.
+        shard_size: photographs of one shard.
+    """
+
+    root: Path
+    keys: tuple[str, ...]
+    run: Path
+    weights: Path
+    detector: str
+    embedder: str
+    backend: str
+    options: RuntimeOptions = field(default_factory=RuntimeOptions)
+    batch: int = 16
+    selection: str = "center_weighted_size"
+    shard_size: int = 256
+    settings: MtcnnSettings = field(default_factory=MtcnnSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardReport:
+    """What one shard took: photographs and seconds, by step."""
+
+    photographs: int
+    faces: int
+    seconds: dict[str, float]
+
+
+def models_of(job: FusedJob) -> tuple[ModelFile, ...]:
+    """The model files that the job runs, with their digests.
+
+    Raises:
+        BackendError: one is not there.
+    """
+    backend = backend_by_name(job.backend, job.options)
+    specs = (*detector_models(job.detector), embedder(job.embedder))
+    return tuple(model_provenance(spec.name, _existing(backend, job, spec.name)) for spec in specs)
+
+
+def fused_stage(job: FusedJob, models: tuple[ModelFile, ...]) -> Stage:
+    """The job as a resumable stage. Its results depend on just these parameters: not on the number of workers."""
+    settings = {name: value for name, value in asdict(job.settings).items() if name not in ("kernels", "batch")}
+    parameters = {
+        "detector": job.detector,
+        "embedder": job.embedder,
+        "backend": job.backend,
+        "precision": job.options.precision,
+        "batch": job.batch,
+        "selection": job.selection,
+        "settings": settings,
+        "models": {file.model: file.sha256 for file in models},
+    }
+    return Stage(job.run / "fused", "fused", parameters, job.keys, job.shard_size)
+
+
+def run_fused(
+    job: FusedJob, stage: Stage, workers: int, *, force: bool = False
+) -> Iterator[tuple[int, ShardReport | None]]:
+    """Do what is not yet done; yield each shard's number of photographs as it gets ready, finished ones first.
+
+    Raises:
+        StageError: the folder belongs to another job, or a worker died.
+    """
+    waiting = begin(stage, force=force)
+    for shard in sorted(set(range(stage.shard_count)) - set(waiting)):
+        yield len(stage.shard_keys(shard)), None
+    for _, report in work(open_fused, (job, stage), waiting, workers):
+        yield report.photographs, report
+    finish(stage)
+
+
+@contextmanager
+def open_fused(work_item: tuple[FusedJob, Stage], worker: int) -> Iterator[Callable[[int], ShardReport]]:
+    """Models loaded; yields the function that does one shard."""
+    job, stage = work_item
+    backend = backend_by_name(job.backend, job.options)
+    spec = embedder(job.embedder)
+    assert spec.alignment is not None, spec.name
+    alignment = spec.alignment
+    with (
+        open_detector(job.detector, backend, job.weights, job.batch, job.settings) as detector,
+        open_embedder(spec, backend, job.weights, job.batch) as recogniser,
+    ):
+        yield lambda shard: _do_shard(job, stage, shard, detector, recogniser, alignment)
+
+
+def _do_shard(
+    job: FusedJob, stage: Stage, shard: int, detector: Detector, recogniser: Embedder, alignment: Alignment
+) -> ShardReport:
+    """One shard from files to file."""
+    keys = stage.shard_keys(shard)
+    seconds = {"read": 0.0, "detect": 0.0, "crop": 0.0, "embed": 0.0}
+    faces: list[Face] = []
+    crops: list[np.ndarray] = []
+    reasons: list[str] = []
+    batches = read_batches(job.root, keys, job.batch)
+    while True:
+        began = time.perf_counter()
+        members = next(batches, None)
+        read = time.perf_counter()
+        seconds["read"] += read - began
+        if members is None:
+            break
+        found = detector.detect([image for _, image in members if not isinstance(image, NoFace)])
+        detected = time.perf_counter()
+        seconds["detect"] += detected - read
+        rest = iter(found)
+        for _, image in members:
+            if isinstance(image, NoFace):
+                reasons.append(image.reason)
+                continue
+            outcome = choose(next(rest), image.shape[0], image.shape[1], job.selection)
+            if isinstance(outcome, NoFace):
+                reasons.append(outcome.reason)
+                continue
+            crop = crop_or_reason(image, outcome, alignment)
+            if isinstance(crop, NoFace):
+                reasons.append(crop.reason)
+                continue
+            faces.append(outcome)
+            crops.append(crop)
+            reasons.append("")
+        seconds["crop"] += time.perf_counter() - detected
+    began = time.perf_counter()
+    embeddings = recogniser.embed(np.stack(crops) if crops else np.zeros((0, 1, 1, 3), np.uint8))
+    seconds["embed"] += time.perf_counter() - began
+    write_arrays(
+        stage.shard_path(shard),
+        {**_face_arrays(faces, detector), "embeddings": embeddings, "reasons": np.array(reasons, np.str_)},
+    )
+    return ShardReport(len(keys), len(faces), seconds)
+
+
+def _face_arrays(faces: list[Face], detector: Detector) -> dict[str, np.ndarray]:
+    """Faces as three arrays, of the right rank also when there are none."""
+    count = detector.landmark_count
+    return {
+        "boxes": np.array([face.box for face in faces], np.float32).reshape(-1, 4),  # (F, 4)
+        "scores": np.array([face.score for face in faces], np.float32),
+        "landmarks": np.array([face.landmarks for face in faces], np.float32).reshape(-1, count, 2),  # (F, K, 2)
+    }
+
+
+def _existing(backend: Backend, job: FusedJob, name: str) -> Path:
+    """The model's file, or the error that names what makes it."""
+    path = model_file(backend, model(name), job.weights, job.batch)
+    if not path.is_file():
+        raise BackendError(f"{path}: no such model file, expected the converted {name}.", f"`facepipe onnx {name}`")
+    return path
