@@ -135,8 +135,9 @@ def _walk(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> list
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir():
-                here = Path(entry.path)
+            here = Path(entry.path)
+            # Not entry.is_dir() alone: of a link to itself it raises.
+            if entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and here.is_dir()):
                 if (identity := _identity(here)) not in above:
                     keys += _walk(here, f"{prefix}{entry.name}/", (*above, identity))
             elif Path(entry.name).suffix.lower() in SUFFIXES:
