@@ -17,18 +17,23 @@ from facepipe.errors import TensorError
 
 @dataclass(frozen=True, slots=True)
 class Dim:
-    """One axis of a tensor: any size from `low` to `high`. Fixed when they are equal."""
+    """One axis of a tensor: any size from `low` to `high` that is a multiple of `step`. Fixed when they are equal."""
 
     name: str
     low: int
     high: int
+    step: int = 1
 
     @property
     def is_fixed(self) -> bool:
         return self.low == self.high
 
+    def admits(self, size: int) -> bool:
+        return self.low <= size <= self.high and size % self.step == 0
+
     def __str__(self) -> str:
-        return str(self.low) if self.is_fixed else f"{self.low}~{self.high}"
+        steps = f" in steps of {self.step}" if self.step > 1 else ""
+        return str(self.low) if self.is_fixed else f"{self.low}~{self.high}{steps}"
 
 
 def fixed(size: int) -> Dim:
@@ -48,7 +53,7 @@ class TensorSpec:
         """Raise TensorError unless `array` has this dtype, rank and sizes; `where` names the model."""
         shape = array.shape
         fits = len(shape) == len(self.dims) and all(
-            dim.low <= size <= dim.high for dim, size in zip(self.dims, shape, strict=True)
+            dim.admits(size) for dim, size in zip(self.dims, shape, strict=True)
         )
         if fits and array.dtype == np.dtype(self.dtype):
             return
@@ -177,6 +182,80 @@ class DistanceThreshold:
 
 
 @dataclass(frozen=True, slots=True)
+class PriorLayout:
+    """Where a single-shot detector expects faces: in each cell of several maps, boxes of given sides.
+
+    Args:
+        strides: input pixels from one cell to the next, one entry for each map.
+        sides: of the square boxes in every cell of that map, in input pixels.
+        even: the cells of a map share the side evenly, so that a side which the stride does not divide has cells a
+            little closer than the stride; False: exactly `stride` apart, and the last cell hangs over.
+        clipped: centres and sizes are cut to 0..1.
+    """
+
+    strides: tuple[int, ...]
+    sides: tuple[tuple[int, ...], ...]
+    even: bool
+    clipped: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BoxCode:
+    """How four numbers move a prior: centre + number * `centre` * side, and side * exp(number * `size`) or, when not
+    `exponential`, side * number * `size`. Landmarks move as centres do."""
+
+    centre: float
+    size: float
+    exponential: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Suppression:
+    """How many boxes on one face become one.
+
+    Args:
+        method: "hard" drops what overlaps a better box; "soft" lowers its score by exp(-IoU^2 / sigma); "blending"
+            averages all that overlap the best.
+        overlap: IoU above which two boxes are one face (hard, blending).
+        sigma: of the Gaussian (soft).
+        weights: of the average (blending): "score", or "exp" for exp(score).
+        plus_one: count both corners as part of a box of pixels.
+    """
+
+    method: Literal["hard", "soft", "blending"]
+    overlap: float
+    sigma: float = 0.5
+    weights: Literal["score", "exp"] = "score"
+    plus_one: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SingleShot:
+    """What turns the outputs of a one-pass detector into faces.
+
+    Args:
+        size: (height, width) of the input it was trained for, or is usually run at.
+        fit: how a photograph becomes an input. "stretch": to `size`, the aspect is not kept; "pad": shrunk or grown
+            into `size`, the rest is the mean colour; "shrink": kept as it is, but shrunk when it does not fit
+            into `size`.
+        multiple: the sides of the input are filled up to a multiple of this with the mean colour.
+        threshold: least score of a face in everyday use, in 0..1.
+        keypoints: landmarks of each face, in the network's order; 0 when it gives none.
+        mirrored: for each landmark, which one it becomes in a mirrored picture.
+    """
+
+    size: tuple[int, int]
+    fit: Literal["stretch", "pad", "shrink"]
+    multiple: int
+    priors: PriorLayout
+    code: BoxCode
+    threshold: float
+    suppression: Suppression
+    keypoints: int = 0
+    mirrored: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
     """All that is known of one model. Files are named from `name`; nothing else holds its constants."""
 
@@ -194,6 +273,7 @@ class ModelSpec:
     parity_tolerance: float = 1e-5  # of max|a - b|, times max(1, max|reference|)
     threshold: DistanceThreshold | None = None
     for_accuracy: bool = True  # False: seeded weights; the numbers say nothing about the network
+    single_shot: SingleShot | None = None  # of a detector that is one network
 
     @property
     def input(self) -> TensorSpec:

@@ -6,9 +6,17 @@ from __future__ import annotations
 import difflib
 
 from facepipe.catalogue.arcface import IRESNET18, IRESNET34, IRESNET50, IRESNET100, MOBILEFACENET_PADDLE
+from facepipe.catalogue.blazeface import BLAZEFACE_BACK, BLAZEFACE_FRONT
 from facepipe.catalogue.facenet import FACENET_CASIA, FACENET_SEEDED, FACENET_VGGFACE2
 from facepipe.catalogue.mobilefacenet import MOBILEFACENET_MS1M
 from facepipe.catalogue.mtcnn import ONET, PNET, RNET
+from facepipe.catalogue.retinaface import RETINAFACE_MOBILENET025, RETINAFACE_RESNET50
+from facepipe.catalogue.ultraface import (
+    ULTRAFACE_RFB_320,
+    ULTRAFACE_RFB_640,
+    ULTRAFACE_SLIM_320,
+    ULTRAFACE_SLIM_640,
+)
 from facepipe.errors import DataError
 from facepipe.specs import ModelSpec
 
@@ -27,10 +35,21 @@ MODELS: dict[str, ModelSpec] = {
         IRESNET34,
         IRESNET50,
         IRESNET100,
+        ULTRAFACE_SLIM_320,
+        ULTRAFACE_SLIM_640,
+        ULTRAFACE_RFB_320,
+        ULTRAFACE_RFB_640,
+        RETINAFACE_MOBILENET025,
+        RETINAFACE_RESNET50,
+        BLAZEFACE_FRONT,
+        BLAZEFACE_BACK,
     )
 }
 
-DETECTORS: dict[str, tuple[str, ...]] = {"mtcnn": ("pnet", "rnet", "onet")}
+DETECTORS: dict[str, tuple[str, ...]] = {
+    "mtcnn": ("pnet", "rnet", "onet"),
+    **{name: (name,) for name, spec in MODELS.items() if spec.single_shot is not None},
+}
 """Detector name to the models it is made of."""
 
 EMBEDDERS: tuple[str, ...] = tuple(name for name, spec in MODELS.items() if spec.task == "embed")
@@ -59,6 +78,15 @@ def detector_models(name: str) -> tuple[ModelSpec, ...]:
     if name in DETECTORS:
         return tuple(MODELS[part] for part in DETECTORS[name])
     raise DataError(f"detector '{name}' is not known, expected one of {', '.join(DETECTORS)}.", _guess(name, DETECTORS))
+
+
+def records(name: str) -> tuple[ModelSpec, ...]:
+    """What `name` stands for where models are fetched or converted: a detector's models, or the one of that name.
+
+    Raises:
+        DataError: it is neither.
+    """
+    return detector_models(name) if name in DETECTORS else (model(name),)
 
 
 def embedder(name: str) -> ModelSpec:

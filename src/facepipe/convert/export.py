@@ -51,8 +51,25 @@ def onnx_from_network(network: nn.Module, spec: ModelSpec) -> onnx.ModelProto:
         except Exception as error:  # the exporter raises classes of its own, RuntimeError, TypeError, AssertionError
             raise ConversionError(f"{spec.name}: torch cannot export the network ({error}).") from error
         model = onnx.load(written)
+    # The exporter forgets the last size behind a Reshape to (0, -1, size); ONNX's own inference finds it.
+    inferred = onnx.shape_inference.infer_shapes(model)
+    for output, known in zip(model.graph.output, inferred.graph.output, strict=True):
+        output.CopyFrom(known)
     check_interface(model, spec)
     return model
+
+
+def _size_outputs(model: onnx.ModelProto, spec: ModelSpec) -> None:
+    """Write the catalogue's fixed sizes where the exporter only invented a name for an axis (it cannot size a Reshape).
+
+    A size that the exporter did write stays, right or wrong; the checker's strict shape inference and the comparison
+    with PyTorch are what proves those that are written here.
+    """
+    asked = {dim.name for tensor in (*spec.inputs, *spec.outputs) for dim in tensor.dims if not dim.is_fixed}
+    for value, tensor in zip(model.graph.output, spec.outputs, strict=False):
+        for written, dim in zip(value.type.tensor_type.shape.dim, tensor.dims, strict=False):
+            if dim.is_fixed and written.HasField("dim_param") and written.dim_param not in asked:
+                written.dim_value = dim.low
 
 
 def check_interface(model: onnx.ModelProto, spec: ModelSpec) -> None:

@@ -11,11 +11,14 @@ from collections.abc import Callable
 
 from torch import nn
 
+from facepipe.networks.blazeface import BlazeFaceBack, BlazeFaceFront
 from facepipe.networks.inception_resnet_v1 import InceptionResnetV1
 from facepipe.networks.iresnet import iresnet18, iresnet34, iresnet50, iresnet100
 from facepipe.networks.mobilefacenet import MobileFaceNetReLU6
 from facepipe.networks.mobilefacenet_prelu import MobileFaceNetPReLU
 from facepipe.networks.mtcnn import ONet, PNet, RNet
+from facepipe.networks.retinaface import retinaface_mobilenet025, retinaface_resnet50
+from facepipe.networks.ultraface import ultraface_rfb, ultraface_slim
 
 _NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "pnet": PNet,
@@ -28,6 +31,12 @@ _NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "iresnet34": iresnet34,
     "iresnet50": iresnet50,
     "iresnet100": iresnet100,
+    "ultraface_slim": ultraface_slim,
+    "ultraface_rfb": ultraface_rfb,
+    "retinaface_mobilenet025": retinaface_mobilenet025,
+    "retinaface_resnet50": retinaface_resnet50,
+    "blazeface_front": BlazeFaceFront,
+    "blazeface_back": BlazeFaceBack,
 }
 
 TRAINING_ONLY: dict[str, tuple[str, ...]] = {"inception_resnet_v1": ("logits.weight", "logits.bias")}

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From photographs of any size to a network's input: which size, and bilinear sampling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """To exactly height x width; the aspect is not kept."""
+
+    height: int
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """The aspect is kept: as large as fits into height x width; `grow` also enlarges."""
+
+    height: int
+    width: int
+    grow: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ShortSide:
+    """The aspect is kept: the shorter side becomes `side`, unless the longer one would exceed `most`."""
+
+    side: int
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """As it is."""
+
+
+Fit = Stretch | Inside | ShortSide | Original
+
+
+def fitted(fit: Fit, height: int, width: int) -> tuple[int, int]:
+    """(height, width) that a photograph of height x width gets; at least one pixel each."""
+    if isinstance(fit, Stretch):
+        return fit.height, fit.width
+    if isinstance(fit, Original):
+        return height, width
+    if isinstance(fit, ShortSide):
+        scale = min(fit.side / min(height, width), fit.most / max(height, width))
+    else:
+        scale = min(fit.height / height, fit.width / width)
+        scale = scale if fit.grow else min(scale, 1.0)
+    return max(round(height * scale), 1), max(round(width * scale), 1)
+
+
+def filled_up(side: int, multiple: int) -> int:
+    """The least multiple of `multiple` that is at least `side`."""
+    return -(-side // multiple) * multiple
+
+
+def stretch(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """A uint8 [H, W, 3] image as uint8 [height, width, 3]: bilinear between the four nearest pixels' centres.
+
+    No smoothing when it shrinks: the detectors here were trained on pictures that were scaled in this way, and their
+    scores drop on smoothed ones. It samples where OpenCV's INTER_LINEAR does; values differ by its rounding, at most 1.
+    """
+    if image.shape[:2] == (height, width):
+        return image
+    top, bottom, down = _neighbours(image.shape[0], height)
+    left, right, across = _neighbours(image.shape[1], width)
+    down, across = down[:, None, None], across[None, :, None]
+    upper, lower = image[top], image[bottom]  # (height, W, 3)
+    above = upper[:, left] * (1 - across) + upper[:, right] * across  # (height, width, 3), float32
+    below = lower[:, left] * (1 - across) + lower[:, right] * across
+    return np.rint(above * (1 - down) + below * down).astype(np.uint8)
+
+
+def _neighbours(length: int, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each of `count` samples over `length` pixels: the pixels on both sides, and how far it is to the second."""
+    position = np.clip((np.arange(count) + 0.5) * (length / count) - 0.5, 0, length - 1)
+    first = np.floor(position).astype(np.intp)
+    return first, np.minimum(first + 1, length - 1), (position - first).astype(np.float32)
