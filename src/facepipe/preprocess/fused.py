@@ -10,24 +10,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 
 from facepipe.backends import backend_by_name
-from facepipe.backends.base import Backend, RuntimeOptions, model_file
-from facepipe.catalogue import detector_models, embedder, model
+from facepipe.catalogue import embedder
 from facepipe.detect import Detector, open_detector
-from facepipe.detect.mtcnn import MtcnnSettings
 from facepipe.detect.select import choose
 from facepipe.embed import Embedder, open_embedder
-from facepipe.errors import BackendError
 from facepipe.pipeline.files import write_arrays
-from facepipe.pipeline.provenance import ModelFile, model_provenance
+from facepipe.pipeline.provenance import ModelFile
 from facepipe.pipeline.stage import Stage, begin, finish
 from facepipe.pipeline.workers import work
 from facepipe.preprocess.faces_of import crop_or_reason, read_batches
+from facepipe.preprocess.job import RunJob, detection_parameters
 from facepipe.results import Face, NoFace
 from facepipe.specs import Alignment
 
@@ -42,34 +39,6 @@ SHARD_ARRAYS = {
 
 
 @dataclass(frozen=True, slots=True)
-class FusedJob:
-    """All that a fused run is asked for; pickles, so that worker processes can open it.
-
-    Attributes:
-        root: the folder of photographs.
-        keys: which of them, sorted.
-        run: the run's folder.
-        weights: the folder of converted models.
-        batch: photographs through PNet, and crops through the recogniser, in one call.
-        selection: which face of a photograph goes on; a name of `detect.select.SELECTIONS`.
-        shard_size: photographs of one shard.
-    """
-
-    root: Path
-    keys: tuple[str, ...]
-    run: Path
-    weights: Path
-    detector: str
-    embedder: str
-    backend: str
-    options: RuntimeOptions = field(default_factory=RuntimeOptions)
-    batch: int = 16
-    selection: str = "center_weighted_size"
-    shard_size: int = 256
-    settings: MtcnnSettings = field(default_factory=MtcnnSettings)
-
-
-@dataclass(frozen=True, slots=True)
 class ShardReport:
     """What one shard took: photographs and seconds, by step."""
 
@@ -78,35 +47,19 @@ class ShardReport:
     seconds: dict[str, float]
 
 
-def models_of(job: FusedJob) -> tuple[ModelFile, ...]:
-    """The model files that the job runs, with their digests.
-
-    Raises:
-        BackendError: one is not there.
-    """
-    backend = backend_by_name(job.backend, job.options)
-    specs = (*detector_models(job.detector), embedder(job.embedder))
-    return tuple(model_provenance(spec.name, _existing(backend, job, spec.name)) for spec in specs)
-
-
-def fused_stage(job: FusedJob, models: tuple[ModelFile, ...]) -> Stage:
+def fused_stage(job: RunJob, models: tuple[ModelFile, ...]) -> Stage:
     """The job as a resumable stage. Its results depend on just these parameters: not on the number of workers."""
-    settings = {name: value for name, value in asdict(job.settings).items() if name not in ("kernels", "batch")}
     parameters = {
-        "detector": job.detector,
+        **detection_parameters(job),
         "embedder": job.embedder,
-        "backend": job.backend,
-        "precision": job.options.precision,
-        "batch": job.batch,
         "selection": job.selection,
-        "settings": settings,
         "models": {file.model: file.sha256 for file in models},
     }
     return Stage(job.run / "fused", "fused", parameters, job.keys, job.shard_size)
 
 
 def run_fused(
-    job: FusedJob, stage: Stage, workers: int, *, force: bool = False
+    job: RunJob, stage: Stage, workers: int, *, force: bool = False
 ) -> Iterator[tuple[int, ShardReport | None]]:
     """Do what is not yet done; yield each shard's number of photographs as it gets ready, finished ones first.
 
@@ -122,7 +75,7 @@ def run_fused(
 
 
 @contextmanager
-def open_fused(work_item: tuple[FusedJob, Stage], worker: int) -> Iterator[Callable[[int], ShardReport]]:
+def open_fused(work_item: tuple[RunJob, Stage], worker: int) -> Iterator[Callable[[int], ShardReport]]:
     """Models loaded; yields the function that does one shard."""
     job, stage = work_item
     backend = backend_by_name(job.backend, job.options)
@@ -137,7 +90,7 @@ def open_fused(work_item: tuple[FusedJob, Stage], worker: int) -> Iterator[Calla
 
 
 def _do_shard(
-    job: FusedJob, stage: Stage, shard: int, detector: Detector, recogniser: Embedder, alignment: Alignment
+    job: RunJob, stage: Stage, shard: int, detector: Detector, recogniser: Embedder, alignment: Alignment
 ) -> ShardReport:
     """One shard from files to file."""
     keys = stage.shard_keys(shard)
@@ -191,11 +144,3 @@ def _face_arrays(faces: list[Face], detector: Detector) -> dict[str, np.ndarray]
         "scores": np.array([face.score for face in faces], np.float32),
         "landmarks": np.array([face.landmarks for face in faces], np.float32).reshape(-1, count, 2),  # (F, K, 2)
     }
-
-
-def _existing(backend: Backend, job: FusedJob, name: str) -> Path:
-    """The model's file, or the error that names what makes it."""
-    path = model_file(backend, model(name), job.weights, job.batch)
-    if not path.is_file():
-        raise BackendError(f"{path}: no such model file, expected the converted {name}.", f"`facepipe onnx {name}`")
-    return path

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run over photographs is asked for. The fused and the staged driver take the same job."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from facepipe.backends import backend_by_name
+from facepipe.backends.base import Backend, RuntimeOptions, model_file
+from facepipe.catalogue import detector_models, embedder, model
+from facepipe.detect.mtcnn import MtcnnSettings
+from facepipe.errors import BackendError
+from facepipe.pipeline.provenance import ModelFile, model_provenance
+
+
+@dataclass(frozen=True, slots=True)
+class RunJob:
+    """All that a run is asked for, fused or staged; pickles, so that worker processes can open it.
+
+    Attributes:
+        root: the folder of photographs.
+        keys: which of them, sorted.
+        run: the run's folder.
+        weights: the folder of converted models.
+        batch: photographs through PNet, and crops through the recogniser, in one call.
+        selection: which face of a photograph goes on; a name of `detect.select.SELECTIONS`.
+        shard_size: photographs of one shard.
+    """
+
+    root: Path
+    keys: tuple[str, ...]
+    run: Path
+    weights: Path
+    detector: str
+    embedder: str
+    backend: str
+    options: RuntimeOptions = field(default_factory=RuntimeOptions)
+    batch: int = 16
+    selection: str = "center_weighted_size"
+    shard_size: int = 256
+    settings: MtcnnSettings = field(default_factory=MtcnnSettings)
+
+
+def models_of(job: RunJob) -> tuple[ModelFile, ...]:
+    """The model files that the job runs, with their digests.
+
+    Raises:
+        BackendError: one is not there.
+    """
+    backend = backend_by_name(job.backend, job.options)
+    specs = (*detector_models(job.detector), embedder(job.embedder))
+    return tuple(model_provenance(spec.name, _existing(backend, job, spec.name)) for spec in specs)
+
+
+def detection_parameters(job: RunJob) -> dict[str, object]:
+    """What the detections of a job depend on, as JSON values; kernels are not among it, they give the same bits."""
+    settings = {name: value for name, value in asdict(job.settings).items() if name not in ("kernels", "batch")}
+    return {
+        "detector": job.detector,
+        "backend": job.backend,
+        "precision": job.options.precision,
+        "batch": job.batch,
+        "settings": settings,
+    }
+
+
+def _existing(backend: Backend, job: RunJob, name: str) -> Path:
+    """The model's file, or the error that names what makes it."""
+    path = model_file(backend, model(name), job.weights, job.batch)
+    if not path.is_file():
+        raise BackendError(f"{path}: no such model file, expected the converted {name}.", f"`facepipe onnx {name}`")
+    return path
