@@ -23,7 +23,7 @@ import numpy as np
 from facepipe.backends import backend_by_name
 from facepipe.backends.base import Run, model_file, open_session
 from facepipe.catalogue import detector_models, embedder, model
-from facepipe.datasets.crops import write_png
+from facepipe.datasets.png import write_png
 from facepipe.datasets.images import read
 from facepipe.detect.mtcnn import MtcnnSettings, Photograph, locate, photograph, propose, refine
 from facepipe.detect.select import choose

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Crops as picture files: what the staged run leaves for the eye, without loss."""
+"""Pictures written as PNG: what the staged run leaves for the eye, without loss."""
 
 from __future__ import annotations
 
