@@ -95,9 +95,12 @@ def _convert(spec: ModelSpec, ws: Workspace) -> ConversionReport:
 
 
 def _table(reports: Sequence[ConversionReport]) -> str:
+    wide = max((len(report.model) for report in reports), default=0) + 2
+    head = f"{'model':<{wide}}{'step':<20}{'nodes':>6}{'edits':>7}{'max abs diff.':>16}{'cosine':>12}"
     rows = [
-        f"{report.model:<20}{step.step:<20}{step.nodes:>6}{step.edits:>7}{step.max_abs_difference:>16.1e}{step.cosine:>12.8f}"
+        f"{report.model:<{wide}}{step.step:<20}{step.nodes:>6}{step.edits:>7}"
+        f"{step.max_abs_difference:>16.1e}{step.cosine:>12.8f}"
         for report in reports
         for step in report.steps
     ]
-    return "\n".join([f"{'model':<20}{'step':<20}{'nodes':>6}{'edits':>7}{'max abs diff.':>16}{'cosine':>12}", *rows])
+    return "\n".join([head, *rows])

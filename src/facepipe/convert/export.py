@@ -59,19 +59,6 @@ def onnx_from_network(network: nn.Module, spec: ModelSpec) -> onnx.ModelProto:
     return model
 
 
-def _size_outputs(model: onnx.ModelProto, spec: ModelSpec) -> None:
-    """Write the catalogue's fixed sizes where the exporter only invented a name for an axis (it cannot size a Reshape).
-
-    A size that the exporter did write stays, right or wrong; the checker's strict shape inference and the comparison
-    with PyTorch are what proves those that are written here.
-    """
-    asked = {dim.name for tensor in (*spec.inputs, *spec.outputs) for dim in tensor.dims if not dim.is_fixed}
-    for value, tensor in zip(model.graph.output, spec.outputs, strict=False):
-        for written, dim in zip(value.type.tensor_type.shape.dim, tensor.dims, strict=False):
-            if dim.is_fixed and written.HasField("dim_param") and written.dim_param not in asked:
-                written.dim_value = dim.low
-
-
 def check_interface(model: onnx.ModelProto, spec: ModelSpec) -> None:
     """Hold the opset, IR, inputs and outputs of an ONNX model against the catalogue.
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import onnx
 from onnx import numpy_helper
 
-from facepipe.convert.passes.graph import add_constant, forget_shapes
+from facepipe.convert.passes.graph import forget_shapes
 from facepipe.errors import ConversionError
 
 
@@ -41,7 +41,8 @@ def store_constants_as_initializers(model: onnx.ModelProto) -> int:
         key = array.dtype.str.encode() + repr(array.shape).encode() + array.tobytes()
         graph.node.remove(node)
         if key not in stored:
-            stored[key] = add_constant(model, node.output[0], array)
+            stored[key] = node.output[0]
+            graph.initializer.append(numpy_helper.from_array(array, node.output[0]))
         renamed[node.output[0]] = stored[key]
     for node in graph.node:
         node.input[:] = [renamed.get(name, name) for name in node.input]

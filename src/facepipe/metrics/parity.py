@@ -19,7 +19,7 @@ class Parity:
         max_abs_difference: max |a - b|; NaN when either array holds a NaN, infinite when infinities differ.
         cosine: the least cosine of two rows (the first axis), each row flattened; 1 where both rows are zero, NaN
             when either array holds a NaN.
-        reference_scale: max |reference|, so that a tolerance can grow with the numbers it is asked of.
+        reference_scale: max |reference| of its finite numbers; a tolerance grows with the numbers it is asked of.
     """
 
     max_abs_difference: float
@@ -56,7 +56,8 @@ def parity(reference: np.ndarray, other: np.ndarray) -> Parity:
     a, b = (array.reshape(len(array), -1).astype(np.float64) for array in (reference, other))  # [N, everything else]
     with np.errstate(invalid="ignore"):  # inf - inf of equal infinities is replaced in the next line
         differences = np.where(a == b, 0.0, np.abs(a - b))
-    return Parity(float(differences.max()), float(_cosines(a, b).min()), float(np.abs(a).max()))
+    scale = np.abs(a, where=np.isfinite(a), out=np.zeros_like(a)).max()
+    return Parity(float(differences.max()), float(_cosines(a, b).min()), float(scale))
 
 
 def worst(parities: Iterable[Parity]) -> Parity:
