@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""facepipe check weights/pnet.simplified.onnx --soc Ascend310
+
+Holds ONNX files against the documented limits of Ascend's compiler: operators, opset, ranks, shapes, and constants
+that half precision does not hold. Each finding has its source, the reason and the repair. The status is 1 when one of
+them blocks. Names of the catalogue stand for their final files; without any, all that are in the weights folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from facepipe.catalogue import MODELS
+from facepipe.catalogue.chips import DEFAULT_CANN, soc_by_name
+from facepipe.errors import DataError
+
+if TYPE_CHECKING:
+    from facepipe.convert.preflight import Finding
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("models", nargs="*", help="ONNX files, or names of the catalogue (default: all final models)")
+    parser.add_argument("--soc", default="Ascend310", help="the chip (default: Ascend310)")
+    parser.add_argument(
+        "--cann", help=f"the CANN release, or 'old' or 'new' (default: the installed one, else {DEFAULT_CANN})"
+    )
+    parser.add_argument("--weights", type=Path, default=Path("weights"), help="folder of models (default: weights)")
+    parser.add_argument("--quiet", action="store_true", help="no notes")
+    parser.add_argument("--json", action="store_true", help="print findings as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    import onnx
+
+    from facepipe.convert.atc import installed_cann
+    from facepipe.convert.preflight import preflight
+
+    soc = soc_by_name(args.soc)
+    cann = args.cann or installed_cann(os.environ) or DEFAULT_CANN
+    found: dict[str, tuple[Finding, ...]] = {}
+    for file in _paths(args.models, args.weights):
+        try:
+            model = onnx.load(str(file))
+        except Exception as error:  # protobuf's DecodeError among others; all mean "no ONNX file"
+            raise DataError(f"{file}: cannot be read as ONNX ({' '.join(str(error).split())[:120]}).") from error
+        found[str(file)] = preflight(model, soc, cann)
+    if args.json:
+        print(
+            json.dumps({path: [asdict(finding) for finding in findings] for path, findings in found.items()}, indent=2)
+        )
+    else:
+        for path, findings in found.items():
+            _print(path, f"{soc.name}, CANN {cann}", findings, args.quiet)
+    return int(any(finding.severity == "blocker" for findings in found.values() for finding in findings))
+
+
+def _paths(names: Sequence[str], weights: Path) -> list[Path]:
+    if not names:
+        paths = [spec.final(weights) for spec in MODELS.values() if spec.final(weights).is_file()]
+        if not paths:
+            raise DataError(f"{weights}: no final model is here.", "`facepipe onnx`, or name an ONNX file.")
+        return paths
+    paths = [MODELS[name].final(weights) if name in MODELS else Path(name) for name in names]
+    for path in paths:
+        if not path.is_file():
+            raise DataError(f"{path}: no such file, expected an ONNX model.", "`facepipe onnx` makes the catalogue's.")
+    return paths
+
+
+def _print(path: str, target: str, findings: Sequence[Finding], quiet: bool) -> None:
+    counts = {name: sum(finding.severity == name for finding in findings) for name in ("blocker", "warning", "note")}
+    verdict = "will not pass" if counts["blocker"] else "passes"
+    print(f"{path}: {verdict} for {target}; " + ", ".join(f"{count} {name}s" for name, count in counts.items()))
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for finding in findings:
+        if not (quiet and finding.severity == "note"):
+            key = (finding.severity, finding.rule, finding.reason, finding.repair, finding.source)
+            alike.setdefault(key, []).append(finding.where)
+    for (severity, rule, reason, repair, source), places in alike.items():
+        others = f" and {len(places) - 3} more" if len(places) > 3 else ""
+        print(f"  {severity:<8} {rule}: {', '.join(places[:3])}{others}")
+        print(f"           {reason}.")
+        print(f"           Repair: {repair}. Source: {source}.")
