@@ -20,7 +20,7 @@ value      = $(if $($2),--$1 '$($2)')
 flag       = $(if $(filter-out 0,$($2)),--$1)
 
 .DEFAULT_GOAL := help
-.PHONY: help onnx om plan check rehearse lfw demo test accept bench lint clean
+.PHONY: help onnx om plan check rehearse lfw verify demo test accept bench lint clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -60,6 +60,13 @@ lfw: $(READY)  ## photographs to LFW accuracy [BATCH BACKEND EMBEDDER DETECTOR D
 	@$(FACEPIPE) lfw --batch '$(BATCH)' --backend '$(BACKEND)' --embedder '$(EMBEDDER)' --detector '$(DETECTOR)' \
 	  $(call value,data,DATA) $(call value,pairs,PAIRS) $(call value,run,RUN) $(call flag,all,ALL) \
 	  $(call value,precision,PRECISION) $(call value,threads,THREADS) $(call value,workers,WORKERS)
+
+verify: $(READY)  ## a recogniser on a verification set [SET=lfw.bin, or a folder with PAIRS; EMBEDDER BATCH BACKEND THREADS RUN]
+	@$(if $(SET),,$(error SET is empty. Try: make verify SET=data/lfw.bin EMBEDDER=$(EMBEDDER)))
+	@$(FACEPIPE) fetch $(EMBEDDER)
+	@$(FACEPIPE) onnx $(EMBEDDER)
+	@$(FACEPIPE) verification '$(SET)' --embedder '$(EMBEDDER)' --batch '$(BATCH)' --backend '$(BACKEND)' \
+	  $(call value,pairs,PAIRS) $(call value,cfp,CFP) $(call value,threads,THREADS) $(call value,run,RUN)
 
 demo: $(READY)  ## the whole job on a sample that is made on the spot; needs only the package index
 	@$(FACEPIPE) demo

@@ -39,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "stage": ("stage", "one stage of the staged run: pnet, rnet, onet, crop, pack, embed, score"),
     "msame": ("msame", "msame's command line over onnxruntime"),
     "unpack": ("unpack", "output bins of msame, benchmark or ais_bench to embeddings by key"),
+    "vendor": ("vendor", "the vendor's preprocess and postprocess commands, behind the doors of those names"),
     "bench": ("bench", "speed, never accuracy"),
 }
 
