@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""facepipe's side of a measurement, in a process of its own: `python -m facepipe.bench.own`, JSON in and out.
+
+Two measurements. "pipeline": photographs to embeddings by the fused run. "network": one model at one input shape.
+Loading models and one warm-up are not in the time; reading, decoding and writing the results are.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facepipe.backends import backend_by_name
+from facepipe.backends.base import RuntimeOptions, model_file, open_session
+from facepipe.catalogue import model
+from facepipe.pipeline.provenance import versions
+from facepipe.pipeline.stage import Stage, begin, finish
+from facepipe.pipeline.workers import work
+from facepipe.preprocess.fused import ShardReport, fused_stage, open_fused
+from facepipe.preprocess.job import RunJob, models_of
+
+Measured = tuple[int, int, ShardReport]
+"""Which worker, the most memory it held so far in bytes, and its report of one shard."""
+
+MIN_CALLS, MAX_SECONDS = 3, 3.0  # of one network measurement, after one call to warm up
+
+
+def main() -> None:
+    """Answer the one question on standard input."""
+    question = json.load(sys.stdin)
+    measure: Callable[[dict[str, Any]], dict[str, Any]] = {"pipeline": pipeline, "network": network}[
+        question["measure"]
+    ]
+    json.dump(measure(question), sys.stdout)
+
+
+def pipeline(question: dict[str, Any]) -> dict[str, Any]:
+    """Seconds of each repeat over the photographs, faces found, memory at its highest, and seconds by step.
+
+    The clock starts when the first worker is warm and stops when the last shard is written.
+    """
+    options = RuntimeOptions(threads=question["threads"], precision=question["precision"])
+    job = RunJob(
+        root=Path(question["root"]),
+        keys=tuple(question["keys"]),
+        run=Path(),
+        weights=Path(question["weights"]),
+        detector=question["detector"],
+        embedder=question["embedder"],
+        backend=question["backend"],
+        options=options,
+        batch=question["batch"],
+        shard_size=question["shard_size"],
+    )
+    models, workers = models_of(job), question["workers"]
+    seconds, memory, faces = list[float](), 0, 0
+    steps: dict[str, float] = {}
+    for _ in range(question["repeats"]):
+        with tempfile.TemporaryDirectory(prefix="facepipe-bench-") as folder:
+            one = replace(job, run=Path(folder))
+            stage = fused_stage(one, models)
+            shards = begin(stage)
+            began, peaks, faces, steps = 0.0, dict[int, int](), 0, {}
+            warm_ups = [-1 - worker for worker in range(workers)]  # handed out first, one to each worker
+            for item, (worker, peak, report) in work(open_measured, (one, stage), [*warm_ups, *shards], workers):
+                began = began or time.perf_counter()
+                peaks[worker] = max(peak, peaks.get(worker, 0))
+                if item >= 0:
+                    faces += report.faces
+                    steps = {name: steps.get(name, 0.0) + spent for name, spent in report.seconds.items()}
+            finish(stage)
+            seconds.append(time.perf_counter() - began)
+            memory = max(memory, sum(peaks.values()) + (_peak_memory() if workers > 1 else 0))
+    return {
+        "photographs": len(job.keys),
+        "faces": faces,
+        "seconds": seconds,
+        "step_seconds": steps,
+        "peak_memory_bytes": memory,
+        "versions": versions(),
+    }
+
+
+@contextmanager
+def open_measured(work_item: tuple[RunJob, Stage], worker: int) -> Iterator[Callable[[int], Measured]]:
+    """A worker of the fused run that says who it is and how much memory it took.
+
+    An item below 0 warms it up on one of the shards, which is done again when its turn comes.
+    """
+    _, stage = work_item
+    with open_fused(work_item, worker) as do:
+        yield lambda item: (worker, _peak_memory(), do(item if item >= 0 else worker % stage.shard_count))
+
+
+def network(question: dict[str, Any]) -> dict[str, Any]:
+    """Milliseconds of one call at the shape asked for: the median, and how many calls it is of."""
+    spec = model(question["model"])
+    backend = backend_by_name(
+        question["backend"], RuntimeOptions(threads=question["threads"], precision=question["precision"])
+    )
+    shape = tuple(question["shape"])
+    image = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
+    spent = list[float]()
+    with open_session(backend, spec, model_file(backend, spec, Path(question["weights"]), shape[0])) as session:
+        session.run(image)
+        while len(spent) < MIN_CALLS or sum(spent) < MAX_SECONDS:
+            began = time.perf_counter()
+            session.run(image)
+            spent.append(time.perf_counter() - began)
+    return {"latency_ms": 1000 * statistics.median(spent), "calls": len(spent), "peak_memory_bytes": _peak_memory()}
+
+
+def _peak_memory() -> int:
+    """Bytes of memory that this process held at its highest."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+if __name__ == "__main__":
+    main()
