@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The arithmetic of `facepipe bench` and its two sides, with a peer whose speed is known."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from facepipe.bench.child import ask
+from facepipe.bench.end_to_end import Configuration, Peer, measure_end_to_end, spread
+from facepipe.cli import main
+from facepipe.datasets.images import list_keys
+from facepipe.errors import BackendError
+
+TEN_PER_SECOND = """
+import json, sys
+question = json.load(sys.stdin)
+count = len(question["photographs"])
+answer = {"photographs": count, "faces": count, "seconds": [count / 10], "peak_memory_bytes": 1, "versions": {}}
+json.dump(answer, sys.stdout)
+"""
+
+
+def test_a_process_that_fails_is_named_with_its_last_words() -> None:
+    with pytest.raises(BackendError, match="ended with status 3: out of luck"):
+        ask([sys.executable, "-c", "import sys; sys.stderr.write('first\\nout of luck\\n'); sys.exit(3)"], {})
+
+
+def test_a_program_that_is_not_there_is_named() -> None:
+    with pytest.raises(BackendError, match="/no/such/python is not there"):
+        ask(["/no/such/python"], {})
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"), [(3, ["a", "d", "g"]), (10, list("abcdefghij")), (99, list("abcdefghij"))]
+)
+def test_photographs_are_taken_at_even_distances(count: int, expected: list[str]) -> None:
+    assert spread(list("abcdefghij"), count) == expected
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("workers", [1, 2])
+def test_both_sides_are_measured_and_the_ratio_is_of_their_medians(
+    workers: int, weights_dir: Path, sample: Path, tmp_path: Path
+) -> None:
+    script = tmp_path / "peer.py"
+    script.write_text(TEN_PER_SECOND)
+    keys = spread(list_keys(sample), 6)
+    configuration = Configuration("onnxruntime", "f32", "mtcnn", "facenet.seeded", batch=2, workers=workers, threads=1)
+    told = list[str]()
+    found = measure_end_to_end(
+        sample, keys, weights_dir, [configuration], Peer(Path(sys.executable), script), 2, 1, told.append
+    )
+    own = found["onnxruntime_f32"]
+    assert found["peer_per_second"] == pytest.approx(10)
+    assert own["ratio"] == pytest.approx(own["per_second"] / 10)
+    assert own["peak_memory_bytes"] > 1 << 26
+    assert found["photographs"] == 6 and 0 < own["faces"] <= 6
+    assert len(told) == 2
+
+
+def test_a_part_that_does_not_exist_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "accuracy"]) == 1
+    assert "'accuracy' is no part, expected one of end_to_end, networks" in capsys.readouterr().err
+
+
+def test_a_precision_that_the_back_end_has_not_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "networks", "--backend", "onnxruntime:bf16"]) == 1
+    assert "precision bf16 was asked for" in capsys.readouterr().err
+
+
+@pytest.mark.weights
+def test_figures_of_one_part_stay_when_another_is_measured(weights_dir: Path, sample: Path, tmp_path: Path) -> None:
+    (tmp_path / "bench.json").write_text('{"networks": {"kept": 1}}')
+    small = ["--photographs", "2", "--repeats", "1", "--workers", "1", "--batch", "2", "--backend", "onnxruntime"]
+    where = ["--data", str(sample), "--weights", str(weights_dir), "--out", str(tmp_path), "--no-peer"]
+    assert main(["bench", "end_to_end", *small, *where]) == 0
+    found = json.loads((tmp_path / "bench.json").read_text())
+    assert found["networks"] == {"kept": 1}
+    assert found["end_to_end"]["onnxruntime_f32"]["per_second"] > 0
+    assert "ratio" not in found["end_to_end"]["onnxruntime_f32"]
+    assert found["end_to_end"]["measured"]["machine"]["cores"] >= 1
