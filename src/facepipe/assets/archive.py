@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import shutil
 import tarfile
@@ -40,7 +41,7 @@ def extract_folder(archive: Path, top: str, target: Path, progress: Progress = s
         part.mkdir()
         _extract(archive, top, part, progress)
         part.rename(target)
-    except (tarfile.TarError, EOFError, zlib.error) as error:
+    except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise AssetError(
             f"{archive}: cannot be unpacked ({error}), expected a whole tar archive.",
             f"delete {archive} and fetch again.",
@@ -51,7 +52,7 @@ def extract_folder(archive: Path, top: str, target: Path, progress: Progress = s
 
 def _extract(archive: Path, top: str, part: Path, progress: Progress) -> None:
     total, written, members = archive.stat().st_size, 0, 0
-    with archive.open("rb") as raw, tarfile.open(fileobj=raw, mode="r|*") as tar:
+    with archive.open("rb") as raw, tarfile.open(fileobj=raw, mode="r:*") as tar:
         for member in tar:
             members, written = members + 1, written + member.size
             if members > MAX_MEMBERS or written > MAX_BYTES:
@@ -71,6 +72,9 @@ def _extract(archive: Path, top: str, part: Path, progress: Progress) -> None:
             except FileExistsError as error:
                 raise AssetError(f"{archive}: '{member.name}' is in it twice; nothing was kept.") from error
             progress(raw.tell(), total)
+        assert tar.fileobj is not None, "it is open"
+        while tar.fileobj.read(1 << 20):  # to the very end, where a compressed archive has its checksum
+            pass
 
 
 def _parts(archive: Path, top: str, member: tarfile.TarInfo) -> tuple[str, ...]:

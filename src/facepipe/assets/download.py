@@ -95,7 +95,7 @@ def _turn(folder: Path) -> Iterator[None]:
 
 
 def _fill(url: str, part: Path, target: Path, size: int | None, progress: Progress, timeout_s: float) -> str:
-    """Bring `part` to its full length, over as many connections as it takes while each brings something."""
+    """Bring `part` to its full length, over as many connections as it takes while each changes something."""
     for _ in range(MAX_CONNECTIONS):
         before = part.stat().st_size if part.is_file() else 0
         try:
@@ -105,7 +105,7 @@ def _fill(url: str, part: Path, target: Path, size: int | None, progress: Progre
             after = part.stat().st_size if part.is_file() else 0
             if isinstance(error, OSError) and error.filename is not None:
                 raise  # our own disk, not the network
-            if after > before and not isinstance(error, _Refused):
+            if after != before and not isinstance(error, _Refused):
                 continue
             kept = f"; {after:,} bytes are kept, the same command resumes" if after else ""
             raise AssetError(
@@ -138,8 +138,8 @@ def _receive(url: str, part: Path, size: int | None, progress: Progress, timeout
         if response.status != 206:
             have = 0  # the server sends the whole file
         if response.status == 416:
-            part.unlink()  # longer than the file: of no use
-            raise _Refused("an older beginning was longer than the file; it was thrown away, try again")
+            part.unlink()
+            raise ConnectionError("the bytes kept were more than the file has")
         length = response.headers.get("Content-Length")
         total = have + int(length) if length is not None and length.isdigit() else size
         progress(have, total)

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Weights by the order of places, and what is said of them when they are in none."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from local_server import Site, served
+
+from facepipe.assets.workspace import Workspace, fetch_weights, find_weights, locate_weights, open_workspace
+from facepipe.catalogue import MODELS
+from facepipe.errors import AssetError, WeightsError
+from facepipe.specs import Address, ModelSpec, UserFile
+
+CONTENT = b"weights of a network"
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with served(Site({"/w.pt": CONTENT})) as site:
+        yield site
+
+
+@pytest.fixture
+def ws(tmp_path: Path) -> Workspace:
+    (tmp_path / "mirror").mkdir()
+    return Workspace(tmp_path / "weights", tmp_path / "data", tmp_path / "mirror")
+
+
+def spec_at(url: str, sha256: str | None = SHA256) -> ModelSpec:
+    base = MODELS["mobilefacenet.ms1m"]
+    weights = replace(base.weights, file="w.pt", sha256=sha256, size=None, origin=Address(url), mirror="weights/m/w.pt")
+    return replace(base, weights=weights)
+
+
+def put(path: Path, content: bytes = CONTENT) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def test_own_weights_come_before_the_mirror_and_the_mirror_before_a_download(ws: Workspace, site: Site) -> None:
+    spec = spec_at(f"{site.url}/w.pt")
+    assert ws.mirror is not None
+    mirrored = put(ws.mirror / "weights/m/w.pt")
+    assert fetch_weights(spec, ws) == locate_weights(spec, ws) == mirrored
+    assert not ws.weights.exists()
+    own = put(ws.weights / "w.pt")
+    assert fetch_weights(spec, ws) == own
+    assert site.asked == []
+    own.unlink()
+    mirrored.unlink()
+    assert fetch_weights(spec, ws) == own
+    assert own.read_bytes() == CONTENT
+
+
+def test_weights_that_are_nowhere_are_one_error_that_says_where_they_may_be_put(ws: Workspace) -> None:
+    spec = spec_at("https://example.org/w.pt")
+    expected = (
+        r"weights/w\.pt: no such file, expected the weights of mobilefacenet\.ms1m\. "
+        r"Try: `facepipe fetch mobilefacenet\.ms1m`, or put it at \S+weights/w\.pt or \S+mirror/weights/m/w\.pt by "
+        r"hand; it comes from https://example\.org/w\.pt$"
+    )
+    with pytest.raises(AssetError, match=expected):
+        locate_weights(spec, ws)
+    assert find_weights(spec, ws) is None
+
+
+def test_a_failed_fetch_writes_nothing(ws: Workspace, site: Site) -> None:
+    with pytest.raises(AssetError, match=r"w\.pt: no such file, and .* \(the server answers 404 Not Found\)"):
+        fetch_weights(spec_at(f"{site.url}/other.pt"), ws)
+    assert list(ws.weights.iterdir()) == []
+
+
+def test_weights_that_only_a_user_has_say_which(ws: Workspace) -> None:
+    base = spec_at("")
+    spec = replace(base, weights=replace(base.weights, origin=UserFile("your own r50 checkpoint")))
+    with pytest.raises(AssetError, match=r"put it at .*w\.pt.* by hand: your own r50 checkpoint"):
+        fetch_weights(spec, ws)
+
+
+def test_weights_of_a_recipe_say_how_they_are_made(ws: Workspace) -> None:
+    with pytest.raises(AssetError, match=r"Try: `facepipe onnx facenet\.seeded`, which makes them on the spot"):
+        fetch_weights(MODELS["facenet.seeded"], ws)
+
+
+@pytest.mark.parametrize("place", ["weights/w.pt", "mirror/weights/m/w.pt"])
+def test_a_file_of_another_digest_is_named_with_both(ws: Workspace, tmp_path: Path, place: str) -> None:
+    put(tmp_path / place, b"another network")
+    other = hashlib.sha256(b"another network").hexdigest()
+    for call in (locate_weights, fetch_weights):
+        with pytest.raises(WeightsError, match=rf"{place}: sha256 is {other}, expected {SHA256} for mobilefacenet"):
+            call(spec_at("https://example.org/w.pt"), ws)
+
+
+def test_a_digest_that_nobody_published_is_kept_and_held_against_the_file_later(ws: Workspace, site: Site) -> None:
+    spec = spec_at(f"{site.url}/w.pt", sha256=None)
+    path = fetch_weights(spec, ws)
+    assert (ws.weights / "w.pt.sha256").read_text() == f"{SHA256}  w.pt\n"
+    assert locate_weights(spec, ws) == path
+    path.write_bytes(b"changed")
+    with pytest.raises(WeightsError, match=rf"expected {SHA256} for .* Try: delete it, and \S+w\.pt\.sha256 with it"):
+        locate_weights(spec, ws)
+
+
+def test_a_file_without_any_known_digest_is_taken(ws: Workspace) -> None:
+    own = put(ws.weights / "w.pt", b"anything")
+    assert locate_weights(spec_at("https://example.org/w.pt", sha256=None), ws) == own
+
+
+def test_the_mirror_is_what_the_environment_names(tmp_path: Path) -> None:
+    assert open_workspace(tmp_path, {}).mirror is None
+    assert open_workspace(tmp_path, {"FACEPIPE_ASSETS": ""}).mirror is None
+    assert open_workspace(tmp_path, {"FACEPIPE_ASSETS": str(tmp_path)}).mirror == tmp_path
+    assert open_workspace(tmp_path, {}).weights == tmp_path / "weights"
+    with pytest.raises(AssetError, match=r"FACEPIPE_ASSETS: '.*nowhere' is no folder, expected a local mirror"):
+        open_workspace(tmp_path, {"FACEPIPE_ASSETS": str(tmp_path / "nowhere")})
+
+
+def test_every_mirrored_file_has_the_catalogues_digest(assets: Path, tmp_path: Path) -> None:
+    ws = Workspace(tmp_path / "weights", tmp_path / "data", assets)
+    found = [name for name, spec in MODELS.items() if find_weights(spec, ws) is not None]
+    assert "mobilefacenet.ms1m" in found
+    for name in found:
+        assert locate_weights(MODELS[name], ws).is_relative_to(assets)
+    assert not ws.weights.exists()
