@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from facepipe.backends.base import RuntimeOptions
-from facepipe.backends.bin_folder import OnnxRuntimeFolder, folders, newest_folder
+from facepipe.backends.bin_folder import OnnxRuntimeFolder, folders, newest_folder, onnx_of
 from facepipe.cli import main
 from facepipe.errors import BackendError
 
@@ -199,7 +199,7 @@ def test_a_wrong_option_has_status_two(arguments: list[str], tmp_path: Path) -> 
     ("arguments", "message"),
     [
         (["--model", "absent.onnx"], "absent.onnx: no such model file"),
-        (["--model", "x.om"], "x.om: onnxruntime runs no .om"),
+        (["--model", "x_bs4.om"], "x_bs4.om: onnxruntime runs no .om, and none of x_fix.onnx"),
         (["--model", "empty.onnx"], "empty.onnx: onnxruntime cannot load it"),
         (["--model", "model.v1.onnx", "--input", "absent"], "absent: no such file or folder"),
         (["--model", "model.v1.onnx", "--input", "nothing"], "nothing: holds no file"),
@@ -221,6 +221,35 @@ def test_what_the_user_can_repair_has_status_one_and_one_line(
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
     assert not (tmp_path / "out").exists(), "nothing half-written is left"
+
+
+@pytest.mark.parametrize(
+    ("compiled", "onnx_name", "batch"),
+    [
+        ("facenet.vggface2.bs16.Ascend310.om", "facenet.vggface2.simplified.onnx", 16),
+        ("pnet.Ascend310P3.om", "pnet.simplified.onnx", None),
+        ("Inception_facenet_vggface2_bs1.om", "Inception_facenet_vggface2_fix.onnx", 1),
+        ("PNet_dynamic.om", "PNet_truncated_fix.onnx", None),
+        ("other.om", "other.onnx", None),
+    ],
+)
+def test_an_om_stands_for_the_onnx_file_it_was_compiled_from(
+    tmp_path: Path, compiled: str, onnx_name: str, batch: int | None
+) -> None:
+    (tmp_path / onnx_name).touch()
+    assert onnx_of(tmp_path / compiled) == (tmp_path / onnx_name, batch)
+
+
+def test_the_batch_in_an_oms_name_is_held_against_the_files(
+    tmp_path: Path, doubler: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    doubler.rename(tmp_path / "net_fix.onnx")
+    file = write(tmp_path / "a.bin", [[1, 2, 3]] * 4)
+    arguments = ["msame", "--input", str(file), "--output", str(tmp_path / "out"), "--model"]
+    assert main([*arguments, str(tmp_path / "net_bs4.om")]) == 0
+    assert "net_fix.onnx runs instead" in capsys.readouterr().err
+    assert main([*arguments, str(tmp_path / "net_bs16.om")]) == 1
+    assert "a.bin: 48 bytes, expected 192" in capsys.readouterr().err
 
 
 def test_another_dtype_is_read_and_written_as_the_model_declares_it(tmp_path: Path) -> None:

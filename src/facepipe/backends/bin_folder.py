@@ -15,6 +15,7 @@ Unlike msame, the length of every file is held against the model, and a failure 
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,10 @@ from facepipe.errors import BackendError, TensorError
 from facepipe.pipeline.files import write_bytes
 
 Say = Callable[[str], None]
+
+_COMPILED = re.compile(
+    r"(?P<ours>.+?)\.(?:bs(?P<batch>\d+)\.)?Ascend\w+\.om|(?P<theirs>.+?)_(?:bs(?P<their_batch>\d+)|dynamic)\.om"
+)
 
 
 class FolderRunner(Protocol):
@@ -120,6 +125,31 @@ def run_files(job: FilesJob, options: RuntimeOptions, say: Say) -> Path:
         _run_once(job, session, batches[0], folder, say)
     say("[INFO] unload model success, model Id is 1")
     return folder
+
+
+def onnx_of(om: Path) -> tuple[Path, int | None]:
+    """The ONNX file beside an .om that it was compiled from, by name, and the batch that the .om's name fixes.
+
+        facenet.vggface2.bs16.Ascend310.om    facenet.vggface2.simplified.onnx       16
+        Inception_facenet_vggface2_bs16.om    Inception_facenet_vggface2_fix.onnx    16    (the vendor's names)
+        PNet_dynamic.om                       PNet_truncated_fix.onnx                any
+
+    Raises:
+        BackendError: none of them is there.
+    """
+    match = _COMPILED.fullmatch(om.name)
+    base = match["ours"] or match["theirs"] if match else om.stem
+    batch = match["batch"] or match["their_batch"] if match else None
+    names = (
+        [f"{base}.simplified.onnx"] if match and match["ours"] else [f"{base}_fix.onnx", f"{base}_truncated_fix.onnx"]
+    )
+    there = next((path for path in map(om.with_name, [*names, f"{base}.onnx"]) if path.is_file()), None)
+    if there is None:
+        raise BackendError(
+            f"{om}: onnxruntime runs no .om, and none of {', '.join(names)}, {base}.onnx lies beside it.",
+            "--model with the ONNX file, or msame on the board.",
+        )
+    return there, int(batch) if batch else None
 
 
 def newest_folder(parent: Path, before: frozenset[str]) -> Path:

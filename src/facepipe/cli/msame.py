@@ -4,6 +4,8 @@
 Runs an ONNX model over .bin files by onnxruntime, with msame's options, files, names and lines, so that either can
 stand in for the other. Options may be written `--key value` or `--key=value`, and be cut short.
 
+A name ending in .om stands for the ONNX file beside it that it was compiled from; which one runs is printed.
+
 Unlike msame: the length of every file is held against the model, a failure has exit status 1 and a wrong option 2.
 """
 
@@ -15,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from facepipe.backends.base import RuntimeOptions
-from facepipe.backends.bin_folder import DynamicShape, FilesJob, run_files
+from facepipe.backends.bin_folder import DynamicShape, FilesJob, onnx_of, run_files
 from facepipe.errors import BackendError
 
 
@@ -39,20 +41,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.model.suffix == ".om":
-        raise BackendError(f"{args.model}: onnxruntime runs no .om, expected an ONNX model.", "msame on the board.")
     for name in ("dump", "profiler"):
         if getattr(args, name) == "true":
             raise BackendError(f"--{name} true: onnxruntime has no such record, expected false.", "msame on the board.")
     if args.device:
         print(f"facepipe msame: device {args.device} is not used; onnxruntime runs on the CPU.", file=sys.stderr)
+    model, batch = args.model, args.dymBatch
+    if model.suffix == ".om":
+        model, compiled_batch = onnx_of(model)
+        batch = batch or compiled_batch
+        print(f"facepipe msame: {args.model} is compiled for a board; {model} runs instead.", file=sys.stderr)
     job = FilesJob(
-        model=args.model,
+        model=model,
         inputs=tuple(Path(part) for part in args.input.split(",") if part),
         outputs=args.output,
         text=args.outfmt == "TXT",
         loop=args.loop,
-        dynamic=DynamicShape(args.dymBatch, args.dymHW, args.dymDims or args.dymShape or {}),
+        dynamic=DynamicShape(batch, args.dymHW, args.dymDims or args.dymShape or {}),
         output_sizes=args.outputSize,
         describe=args.debug == "true",
     )

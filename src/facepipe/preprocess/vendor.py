@@ -16,6 +16,7 @@ A file without our index, made by the vendor's script, is taken when the numbers
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -110,6 +111,8 @@ def run_onet(job: SplitJob, run: Run, progress: Progress) -> Split:
     keys = image_folder_keys(job.data_dir)
     before = _read_split(job, "rnet", keys)
     names = [crop_name(key) for key in keys]
+    if len(set(names)) < len(names):
+        raise DataError(f"{job.data_dir}: two photographs would have one crop's name, expected 'a.bmp' or 'a.bmp.png'.")
     _refuse_other_crops(Path(job.crop_dir), set(names))
     settings, no_face = MtcnnSettings(batch=job.batch), dict[str, str]()
     for batch in _with_entries(keys, before, job.batch):
@@ -126,7 +129,7 @@ def run_onet(job: SplitJob, run: Run, progress: Progress) -> Split:
         progress(len(batch))
     written = job.split / "onet.json"
     write_json(job.split / "onet.index.json", _index(job, keys) | {"no_face": no_face})
-    write_json(written, [f"{job.crop_dir}/{name}" for name in names])
+    write_text(written, json.dumps([f"{job.crop_dir}/{name}" for name in names], ensure_ascii=False))
     return Split(written, len(keys), len(keys) - len(no_face), no_face)
 
 
@@ -215,7 +218,7 @@ def _run_boxes(
         progress(len(batch))
     written = job.split / f"{name}.json"
     write_json(job.split / f"{name}.index.json", _index(job, keys))
-    write_json(written, entries)
+    write_text(written, json.dumps(entries, allow_nan=False))
     return Split(written, len(keys), count, reasons)
 
 
