@@ -44,6 +44,12 @@ def command_lines(text: str) -> list[str]:
     return lines
 
 
+def inline_commands(text: str) -> list[str]:
+    """The `facepipe ...` code spans of a page's prose and tables that have arguments."""
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    return [span for span in re.findall(r"`(facepipe [^`\n]+)`", prose) if len(span.split()) > 2]
+
+
 def without_assignments(command: str) -> list[str]:
     """The words of a command, `NAME=value` in front taken off."""
     words = shlex.split(command)
@@ -53,10 +59,11 @@ def without_assignments(command: str) -> list[str]:
 
 
 def facepipe_lines() -> list[tuple[str, str]]:
+    texts = {page: page.read_text(encoding="utf-8") for page in PAGES}
     return [
         (inside(page), part.strip())
-        for page in PAGES
-        for line in command_lines(page.read_text(encoding="utf-8"))
+        for page, text in texts.items()
+        for line in (*command_lines(text), *inline_commands(text))
         for part in re.split(r"&&|\||;", line)
         if without_assignments(part)[:1] == ["facepipe"]
     ]
