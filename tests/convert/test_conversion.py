@@ -23,7 +23,7 @@ from torch import nn  # noqa: E402
 from facepipe.assets.workspace import MIRROR_VARIABLE  # noqa: E402
 from facepipe.catalogue import MODELS  # noqa: E402
 from facepipe.cli import main  # noqa: E402
-from facepipe.convert.conversion import compare, convert_model, export_model, reference_of  # noqa: E402
+from facepipe.convert.conversion import apply_pass, compare, convert_model, export_model, reference_of  # noqa: E402
 from facepipe.convert.export import check_interface, check_operators, onnx_from_network  # noqa: E402
 from facepipe.convert.fix import fix_model  # noqa: E402
 from facepipe.convert.probe import probes  # noqa: E402
@@ -219,6 +219,18 @@ def test_a_network_that_reads_its_batch_size_is_refused_after_simplification() -
         check_operators(model, spec)
 
 
+@pytest.mark.parametrize("opset", [10, 11, 13, 17])
+def test_the_usual_normalisations_guard_is_bound_at_every_exporters_form(opset: int) -> None:
+    """torch writes clamp_min(1e-12) as a Clip with one bound: in attributes up to opset 10, in inputs after it."""
+    spec = replace(_small_spec((ROWS,)), opset=opset, task="embed")
+    model = onnx_from_network(Normalised(), spec)
+    reference = reference_of(Normalised(), spec)
+    assert apply_pass("bound_clip", model) == 1
+    onnx.checker.check_model(model, full_check=True)
+    assert compare(model, spec, reference).cosine > 0.99999
+    assert apply_pass("bound_clip", model) == 0
+
+
 def _change_opset(model: onnx.ModelProto) -> None:
     model.opset_import[0].version = 18
 
@@ -356,14 +368,15 @@ def test_the_command_converts_what_is_there_then_leaves_it_alone(
     final = MODELS["rnet"].final(no_mirror / "weights")
     first = final.stat().st_mtime_ns
     assert main(["onnx", "rnet"]) == 0
-    assert "rnet: up to date" in capsys.readouterr().out
+    assert "rnet  up to date" in capsys.readouterr().out
     assert final.stat().st_mtime_ns == first
     (no_mirror / "weights" / "rnet.pt").unlink()
     assert main(["onnx", "rnet", "--json", "table.json"]) == 0, "what was converted stays good without its weights"
     assert json.loads((no_mirror / "table.json").read_text())["models"]["rnet"]["opset"] == 13
     _published("rnet", weights_dir, no_mirror / "weights")
+    capsys.readouterr()
     assert main(["onnx", "rnet", "--force"]) == 0
-    assert "up to date" not in capsys.readouterr().out.splitlines()[-2]
+    assert "up to date" not in capsys.readouterr().out
     assert final.stat().st_mtime_ns > first
 
 
@@ -378,6 +391,21 @@ def test_a_model_that_was_asked_for_and_is_absent_is_one_error_and_nothing_is_wr
     assert "https://" in caught.err
     assert caught.out == ""
     assert _files(no_mirror / "weights") == ["pnet.pt"]
+
+
+def test_without_names_what_is_there_is_converted_and_the_rest_is_listed_as_absent(
+    weights_dir: Path, no_mirror: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _published("pnet", weights_dir, no_mirror / "weights")
+    few = {name: MODELS[name] for name in ("pnet", "rnet", "facenet.casia")}
+    monkeypatch.setattr("facepipe.cli.onnx.MODELS", few)  # the seeded FaceNet would be converted too, for ten seconds
+    assert main(["onnx"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines[-3:-1]] == [["rnet", "absent"], ["facenet.casia", "absent"]]
+    assert "facenet-pytorch==2.5.3" in lines[-3]
+    table = json.loads((no_mirror / "weights" / "parity.json").read_text())
+    assert list(table["models"]) == ["pnet"]
+    assert table["absent"] == ["rnet", "facenet.casia"]
 
 
 def test_weights_of_another_network_are_one_error_and_nothing_is_written(

@@ -10,7 +10,7 @@ already there, of the same weights and by the same conversion, is left alone.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -42,24 +42,30 @@ def run(args: argparse.Namespace) -> int:
     gone = [spec for spec in specs if spec not in here]
     if gone and args.names:
         raise absent(gone[0], ws)
-    reports, fresh = list[ConversionReport](), list[str]()
-    for spec in here:
-        report = None if args.force and _has_source(spec, ws) else finished(spec, _digest(spec, ws), args.weights)
-        if report is None:
-            report = _convert(spec, ws)
-            fresh.append(spec.name)
-        reports.append(report)
-    print(_table(reports))
-    for report in reports:
-        if report.model not in fresh:
-            print(f"{report.model}: up to date")
-    for spec in gone:
-        print(f"{spec.name}: absent ({ws.weights / spec.weights.file}; {spec.weights.origin})")
+    wide = max((len(spec.name) for spec in specs), default=0) + 2
+    print(f"{'model':<{wide}}{'step':<20}{'nodes':>6}{'edits':>7}{'max abs diff.':>16}{'cosine':>12}")
     target = args.json or args.weights / "parity.json"
-    known = [report for spec in MODELS.values() if (report := finished(spec, None, args.weights)) is not None]
-    write_json(target, {"models": {report.model: asdict(report) for report in known}, "absent": [s.name for s in gone]})
+    known = {name: finished(spec, None, ws.weights) for name, spec in MODELS.items()}
+    for spec in here:
+        report = None if args.force and _has_source(spec, ws) else finished(spec, _digest(spec, ws), ws.weights)
+        now = report or _convert(spec, ws)
+        known[spec.name] = now
+        print(_rows(now, wide))
+        if report is not None:
+            print(f"{spec.name:<{wide}}up to date")
+        write_json(target, _table(known))  # each time: a failure further on leaves a table of what was done
+    for spec in gone:
+        print(f"{spec.name:<{wide}}absent ({ws.weights / spec.weights.file}; {spec.weights.origin})")
     print(f"{target}: the table as JSON, of every converted model")
     return 0
+
+
+def _table(known: Mapping[str, ConversionReport | None]) -> dict[str, object]:
+    """The reports of every model that is converted, and the names of the others."""
+    return {
+        "models": {name: asdict(report) for name, report in known.items() if report is not None},
+        "absent": [name for name, report in known.items() if report is None],
+    }
 
 
 def _has_source(spec: ModelSpec, ws: Workspace) -> bool:
@@ -94,13 +100,9 @@ def _convert(spec: ModelSpec, ws: Workspace) -> ConversionReport:
         return convert_model(spec, checkpoint, ws.weights, on_step=advance)
 
 
-def _table(reports: Sequence[ConversionReport]) -> str:
-    wide = max((len(report.model) for report in reports), default=0) + 2
-    head = f"{'model':<{wide}}{'step':<20}{'nodes':>6}{'edits':>7}{'max abs diff.':>16}{'cosine':>12}"
-    rows = [
+def _rows(report: ConversionReport, wide: int) -> str:
+    return "\n".join(
         f"{report.model:<{wide}}{step.step:<20}{step.nodes:>6}{step.edits:>7}"
         f"{step.max_abs_difference:>16.1e}{step.cosine:>12.8f}"
-        for report in reports
         for step in report.steps
-    ]
-    return "\n".join([head, *rows])
+    )
