@@ -2,7 +2,8 @@
 """facepipe fetch mtcnn facenet.vggface2
 
 Puts weights into weights/ and data sets into data/, digests checked. What is there already, or in the local mirror
-that FACEPIPE_ASSETS names, is left where it is. A download that was cut goes on where it stopped.
+that FACEPIPE_ASSETS names, is left where it is, and weights whose converted model is here are not needed. A download
+that was cut goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from tqdm import tqdm
 
 from facepipe.assets.download import Progress
 from facepipe.assets.lfw import fetch_lfw
-from facepipe.assets.workspace import Workspace, fetch_weights, known_digest, open_workspace
+from facepipe.assets.workspace import Workspace, fetch_weights, find_weights, known_digest, open_workspace
 from facepipe.catalogue import DETECTORS, MODELS
+from facepipe.convert.sidecar import finished
 from facepipe.errors import AssetError, DataError
 from facepipe.specs import ModelSpec, Recipe, UserFile
 
@@ -103,6 +105,8 @@ def progress_bar(label: str) -> Iterator[Progress]:
 def _fetch_model(spec: ModelSpec, ws: Workspace, progress: Progress) -> str:
     if isinstance(spec.weights.origin, Recipe):
         return f"{spec.name}: nothing to fetch, {spec.weights.origin}"
+    if find_weights(spec, ws) is None and finished(spec, spec.weights.sha256, ws.weights) is not None:
+        return f"{spec.name}: nothing to fetch, {spec.final(ws.weights)} is converted from it already"
     path = fetch_weights(spec, ws, progress)
     checked = "as the catalogue says" if spec.weights.sha256 else "none was published; this one was seen first"
     return f"{spec.name}: {path}, {path.stat().st_size:,} bytes, sha256 {known_digest(spec, path)} ({checked})"
