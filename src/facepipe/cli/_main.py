@@ -35,7 +35,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "embed": ("embed", "one embedding for each photograph of a folder"),
     "verify": ("verify", "are two photographs of the same person?"),
     "lfw": ("lfw", "photographs to LFW accuracy"),
-    "verification": ("verification", "a recogniser on lfw, cfp_fp, agedb_30 by insightface's protocol, or pack such a set"),
+    "verification": (
+        "verification",
+        "a recogniser on lfw, cfp_fp, agedb_30 by insightface's protocol, or pack such a set",
+    ),
+    "image2bin": ("image2bin", "pictures to the Paddle port's training records"),
+    "bin2image": ("bin2image", "the Paddle port's training records to pictures"),
     "stage": ("stage", "one stage of the staged run: pnet, rnet, onet, crop, pack, embed, score"),
     "msame": ("msame", "msame's command line over onnxruntime"),
     "unpack": ("unpack", "output bins of msame, benchmark or ais_bench to embeddings by key"),
