@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The shards of a finished fused run as the two files that everybody reads: faces.jsonl and embeddings.npy."""
+"""The shards of a finished run as the two files that everybody reads: faces.jsonl and embeddings.npy."""
 
 from __future__ import annotations
 
@@ -8,11 +8,22 @@ from pathlib import Path
 
 import numpy as np
 
+from facepipe.embed.embedder import unit_rows
 from facepipe.errors import StageError
 from facepipe.pipeline.files import read_arrays
 from facepipe.pipeline.stage import Stage
-from facepipe.postprocess.faces import EMBEDDINGS_FILE, FACES_FILE, Written, write_embeddings, write_faces
+from facepipe.postprocess.faces import (
+    EMBEDDINGS_FILE,
+    FACES_FILE,
+    Written,
+    read_faces,
+    write_embeddings,
+    write_faces,
+)
+from facepipe.postprocess.unpack import Unpacked
 from facepipe.results import Face, FaceRecord, NoFace
+
+_BLOCK = 4096  # rows that are normalised and written at a time
 
 
 def collect(stage: Stage, run: Path, arrays: Mapping[str, str]) -> Written:
@@ -32,13 +43,43 @@ def collect(stage: Stage, run: Path, arrays: Mapping[str, str]) -> Written:
     return written
 
 
+def collect_staged(crops: Stage, run: Path, arrays: Mapping[str, str], embedded: Unpacked, where: str) -> Written:
+    """The same for a staged run: faces from the crop stage, embeddings from the runner's outputs, joined by key.
+
+    Args:
+        crops: the finished crop stage.
+        run: the run's folder.
+        arrays: names and dtypes of a crop shard's arrays.
+        embedded: the network's raw answers by key.
+        where: the recogniser's name, for errors.
+
+    Raises:
+        StageError: the keys that have an embedding are not those that have a face.
+        TensorError: an embedding has no direction.
+    """
+    written = write_faces(run / FACES_FILE, _records(crops, arrays))
+    with_face = [line.key for line in read_faces(run / FACES_FILE) if line.row is not None]
+    rows = dict(zip(embedded.keys, range(len(embedded.keys)), strict=True))
+    if rows.keys() != set(with_face):
+        differing = sorted(rows.keys() ^ set(with_face))
+        raise StageError(
+            f"embed: {len(rows)} photographs have an embedding and {len(with_face)} a face "
+            f"(first difference: {differing[0]}), expected the same ones.",
+            "run the stages pack and embed again with --force.",
+        )
+    order = [rows[key] for key in with_face]
+    blocks = (unit_rows(embedded.rows[order[start : start + _BLOCK]], where) for start in range(0, len(order), _BLOCK))
+    write_embeddings(run / EMBEDDINGS_FILE, len(order), embedded.rows.shape[1], blocks)
+    return written
+
+
 def _records(stage: Stage, arrays: Mapping[str, str]) -> Iterator[FaceRecord]:
     """One record for each key, in order."""
     for shard in range(stage.shard_count):
         keys, content = stage.shard_keys(shard), read_arrays(stage.shard_path(shard), arrays)
         reasons = content["reasons"]
         faces = int((reasons == "").sum())
-        rows = {name: len(content[name]) for name in ("boxes", "scores", "landmarks", "embeddings")}
+        rows = {name: len(content[name]) for name in arrays if name != "reasons"}
         if len(reasons) != len(keys) or set(rows.values()) != {faces}:
             raise StageError(
                 f"{stage.shard_path(shard)}: {len(reasons)} photographs with {faces} faces and rows {rows}, "

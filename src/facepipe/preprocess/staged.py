@@ -23,8 +23,8 @@ import numpy as np
 from facepipe.backends import backend_by_name
 from facepipe.backends.base import Run, model_file, open_session
 from facepipe.catalogue import detector_models, embedder, model
-from facepipe.datasets.png import write_png
 from facepipe.datasets.images import read
+from facepipe.datasets.png import write_png
 from facepipe.detect.mtcnn import MtcnnSettings, Photograph, locate, photograph, propose, refine
 from facepipe.detect.select import choose
 from facepipe.errors import DataError
@@ -189,6 +189,15 @@ def crop_path(folder: Path, key: str) -> Path:
 def read_crop(folder: Path, key: str) -> np.ndarray:
     """The crop of one photograph: uint8 [S, S, 3]."""
     return read(crop_path(folder, key))
+
+
+def faces_by_shard(stage: Stage) -> Iterator[list[tuple[str, Face]]]:
+    """The photographs that have a face, with it, shard by shard of the complete crop stage."""
+    for shard in range(stage.shard_count):
+        arrays = read_arrays(stage.shard_path(shard), FACE_ARRAYS)
+        keys = [key for key, reason in zip(stage.shard_keys(shard), arrays["reasons"], strict=True) if not reason]
+        faces = map(Face, arrays["boxes"], arrays["scores"].tolist(), arrays["landmarks"])
+        yield list(zip(keys, faces, strict=True))
 
 
 def read_detections(path: Path, count: int) -> tuple[list[str], list[Detections]]:

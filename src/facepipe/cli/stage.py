@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""facepipe stage pnet --run runs/staged --data data/lfw --pairs data/lfw/pairs.txt
+
+One stage of the staged run, from files to files; each reads what the one before it wrote, and can be killed and run
+again. In order: pnet, rnet, onet, crop, pack, embed, score. `facepipe lfw --staged` does them all. The options are the
+same for every stage of one run; a stage that was begun with others refuses and names the difference.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from facepipe.cli.lfw import add_lfw_arguments, lfw_job, score_lfw, summary
+from facepipe.cli.run_options import worker_count
+from facepipe.cli.staged_run import ORDER, collect_run, run_one_stage
+from facepipe.pipeline.stage import locked
+from facepipe.preprocess.job import models_of
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("stage", choices=(*ORDER, "score"))
+    add_lfw_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    asked = lfw_job(args)
+    with locked(asked.job.run):
+        if args.stage != "score":
+            run_one_stage(args.stage, asked.job, worker_count(args), force=args.force)
+            return 0
+        collect_run(asked.job)
+        print(summary(asked, score_lfw(asked, models_of(asked.job), args.missing)))
+    return 0

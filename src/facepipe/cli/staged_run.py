@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The staged run with its progress bars: every stage from files to files, down to faces.jsonl and embeddings.npy."""
+
+from __future__ import annotations
+
+import sys
+
+from tqdm import tqdm
+
+from facepipe.backends import backend_by_name
+from facepipe.backends.base import model_file, open_session
+from facepipe.catalogue import embedder
+from facepipe.embed.embed_stage import embed_bins
+from facepipe.errors import StageError
+from facepipe.pipeline.files import sha256_of_file
+from facepipe.pipeline.provenance import ModelFile
+from facepipe.pipeline.stage import require_complete
+from facepipe.postprocess.collect import collect_staged
+from facepipe.postprocess.faces import Written
+from facepipe.postprocess.unpack import unpack
+from facepipe.preprocess.job import RunJob, models_of
+from facepipe.preprocess.pack_stage import pack_crops
+from facepipe.preprocess.staged import FACE_ARRAYS, STAGES, faces_by_shard, read_crop, run_stage, staged_stage
+
+ORDER = (*STAGES, "pack", "embed")
+
+
+def run_all_stages(job: RunJob, workers: int, *, force: bool = False) -> tuple[ModelFile, ...]:
+    """Every stage that is not complete; then faces.jsonl and embeddings.npy. Call it while the run is locked."""
+    models = models_of(job)
+    for name in ORDER:
+        run_one_stage(name, job, workers, force=force)
+    collect_run(job)
+    return models
+
+
+def run_one_stage(name: str, job: RunJob, workers: int, *, force: bool = False) -> None:
+    """One stage, resumed where it was.
+
+    Raises:
+        StageError: the stage before is not complete, or the folder was begun otherwise.
+    """
+    with tqdm(total=len(job.keys), desc=f"{name:<5}", unit="", file=sys.stderr) as bar:
+        if name in STAGES:
+            for count in run_stage(name, job, workers, force=force):
+                bar.update(count)
+        elif name == "pack":
+            pack(job, bar, force=force)
+        else:
+            embed(job, bar, force=force)
+        bar.total = bar.n
+        bar.refresh()
+
+
+def pack(job: RunJob, bar: tqdm, *, force: bool = False) -> None:
+    """Crops to `.bin` batches; photographs without a face have no row."""
+    crops = staged_stage("crop", job)
+    require_complete(crops.folder, "crop")
+    pack_crops(
+        job.run / "pack",
+        [[key for key, _ in shard] for shard in faces_by_shard(crops)],
+        lambda key: read_crop(crops.folder, key),
+        embedder(job.embedder),
+        job.batch,
+        {"crop": sha256_of_file(crops.folder / "manifest.json")},
+        force=force,
+        progress=bar.update,
+    )
+
+
+def embed(job: RunJob, bar: tqdm, *, force: bool = False) -> None:
+    """Bins to the network's answers, in bins."""
+    spec = embedder(job.embedder)
+    backend = backend_by_name(job.backend, job.options)
+    path = model_file(backend, spec, job.weights, job.batch)
+    made_by = {"model": sha256_of_file(path), "backend": job.backend, "precision": job.options.precision}
+    with open_session(backend, spec, path) as session:
+        if session.fixed_batch not in (None, job.batch):
+            raise StageError(
+                f"embed: {path.name} is compiled for batch {session.fixed_batch}, the bins hold {job.batch}.",
+                f"--batch {session.fixed_batch}",
+            )
+        embed_bins(
+            job.run / "pack",
+            job.run / "embed",
+            session.run,
+            spec.outputs[0].dims[1].high,
+            made_by,
+            force=force,
+            progress=bar.update,
+        )
+
+
+def collect_run(job: RunJob) -> Written:
+    """faces.jsonl and embeddings.npy of a run whose stages are complete."""
+    crops = staged_stage("crop", job)
+    require_complete(crops.folder, "crop")
+    spec = embedder(job.embedder)
+    embedded = unpack(job.run / "pack", job.run / "embed", width=spec.outputs[0].dims[1].high)
+    return collect_staged(crops, job.run, FACE_ARRAYS, embedded, spec.name)
