@@ -14,6 +14,13 @@ import numpy as np
 from facepipe.backends.base import Backend, model_file, open_session
 from facepipe.catalogue import detector_models
 from facepipe.detect.mtcnn import Mtcnn, MtcnnSettings
+from facepipe.detect.single_shot import (
+    SingleShotDetector,
+    SingleShotSettings,
+    on_fixed_canvas,
+    single_shot_settings,
+)
+from facepipe.errors import DataError
 from facepipe.results import Detections
 
 
@@ -33,20 +40,64 @@ class Detector(Protocol):
         ...
 
 
-@contextmanager
-def open_detector(
-    name: str, backend: Backend, weights: Path, batch: int, settings: MtcnnSettings | None = None
-) -> Iterator[Detector]:
-    """The detector `name` with its models loaded from `weights`, closed on every way out.
+DetectorSettings = MtcnnSettings | SingleShotSettings
+
+
+def default_settings(name: str) -> DetectorSettings:
+    """The settings of everyday use of the detector `name`.
 
     Raises:
         DataError: no such detector.
+    """
+    first = detector_models(name)[0]
+    return MtcnnSettings() if first.single_shot is None else single_shot_settings(first)
+
+
+@contextmanager
+def open_detector(
+    name: str, backend: Backend, weights: Path, batch: int, settings: DetectorSettings | None = None
+) -> Iterator[Detector]:
+    """The detector `name` with its models loaded from `weights`, closed on every way out.
+
+    Args:
+        settings: of the kind that `default_settings` gives for this detector, which is also the default.
+
+    Raises:
+        DataError: no such detector, or settings of another kind of detector.
         BackendError: the back end is unavailable, or a model file is not there.
     """
+    chosen = replace(settings or default_settings(name), batch=batch)
+    if isinstance(chosen, SingleShotSettings):
+        with open_single_shot(name, backend, weights, chosen) as detector:
+            yield detector
+        return
     specs = detector_models(name)
+    if specs[0].single_shot is not None:
+        raise DataError(
+            f"detector {name}: the settings are the cascade's, expected those of a detector of one network."
+        )
     with ExitStack() as stack:
         pnet, rnet, onet = (
             stack.enter_context(open_session(backend, spec, model_file(backend, spec, weights, batch))).run
             for spec in specs
         )
-        yield Mtcnn(pnet, rnet, onet, replace(settings or MtcnnSettings(), batch=batch))
+        yield Mtcnn(pnet, rnet, onet, chosen)
+
+
+@contextmanager
+def open_single_shot(
+    name: str, backend: Backend, weights: Path, settings: SingleShotSettings
+) -> Iterator[SingleShotDetector]:
+    """A detector of one network, which can also be given scaled copies of photographs.
+
+    Raises:
+        DataError: no such detector, or it is a cascade, or a compiled model does not take these sizes.
+        BackendError: the back end is unavailable, or the model file is not there.
+    """
+    spec = detector_models(name)[0]
+    if spec.single_shot is None:
+        raise DataError(f"detector {name}: it is a cascade, expected a detector of one network.")
+    if backend.suffix == ".om":
+        settings = on_fixed_canvas(settings, spec)
+    with open_session(backend, spec, model_file(backend, spec, weights, settings.batch)) as session:
+        yield SingleShotDetector(spec, session.run, settings, session.fixed_batch)

@@ -69,7 +69,7 @@ def encode_boxes(boxes: np.ndarray, priors: np.ndarray, code: BoxCode) -> np.nda
 
 def decode_landmarks(offsets: np.ndarray, priors: np.ndarray, code: BoxCode) -> np.ndarray:
     """Points float32 [P, K, 2], in units of the input, from offsets float32 [P, 2 K]."""
-    points = offsets.reshape(len(offsets), -1, 2)  # (P, K, 2)
+    points = offsets.reshape(len(offsets), offsets.shape[1] // 2, 2)  # (P, K, 2)
     return priors[:, None, :2] + points * np.float32(code.centre) * priors[:, None, 2:]
 
 
