@@ -54,7 +54,7 @@ def weights_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The made sample of `facepipe demo`: photographs by person, and pairs.txt."""
+    """The made sample of `facepipe demo`: `images/<Name>/<Name>_0001.jpg` and so on, and pairs.txt."""
     pytest.importorskip("skimage", reason="the sample is made from a portrait that scikit-image ships")
     from facepipe.datasets.sample import make_sample
 
