@@ -158,7 +158,9 @@ def _open(url: str, have: int, timeout_s: float) -> Any:
     if have:
         headers["Range"] = f"bytes={have}-"
     try:
-        return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=timeout_s)
+        # Not urlopen: it keeps the proxies of the process's first call for ever.
+        opener = urllib.request.build_opener()
+        return opener.open(urllib.request.Request(url, headers=headers), timeout=timeout_s)
     except urllib.error.HTTPError as error:
         if error.code == 416 and have:
             return error  # an HTTPError is an answer too
