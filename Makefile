@@ -77,7 +77,7 @@ test: lint  ## every check a change must pass
 	@$(VENV)/bin/python -m pytest -n 2 --dist loadfile
 
 accept: $(READY)  ## every promise of the project in full, into runs/accept.json [ONLY="name ..."]
-	@$(VENV)/bin/python scripts/accept.py $(ONLY)
+	@$(VENV)/bin/python tests/acceptance $(ONLY)
 
 bench: $(READY)  ## speed beside facenet-pytorch, never accuracy, into runs/bench/bench.json [PARTS="end_to_end ..."]
 	@$(FACEPIPE) fetch mtcnn facenet.seeded

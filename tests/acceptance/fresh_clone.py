@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A clone on a machine that reaches nothing but the package index."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from checks import REPOSITORY, Check, Measured, call, read, seconds
+
+
+@contextmanager
+def clone() -> Iterator[Path]:
+    """A clone of the present commit in a folder with nothing beside it; gone afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="facepipe-accept-"))
+    try:
+        call(["git", "clone", "--quiet", str(REPOSITORY), str(folder / "facepipe")], log="clone", folder=folder)
+        yield folder / "facepipe"
+    finally:
+        shutil.rmtree(folder)
+
+
+def environment() -> dict[str, str]:
+    """Without a mirror, and with everything but the package index closed where a proxy variable can close it."""
+    return {name: value for name, value in os.environ.items() if name != "FACEPIPE_ASSETS"}
+
+
+def demo() -> Measured:
+    with clone() as folder:
+        installing = seconds(
+            lambda: call(["make", ".venv/installed"], log="clone-install", folder=folder, environment=environment())
+        )
+        said: list[str] = []
+        running = seconds(
+            lambda: said.append(call(["make", "demo"], log="clone-demo", folder=folder, environment=environment()))
+        )
+        accuracies = [read(path)["accuracy"]["mean"] for path in sorted(folder.glob("runs/**/accuracy.json"))]
+        pictures = sorted(path.relative_to(folder).as_posix() for path in folder.glob("runs/**/*.png"))
+        pictures = [path for path in pictures if "/crops/" not in path and "/sample/" not in path]
+        lines = [line for line in said[0].splitlines() if line.strip()]
+        dirty = call(["git", "status", "--porcelain"], log="clone-status", folder=folder)
+    value = {
+        "seconds": round(running, 1),
+        "install_seconds": round(installing, 1),
+        "accuracy": accuracies,
+        "pictures": pictures[:20],
+        "first_line": lines[0],
+        "last_line": lines[-1],
+        "untracked": dirty.split(),
+    }
+    warned = all("says nothing about" in line or "nothing about" in line for line in (lines[0], lines[-1]))
+    right = running < 180 and bool(accuracies) and bool(pictures) and warned and not dirty.strip()
+    return Measured(value, right, f"{running:.0f} s after {installing:.0f} s of installing")
+
+
+def test() -> Measured:
+    with clone() as folder:
+        spent = seconds(lambda: call(["make", "test"], log="clone-test", folder=folder, environment=environment()))
+    return Measured(round(spent), spent < 1200, "seconds, with installing and converting")
+
+
+CHECKS = (
+    Check(
+        "clone_demo", "make demo in a fresh clone, without a mirror", "status 0, under 180 s, pictures, accuracy", demo
+    ),
+    Check("clone_test", "make test in a fresh clone, without a mirror", "status 0, under 1,200 s", test),
+)
