@@ -16,14 +16,14 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from facepipe.datasets.lfw import VerificationSet, extensions_in, read_pairs
+from facepipe.datasets.lfw import EXTENSIONS, VerificationSet, read_pairs
 from facepipe.embed.embedder import unit_rows
 from facepipe.errors import StageError
 from facepipe.metrics.verification import FoldAccuracy, squared_distances, ten_fold_accuracy
@@ -104,12 +104,25 @@ def score_rows(pair_path: Path, crop_dir: Path, test_dir: Path, onet_json: Path)
     by_index = keys is not None
     if keys is None:
         keys = _existing_keys(test_dir, crop_dir, listed, len(rows))
-    pairs = read_pairs(pair_path, extensions_in(crop_dir))
+    pairs = read_pairs(pair_path, _extensions_among(listed))
+    unlisted = sorted(set(pairs.keys()) - set(listed))
+    if unlisted:
+        raise StageError(
+            f"{onet_json}: lacks {len(unlisted)} photographs that {pair_path} names (first: {unlisted[0]}), "
+            "expected all of them, those without a face too.",
+            "MTCNN_preprocess.py over all photographs of the pairs.",
+        )
     distances = _distances(pairs, keys, unit_rows(rows, str(test_dir)))
     same = np.array([pair.same for pair in pairs.pairs], np.bool_)
     folds = np.array([pair.fold for pair in pairs.pairs])
     missing = int(np.isinf(distances).sum())
     return VendorScore(ten_fold_accuracy(distances, same, folds), len(pairs.pairs), missing, by_index)
+
+
+def _extensions_among(listed: Sequence[str]) -> Callable[[str], str]:
+    """From "name/name_0001" to its extension in the list. The crops do not tell: without a face there is none."""
+    known = set(listed)
+    return lambda stem: next((extension for extension in EXTENSIONS if stem + extension in known), EXTENSIONS[0])
 
 
 def _distances(pairs: VerificationSet, keys: Sequence[str], rows: np.ndarray) -> np.ndarray:
