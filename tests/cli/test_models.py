@@ -54,9 +54,9 @@ def test_a_data_sheet_reads_like_this(tmp_path: Path, capsys: pytest.CaptureFixt
     lines = printed(capsys, "models", "pnet", "--weights", tmp_path).splitlines()
     assert lines[:5] == [
         "model       pnet (detect, network pnet)",
-        "input       image float32 [1~4096, 3, 12~8192, 12~8192]",
-        "outputs     box_offsets float32 [1~4096, 4, 1~4096, 1~4096]",
-        "            face_logits float32 [1~4096, 2, 1~4096, 1~4096]",
+        "input       image float32 [1~4096, 3, 12~65536, 12~65536]",
+        "outputs     box_offsets float32 [1~4096, 4, 1~65536, 1~65536]",
+        "            face_logits float32 [1~4096, 2, 1~65536, 1~65536]",
         "pixels      RGB, (x - (127.5, 127.5, 127.5)) / (128, 128, 128)",
     ]
 

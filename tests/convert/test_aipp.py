@@ -78,7 +78,7 @@ def test_constants_that_half_precision_does_not_hold_are_refused() -> None:
 
 
 def test_a_network_of_many_image_sizes_is_refused() -> None:
-    with pytest.raises(ConversionError, match="pnet: its image size is 12~8192 x 12~8192, expected a fixed one"):
+    with pytest.raises(ConversionError, match="pnet: its image size is 12~65536 x 12~65536, expected a fixed one"):
         aipp_config(model("pnet"))
 
 

@@ -140,7 +140,7 @@ def test_values_with_a_semicolon_or_a_tilde_are_quoted_for_the_shell() -> None:
         ({"shapes": "range"}, r"pnet: Ascend310 takes shape ranges in no release, this is 8\.0 \(ATC guide 6\.3\.RC2"),
         ({"batch": 0}, "pnet: batch is 0, expected 1 to 4096"),
         ({"image_sizes": ()}, r"pnet: no image sizes are planned, expected 1 to 100\. Try: `facepipe plan`"),
-        ({"image_sizes": ((11, 30),)}, "pnet: an image side is 11, expected 12 to 8192"),
+        ({"image_sizes": ((11, 30),)}, "pnet: an image side is 11, expected 12 to 65536"),
         ({"image_sizes": ((20, 20), (20, 20))}, "an image size is listed twice"),
         ({"image_sizes": tuple((20, side) for side in range(12, 113))}, r"101 gears, expected at most 100 \(E10036\)"),
         ({"aipp": True}, "pnet: AIPP is not offered for it"),

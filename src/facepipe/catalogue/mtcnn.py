@@ -13,6 +13,7 @@ PIXELS = Pixels(order="RGB", mean=(127.5, 127.5, 127.5), scale=(1 / 128, 1 / 128
 
 # Host-side chunks: the most crops that go through RNet and ONet in one call. The vendor's ATC limits.
 RNET_MAX, ONET_MAX = 2000, 1000
+MAX_SIDE = 65_536
 
 
 def _wheel(name: str, sha256: str, size: int) -> Weights:
@@ -29,11 +30,11 @@ PNET = ModelSpec(
     name="pnet",
     task="detect",
     network="pnet",
-    # One cell is 12 pixels: a smaller image has no output. The upper limits only bound memory (one 8K photograph).
-    inputs=(TensorSpec("image", (Dim("batch", 1, 4096), fixed(3), Dim("height", 12, 8192), Dim("width", 12, 8192))),),
+    # One cell is 12 pixels: a smaller image has no output. The upper limit is JPEG's longest side.
+    inputs=(TensorSpec("image", (Dim("batch", 1, 4096), fixed(3), Dim("height", 12, MAX_SIDE), Dim("width", 12, MAX_SIDE))),),
     outputs=(
-        TensorSpec("box_offsets", (Dim("batch", 1, 4096), fixed(4), Dim("rows", 1, 4096), Dim("columns", 1, 4096))),
-        TensorSpec("face_logits", (Dim("batch", 1, 4096), fixed(2), Dim("rows", 1, 4096), Dim("columns", 1, 4096))),
+        TensorSpec("box_offsets", (Dim("batch", 1, 4096), fixed(4), Dim("rows", 1, MAX_SIDE), Dim("columns", 1, MAX_SIDE))),
+        TensorSpec("face_logits", (Dim("batch", 1, 4096), fixed(2), Dim("rows", 1, MAX_SIDE), Dim("columns", 1, MAX_SIDE))),
     ),
     pixels=PIXELS,
     weights=_wheel("pnet", "a2a71925e0b9996a42f63e47efc1ca19043e69558b5c523b978d611dfae49c8f", 28_570),

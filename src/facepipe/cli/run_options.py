@@ -16,6 +16,7 @@ from facepipe.catalogue import DETECTORS, EMBEDDERS, MODELS
 from facepipe.detect.mtcnn import MtcnnSettings
 from facepipe.detect.select import SELECTIONS
 from facepipe.errors import BackendError
+from facepipe.geometry.pyramid import CELL
 
 DEFAULT_BATCH = 16
 
@@ -36,7 +37,7 @@ def add_model_arguments(parser: argparse.ArgumentParser, *, embeds: bool = True)
     parser.add_argument("--batch", type=positive, default=DEFAULT_BATCH, help="photographs, or crops, in one call")
     parser.add_argument("--threads", type=positive, default=1, help="of one session (default: 1)")
     parser.add_argument("--device", type=int, default=0, help="number of the device, where the back end has several")
-    parser.add_argument("--min-face", type=positive, default=20, metavar="PIXELS", help="least face looked for")
+    parser.add_argument("--min-face", type=least_face, default=20, metavar="PIXELS", help="least face looked for")
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,6 +63,14 @@ def positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value}, expected 1 or more")
+    return value
+
+
+def least_face(text: str) -> int:
+    """A whole number from PNet's 12 pixels, for argparse: below them a photograph would only be blown up."""
+    value = int(text)
+    if value < CELL:
+        raise argparse.ArgumentTypeError(f"{value}, expected {CELL} or more")
     return value
 
 

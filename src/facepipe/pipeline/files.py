@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,9 +78,10 @@ def read_arrays(path: Path, dtypes: Mapping[str, str]) -> dict[str, np.ndarray]:
         StageError: the file cannot be read, an array is absent, or has another dtype.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here, since np.load leaves a broken archive open.
+        with path.open("rb") as source, np.load(source, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in dtypes}
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise StageError(f"{path}: cannot be read ({error}).", "delete it and run the stage again.") from error
     for name, array in arrays.items():
         if array.dtype.str.lstrip("<>|=")[:1] == "U" == dtypes[name].lstrip("<")[:1]:

@@ -17,6 +17,9 @@ from facepipe.specs import Alignment, FivePoint
 MAX_BATCH_PIXELS = 1 << 24
 """Photographs of one batch together: 16.8 million pixels, some 400 MB with all that the cascade makes of them."""
 
+MAX_SIDE = 65_535
+"""The longest side that is looked at: JPEG's own limit, and what the first network is declared for."""
+
 Batch = list[tuple[str, np.ndarray | NoFace]]
 
 
@@ -28,7 +31,7 @@ def read_batches(root: Path, keys: Sequence[str], batch: int) -> Iterator[Batch]
     members: Batch = []
     pixels = 0
     for key in keys:
-        image = read_or_reason(root, key)
+        image = _bounded(read_or_reason(root, key))
         size = 0 if isinstance(image, NoFace) else image.shape[0] * image.shape[1]
         if members and (len(members) == batch or pixels + size > MAX_BATCH_PIXELS):
             yield members
@@ -37,6 +40,12 @@ def read_batches(root: Path, keys: Sequence[str], batch: int) -> Iterator[Batch]
         pixels += size
     if members:
         yield members
+
+
+def _bounded(image: np.ndarray | NoFace) -> np.ndarray | NoFace:
+    if isinstance(image, NoFace) or max(image.shape[:2]) <= MAX_SIDE:
+        return image
+    return NoFace(f"a side of {max(image.shape[:2])} pixels, expected at most {MAX_SIDE}")
 
 
 def crop_or_reason(image: np.ndarray, face: Face, alignment: Alignment) -> np.ndarray | NoFace:

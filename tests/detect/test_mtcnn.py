@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cascade against a peer's answers, and in the corners where the peer breaks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from facepipe.backends import backend_by_name
+from facepipe.backends.base import RuntimeOptions
+from facepipe.datasets.images import read
+from facepipe.detect import Detector, open_detector
+from facepipe.detect.mtcnn import MtcnnSettings, photograph, propose
+from facepipe.geometry.boxes import iou_matrix
+from facepipe.geometry.kernels import compiled_kernels, numpy_kernels
+from facepipe.results import Detections
+
+SAMPLE = 100  # of the golden photographs; `make accept` looks at all of them
+
+
+@pytest.fixture(scope="module")
+def mtcnn(weights_dir: Path) -> Iterator[Detector]:
+    with open_detector("mtcnn", backend_by_name("onnxruntime", RuntimeOptions()), weights_dir, 16) as detector:
+        yield detector
+
+
+def by_area(found: Detections) -> Detections:
+    width, height = found.boxes[:, 2] - found.boxes[:, 0], found.boxes[:, 3] - found.boxes[:, 1]
+    return found.take(np.argsort(width * height)[::-1])
+
+
+def test_faces_of_lfw_are_those_of_the_peer(mtcnn: Detector, assets: Path, golden: Path) -> None:
+    answers = json.loads((golden / "mtcnn_lfw.json").read_text())
+    keys = sorted(answers)[:: len(answers) // SAMPLE][:SAMPLE]
+    found = mtcnn.detect([read(assets / "lfw" / "images" / key) for key in keys])
+    differing = [key for key, mine in zip(keys, found, strict=True) if not same_faces(mine, answers[key])]
+    assert len(differing) <= 1, differing  # a tie of scores may fall otherwise: three in four hundred
+
+
+def same_faces(mine: Detections, answer: dict[str, list[float]]) -> bool:
+    boxes = np.array(answer["boxes"], np.float32).reshape(-1, 4)
+    if len(boxes) != len(mine):
+        return False
+    if len(boxes) == 0:
+        return True
+    mine = by_area(mine)
+    return bool(
+        np.abs(mine.boxes - boxes).max() < 0.1
+        and np.abs(mine.landmarks - np.array(answer["landmarks"])).max() < 0.2
+        and np.abs(mine.scores - np.array(answer["scores"])).max() < 1e-3
+    )
+
+
+def test_faces_of_scenes_are_those_of_the_peer(mtcnn: Detector, assets: Path, golden: Path) -> None:
+    answers = json.loads((golden / "mtcnn_photos.json").read_text())
+    wanted = matched = extra = 0
+    for key, answer in answers.items():
+        (mine,) = mtcnn.detect([read(assets / "photos" / key)])
+        ious = iou_matrix(np.array(answer["boxes"], np.float32).reshape(-1, 4), mine.boxes)
+        wanted += len(ious)
+        matched += int((ious.max(axis=1, initial=0) >= 0.99).sum())
+        extra += int((ious.max(axis=0, initial=0) < 0.99).sum())
+    assert wanted > 500
+    assert matched / wanted >= 0.995
+    assert extra / wanted <= 0.005
+
+
+@pytest.mark.parametrize("size", [(1, 1), (15, 15), (19, 300), (20, 20)])
+def test_a_tiny_photograph_has_no_face_and_no_crash(mtcnn: Detector, size: tuple[int, int]) -> None:
+    (found,) = mtcnn.detect([np.full((*size, 3), 128, np.uint8)])
+    assert len(found) == 0
+    assert found.landmarks.shape == (0, 5, 2)
+
+
+def test_no_photographs_give_no_answers(mtcnn: Detector) -> None:
+    assert mtcnn.detect([]) == []
+
+
+def test_photographs_of_different_sizes_in_one_batch_do_not_touch_each_other(mtcnn: Detector, sample: Path) -> None:
+    images = [read(path) for path in sorted(sample.rglob("*.png"))[:3] + sorted(sample.rglob("*.jpg"))[:3]]
+    mixed = [images[0], images[1][:180], np.zeros((15, 15, 3), np.uint8), images[2], images[0][:, :201]]
+    together = mtcnn.detect(mixed)
+    for image, found in zip(mixed, together, strict=True):
+        (alone,) = mtcnn.detect([image])
+        assert len(alone) == len(found)
+        np.testing.assert_allclose(found.boxes, alone.boxes, atol=1e-2)
+        np.testing.assert_allclose(found.scores, alone.scores, atol=1e-4)
+
+
+def test_both_kernels_give_the_same_bits(mtcnn: Detector, sample: Path, weights_dir: Path) -> None:
+    backend = backend_by_name("onnxruntime", RuntimeOptions())
+    images = [read(path) for path in sorted(sample.rglob("*_0001.*"))[:4]]
+    answers = []
+    for name in ("numpy", "compiled"):
+        with open_detector("mtcnn", backend, weights_dir, 16, MtcnnSettings(kernels=name)) as detector:
+            answers.append(detector.detect(images))
+    assert sum(map(len, answers[0])) > 0
+    for one, other in zip(*answers, strict=True):
+        assert (one.boxes == other.boxes).all() and (one.landmarks == other.landmarks).all()
+
+
+def test_a_candidate_without_pixels_goes_with_its_scores(weights_dir: Path) -> None:
+    """Where the peer keeps the box and loses the crop, so that all later scores shift."""
+    from facepipe.detect.mtcnn import refine
+
+    item = photograph(np.random.default_rng(0).integers(0, 256, (60, 60, 3), np.uint8), numpy_kernels())
+    outside = np.array([[100, 100, 140, 140], [1, 1, 40, 40], [-50, -50, -10, -10], [10, 10, 50, 50]], np.float32)
+    proposals = Detections(outside, np.array([0.9, 0.8, 0.7, 0.6], np.float32), np.zeros((4, 0, 2), np.float32))
+    seen: list[int] = []
+
+    def run(crops: np.ndarray) -> tuple[np.ndarray, ...]:
+        seen.append(len(crops))
+        logits = np.tile(np.array([[0, 9]], np.float32), (len(crops), 1))
+        return np.zeros((len(crops), 4), np.float32), logits
+
+    (kept,) = refine([item], [proposals], run, MtcnnSettings())
+    assert seen == [2]
+    assert len(kept) == 2
+    np.testing.assert_allclose(kept.boxes, [[1, 1, 40, 40], [10, 10, 50, 50]])
+
+
+def test_candidates_go_through_in_chunks(weights_dir: Path) -> None:
+    from facepipe.detect.mtcnn import refine
+
+    item = photograph(np.zeros((60, 60, 3), np.uint8), compiled_kernels())
+    boxes = np.tile(np.array([[1, 1, 20, 20]], np.float32), (1300, 1))
+    proposals = Detections(boxes, np.ones(1300, np.float32), np.zeros((1300, 0, 2), np.float32))
+    seen: list[int] = []
+
+    def run(crops: np.ndarray) -> tuple[np.ndarray, ...]:
+        seen.append(len(crops))
+        return np.zeros((len(crops), 4), np.float32), np.zeros((len(crops), 2), np.float32)
+
+    (kept,) = refine([item], [proposals], run, MtcnnSettings(crops=512))
+    assert seen == [512, 512, 276]
+    assert len(kept) == 0  # probability one half is not above 0.7
+
+
+def test_propose_without_a_photograph_that_is_large_enough_never_calls_the_network() -> None:
+    def run(_: np.ndarray) -> tuple[np.ndarray, ...]:
+        raise AssertionError("called")
+
+    tiny = photograph(np.zeros((15, 15, 3), np.uint8), numpy_kernels())
+    assert [len(found) for found in propose([tiny, tiny], run, MtcnnSettings())] == [0, 0]
