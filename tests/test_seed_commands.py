@@ -29,6 +29,7 @@ from PIL import Image
 
 from facepipe.assets.workspace import find_weights, open_workspace
 from facepipe.catalogue import model
+from facepipe.cli import main
 from facepipe.datasets.images import read
 from facepipe.datasets.lfw import extensions_in, read_pairs
 from facepipe.postprocess.faces import read_faces
@@ -249,21 +250,24 @@ def test_the_chain_gives_one_accuracy_at_every_batch(scores: dict[int, tuple[lis
     assert np.isclose(np.mean(scores[1][0]), scores[1][1])
 
 
-@pytest.mark.parametrize("driver", [[], ["--staged"]], ids=["fused", "staged"])
-def test_the_chain_gives_the_packages_own_accuracy(
-    vendor_folder: Path,
-    weights_dir: Path,
-    tmp_path: Path,
-    scores: dict[int, tuple[list[float], float]],
-    driver: list[str],
-) -> None:
-    from facepipe.cli import main
-
+@pytest.fixture(scope="module")
+def own_runs(vendor_folder: Path, weights_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The package's own runs over the same photographs, fused and staged."""
     name = "vggface2" if (vendor_folder / "weights/Inception_facenet_vggface2.pt").is_file() else "seeded"
-    run, data = tmp_path / "run", vendor_folder / "data"
-    arguments = ["--data", str(data / "lfw"), "--pairs", str(data / "pairs.txt"), "--run", str(run), "--workers", "1"]
-    models = ["--weights", str(weights_dir), "--embedder", f"facenet.{name}", "--batch", "16"]
-    assert main(["lfw", *arguments, *models, *driver]) == 0
+    data, runs = vendor_folder / "data", dict[str, Path]()
+    for driver in ("fused", "staged"):
+        runs[driver] = tmp_path_factory.mktemp("runs") / driver
+        arguments = ["--data", str(data / "lfw"), "--pairs", str(data / "pairs.txt"), "--run", str(runs[driver])]
+        models = ["--weights", str(weights_dir), "--embedder", f"facenet.{name}", "--batch", "16", "--workers", "1"]
+        assert main(["lfw", *arguments, *models, *(["--staged"] if driver == "staged" else [])]) == 0
+    return runs
+
+
+@pytest.mark.parametrize("driver", ["fused", "staged"])
+def test_the_chain_gives_the_packages_own_accuracy(
+    vendor_folder: Path, own_runs: dict[str, Path], scores: dict[int, tuple[list[float], float]], driver: str
+) -> None:
+    data, run = vendor_folder / "data", own_runs[driver]
     accuracy = json.loads((run / "accuracy.json").read_text())
     assert accuracy["accuracy"]["mean"] == scores[16][1]
     assert accuracy["accuracy"]["per_fold"] == scores[16][0]
@@ -273,6 +277,24 @@ def test_the_chain_gives_the_packages_own_accuracy(
     crops = {path.relative_to(data / "lfw_split_om_cropped_16").as_posix() for path in data.glob("lfw_split*_16/*/*")}
     faces = {line.key for line in read_faces(run / "faces.jsonl") if line.row is not None}
     assert faces == crops & named
+
+
+@pytest.mark.parametrize("outfmt", ["BIN", "TXT"])
+def test_msame_and_unpack_give_the_embeddings_of_the_staged_run(
+    vendor_folder: Path, own_runs: dict[str, Path], tmp_path: Path, outfmt: str
+) -> None:
+    run, model_file = own_runs["staged"], vendor_folder / "weights/Inception_facenet_vggface2_fix.onnx"
+    folders = ["--input", str(run / "pack/bins"), "--output", str(tmp_path / "out")]
+    assert main(["msame", "--model", str(model_file), *folders, "--outfmt", outfmt, "--dymBatch", "16"]) == 0
+    written = tmp_path / "embeddings"
+    packed = ["--packed", str(run / "pack"), "--outputs", str(tmp_path / "out")]
+    assert main(["unpack", *packed, "--out", str(written)]) == 0
+    keys = json.loads((written / "keys.json").read_text())
+    rows, expected = np.load(written / "embeddings.npy"), np.load(run / "embeddings.npy")
+    row_of = {line.key: line.row for line in read_faces(run / "faces.jsonl") if line.row is not None}
+    assert set(keys) == set(row_of)
+    together = (rows * expected[[row_of[key] for key in keys]]).sum(axis=1)
+    assert together.min() > 0.99999
 
 
 def test_the_shell_script_does_the_whole_sequence(
