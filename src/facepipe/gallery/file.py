@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The gallery file: named embeddings and all that is needed to compare with them. docs/galleries.md has the format.
+
+    8 bytes     "FACEGAL1"
+    uint64      H, length of the header, little-endian; 16 + H is a multiple of 64
+    H bytes     the header: JSON in UTF-8, padded with spaces
+    N * D * 4   the embeddings: float32, little-endian, row after row; the file ends with them
+
+The header is plain data and the rest is numbers: reading executes nothing. A file that was cut, joined or altered is
+found out by its lengths and by the digest of its rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facepipe.errors import DataError
+from facepipe.pipeline.files import atomic_path
+
+MAGIC = b"FACEGAL1"
+METRIC = "cosine"
+UNKNOWN = "unknown"
+"""What an answer says when nobody is near enough; no person may be called so."""
+
+_ALIGNED = 64
+_MAX_HEADER = 1 << 30
+_LENGTH = struct.Struct("<Q")
+_LENGTH_TOLERANCE = 0.01  # of a row from 1
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """The cosine similarity above which a face is called by a name.
+
+    Attributes:
+        similarity: in [-1, 1].
+        far: the false-accept rate that it was calibrated for; None when it was given by hand.
+        source: what it was calibrated on, in words.
+    """
+
+    similarity: float
+    far: float | None
+    source: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Gallery:
+    """Named embeddings of one model.
+
+    Attributes:
+        model: name in the catalogue.
+        weights_sha256: digest of the weights behind the embeddings.
+        threshold: None until one is given or calibrated.
+        labels, sources: N names of people, and of the pictures the rows were made from.
+        embeddings: float32 [N, D], rows of length 1; may be read from the disk as they are used.
+    """
+
+    model: str
+    weights_sha256: str
+    threshold: Threshold | None
+    labels: tuple[str, ...]
+    sources: tuple[str, ...]
+    embeddings: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def dimension(self) -> int:
+        return int(self.embeddings.shape[1])
+
+    def people(self) -> dict[str, int]:
+        """Each name and how many rows it has, sorted by name."""
+        counts: dict[str, int] = {}
+        for label in self.labels:
+            counts[label] = counts.get(label, 0) + 1
+        return dict(sorted(counts.items()))
+
+
+def empty_gallery(model: str, weights_sha256: str, dimension: int) -> Gallery:
+    """A gallery that knows nobody yet."""
+    return Gallery(model, weights_sha256, None, (), (), np.zeros((0, dimension), np.float32))
+
+
+def with_rows(gallery: Gallery, labels: list[str], sources: list[str], embeddings: np.ndarray) -> Gallery:
+    """The gallery with rows added at its end. A source that it already has under the same name takes the old row's
+    place, so that adding twice adds once.
+
+    Raises:
+        DataError: a name is none, or the rows are not unit vectors of the gallery's dimension.
+    """
+    for label in labels:
+        check_label(label)
+    _check_rows("the rows to add", embeddings, len(labels), gallery.dimension)
+    fresh = set(zip(labels, sources, strict=True))
+    kept = [i for i, entry in enumerate(zip(gallery.labels, gallery.sources, strict=True)) if entry not in fresh]
+    last = {entry: i for i, entry in enumerate(zip(labels, sources, strict=True))}  # of a source listed twice, the last
+    added = sorted(last.values())
+    return replace(
+        gallery,
+        labels=(*(gallery.labels[i] for i in kept), *(labels[i] for i in added)),
+        sources=(*(gallery.sources[i] for i in kept), *(sources[i] for i in added)),
+        embeddings=np.concatenate([gallery.embeddings[kept], embeddings[added]]).astype(np.float32),
+    )
+
+
+def without(gallery: Gallery, label: str, source: str | None = None) -> Gallery:
+    """The gallery without a person, or without one picture of theirs.
+
+    Raises:
+        DataError: there is no such row.
+    """
+    kept = [
+        i
+        for i, entry in enumerate(zip(gallery.labels, gallery.sources, strict=True))
+        if entry[0] != label or (source is not None and entry[1] != source)
+    ]
+    if len(kept) == len(gallery):
+        what = f"'{label}'" if source is None else f"'{label}' from '{source}'"
+        raise DataError(f"gallery: there is no {what} in it.", "`facepipe gallery list` shows who is.")
+    return replace(
+        gallery,
+        labels=tuple(gallery.labels[i] for i in kept),
+        sources=tuple(gallery.sources[i] for i in kept),
+        embeddings=gallery.embeddings[kept],
+    )
+
+
+def require_model(gallery: Gallery, model: str, weights_sha256: str, where: str) -> None:
+    """Refuse to compare embeddings of different models.
+
+    Raises:
+        DataError: the gallery is of another model, or of other weights of it.
+    """
+    if gallery.model != model:
+        raise DataError(
+            f"{where}: its embeddings are of {gallery.model}, expected {model}; numbers of two models mean nothing "
+            "to each other.",
+            f"--embedder {gallery.model}, or build the gallery again with {model}.",
+        )
+    if gallery.weights_sha256 != weights_sha256:
+        raise DataError(
+            f"{where}: it was made with weights {gallery.weights_sha256[:12]}... of {model}, the model here has "
+            f"{weights_sha256[:12]}....",
+            "build the gallery again with the weights that are here.",
+        )
+
+
+def check_label(label: str) -> None:
+    """Raise DataError unless `label` can be a person's name."""
+    if not label or label != label.strip() or not label.isprintable() or label.casefold() == UNKNOWN:
+        raise DataError(
+            f"gallery: {label!r} cannot be a person's name, expected printable text other than '{UNKNOWN}'.",
+            f"another name; '{UNKNOWN}' is the answer for a face that nobody is near to.",
+        )
+
+
+def write_gallery(path: Path, gallery: Gallery) -> None:
+    """Write the gallery, whole or not at all; equal galleries give equal bytes."""
+    rows = np.ascontiguousarray(gallery.embeddings, "<f4")
+    _check_rows(str(path), rows, len(gallery.labels), gallery.dimension)
+    threshold = gallery.threshold
+    header = {
+        "format": 1,
+        "model": gallery.model,
+        "weights_sha256": gallery.weights_sha256,
+        "dimension": gallery.dimension,
+        "metric": METRIC,
+        "threshold": None
+        if threshold is None
+        else {"similarity": threshold.similarity, "far": threshold.far, "source": threshold.source},
+        "rows_sha256": hashlib.sha256(rows.data).hexdigest(),
+        "labels": list(gallery.labels),
+        "sources": list(gallery.sources),
+    }
+    text = json.dumps(header, ensure_ascii=False, allow_nan=False).encode()
+    text += b" " * (-(len(MAGIC) + _LENGTH.size + len(text)) % _ALIGNED)
+    with atomic_path(path) as part, part.open("wb") as target:
+        target.write(MAGIC + _LENGTH.pack(len(text)) + text)
+        target.write(rows.data)
+
+
+def read_gallery(path: Path) -> Gallery:
+    """The gallery in `path`, every field checked; the rows stay on the disk until they are used.
+
+    Raises:
+        DataError: it cannot be read, is no gallery, or is damaged; what is wrong is named.
+    """
+    try:
+        with path.open("rb") as source:
+            head = source.read(len(MAGIC) + _LENGTH.size)
+            if len(head) < len(MAGIC) + _LENGTH.size or not head.startswith(MAGIC):
+                raise DataError(
+                    f"{path}: it begins with {head[:8]!r}, expected a gallery ({MAGIC.decode()}).",
+                    "`facepipe gallery import` reads the Paddle port's index.bin.",
+                )
+            (length,) = _LENGTH.unpack(head[len(MAGIC) :])
+            size = path.stat().st_size
+            if length > min(_MAX_HEADER, size - len(head)):
+                raise DataError(f"{path}: a header of {length:,} bytes does not fit its {size:,} bytes; it is cut.")
+            header = _header(path, source.read(length))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be opened ({error.strerror}), expected a gallery.") from error
+    rows, dimension, start = len(header["labels"]), header["dimension"], len(head) + length
+    if size != start + 4 * rows * dimension:
+        raise DataError(
+            f"{path}: {size:,} bytes, expected {start + 4 * rows * dimension:,} for {rows:,} rows of {dimension}."
+        )
+    embeddings = np.memmap(path, "<f4", "r", start, (rows, dimension)) if rows else np.zeros((0, dimension), np.float32)
+    if hashlib.sha256(embeddings.data).hexdigest() != header["rows_sha256"]:
+        raise DataError(f"{path}: its rows are not those that its header describes; the file is damaged.")
+    _check_rows(str(path), embeddings, rows, dimension)
+    threshold = header["threshold"]
+    return Gallery(
+        model=header["model"],
+        weights_sha256=header["weights_sha256"],
+        threshold=None if threshold is None else Threshold(**threshold),
+        labels=tuple(header["labels"]),
+        sources=tuple(header["sources"]),
+        embeddings=embeddings,
+    )
+
+
+def _header(path: Path, text: bytes) -> dict[str, Any]:
+    """The header as a dictionary whose fields have the right types."""
+    try:
+        header = json.loads(text)
+    except ValueError as error:
+        raise DataError(f"{path}: its header is no JSON ({error}), expected a gallery.") from error
+    if not isinstance(header, dict) or header.get("format") != 1:
+        found = header.get("format") if isinstance(header, dict) else None
+        raise DataError(f"{path}: gallery format {found!r}, expected 1.", "a newer facepipe may read it.")
+    if header.get("metric") != METRIC:
+        raise DataError(f"{path}: metric {header.get('metric')!r}, expected '{METRIC}'.")
+    forms = {"model": str, "weights_sha256": str, "dimension": int, "rows_sha256": str, "labels": list, "sources": list}
+    for name, form in forms.items():
+        if type(header.get(name)) is not form:
+            raise DataError(f"{path}: its field '{name}' is {header.get(name)!r:.80}, expected {form.__name__}.")
+    if len(header["labels"]) != len(header["sources"]) or not 0 < header["dimension"] <= 1 << 16:
+        raise DataError(
+            f"{path}: {len(header['labels'])} labels and {len(header['sources'])} sources, expected as many."
+        )
+    for text_field in (*header["labels"], *header["sources"]):
+        if type(text_field) is not str:
+            raise DataError(f"{path}: {text_field!r:.80} among its labels or sources, expected text.")
+    for label in set(header["labels"]):
+        check_label(label)
+    threshold = header.get("threshold")
+    if threshold is not None and not _is_threshold(threshold):
+        raise DataError(f"{path}: its threshold is {threshold!r:.80}, expected similarity, far and source.")
+    return {**header, "threshold": threshold}
+
+
+def _is_threshold(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and set(value) == {"similarity", "far", "source"}
+        and type(value["similarity"]) in (int, float)
+        and -1 <= value["similarity"] <= 1
+        and (value["far"] is None or (type(value["far"]) in (int, float) and 0 < value["far"] <= 1))
+        and isinstance(value["source"], str)
+    )
+
+
+def _check_rows(where: str, rows: np.ndarray, count: int, dimension: int) -> None:
+    """Raise DataError unless `rows` is [count, dimension] of unit vectors."""
+    if rows.shape != (count, dimension):
+        raise DataError(f"{where}: embeddings are {list(rows.shape)}, expected [{count}, {dimension}].")
+    block = 1 << 16
+    for start in range(0, count, block):
+        lengths = np.linalg.norm(rows[start : start + block], axis=1)
+        wrong = np.flatnonzero(~(np.abs(lengths - 1) <= _LENGTH_TOLERANCE))
+        if len(wrong):
+            raise DataError(f"{where}: row {start + wrong[0]} has length {lengths[wrong[0]]:.4g}, expected 1.")

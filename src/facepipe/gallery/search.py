@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who in a gallery is nearest to a face, by faiss; and what to call the face, or not to.
+
+Exact search compares with every row. The approximate index is for millions of rows: it scans a sketch of each row
+(four bits for every two numbers, learnt from the rows) and compares exactly with those whose sketches are nearest. It
+may miss a neighbour; the similarities that it gives are exact.
+
+Source of the sketches: Andre et al. 2015, "Cache locality is not enough: high-performance nearest neighbor search with
+product quantization fast scan". Groups around centres (inverted lists) were tried first and found half the neighbours
+of noisy copies of random rows where this finds them all, at equal speed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from facepipe.errors import BackendError, DataError
+from facepipe.gallery.file import UNKNOWN, Gallery, Threshold
+
+IndexKind = Literal["exact", "approximate"]
+Rule = Literal["best", "majority"]
+
+_TRAINED_ON = 50_000  # rows, spread over the gallery; faiss takes a part of them
+_LEAST_APPROXIMATE = 10_000  # below, comparing with every row is as quick
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A row of the gallery near to a probe, by cosine similarity."""
+
+    label: str
+    similarity: float
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a face is called.
+
+    Attributes:
+        label: a person's name, or None: nobody in the gallery is near enough.
+        similarity: of the candidate that gave the name, else of the nearest one; None in an empty gallery.
+        candidates: the nearest rows, nearest first, whatever the threshold.
+    """
+
+    label: str | None
+    similarity: float | None
+    candidates: tuple[Candidate, ...]
+
+    @property
+    def is_known(self) -> bool:
+        return self.label is not None
+
+    @property
+    def text(self) -> str:
+        """The name, or "unknown"."""
+        return UNKNOWN if self.label is None else self.label
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Index:
+    """Rows ready to be searched. Keeps the rows in memory."""
+
+    kind: IndexKind
+    inner: Any  # faiss.Index; faiss has no types
+    rows: int
+
+    def search(self, probes: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """The rows nearest to each probe.
+
+        Args:
+            probes: float32 [P, D], of length 1.
+            count: how many are wanted; at most as many come as there are rows.
+
+        Returns:
+            Cosine similarities float32 [P, K], falling; and row numbers int64 [P, K]. The approximate index may find
+            fewer than K: -1 then stands in the place of a row.
+        """
+        wanted = min(count, self.rows)
+        if not wanted or not len(probes):
+            return np.zeros((len(probes), wanted), np.float32), np.zeros((len(probes), wanted), np.int64)
+        similarities, rows = self.inner.search(np.ascontiguousarray(probes, np.float32), wanted)
+        return similarities, rows
+
+
+def why_no_search() -> str | None:
+    """None when faiss is here; else what to install."""
+    import importlib.util
+
+    if importlib.util.find_spec("faiss") is None:
+        return "no module named 'faiss'; pip install 'facepipe[gallery]'."
+    return None
+
+
+def build_index(embeddings: np.ndarray, kind: IndexKind = "exact", effort: int = 20) -> Index:
+    """An index of float32 [N, D] unit rows for cosine similarity.
+
+    Args:
+        embeddings: the rows; the index keeps its own copy.
+        kind: "exact", or "approximate" (refused for few rows, where it has no use).
+        effort: of the approximate index: rows that are compared exactly, for each neighbour that is wanted. More is
+            slower and misses less.
+
+    Raises:
+        BackendError: faiss is not installed.
+        DataError: too few rows for an approximate index.
+    """
+    reason = why_no_search()
+    if reason is not None:
+        raise BackendError(f"gallery search is unavailable: {reason}")
+    import faiss
+
+    count, dimension = embeddings.shape
+    inner: Any
+    if kind == "exact":
+        inner = faiss.IndexFlatIP(dimension)
+    else:
+        if count < _LEAST_APPROXIMATE:
+            raise DataError(
+                f"gallery: {count:,} rows are few for an approximate index, expected {_LEAST_APPROXIMATE:,} or more.",
+                "the exact one; it is quicker here and misses nothing.",
+            )
+        # One sketch of four bits for two numbers; RFlat keeps the rows for the exact comparison. faiss draws the rows
+        # that it learns from by a seed of its own, which never changes.
+        inner = faiss.index_factory(dimension, f"PQ{dimension // 2}x4fs,RFlat", faiss.METRIC_INNER_PRODUCT)
+        inner.k_factor = effort
+        inner.train(np.ascontiguousarray(embeddings[:: max(1, count // _TRAINED_ON)], np.float32))
+    block = 1 << 18  # a gallery on the disk is copied piece by piece
+    for start in range(0, count, block):
+        inner.add(np.ascontiguousarray(embeddings[start : start + block], np.float32))
+    return Index(kind, inner, count)
+
+
+def identify(
+    gallery: Gallery,
+    index: Index,
+    probes: np.ndarray,
+    threshold: Threshold,
+    *,
+    candidates: int = 5,
+    rule: Rule = "best",
+) -> list[Answer]:
+    """A name, or none, for each probe.
+
+    Args:
+        probes: float32 [P, D], of length 1, of the gallery's model.
+        threshold: a candidate that is not above it names nobody.
+        candidates: how many neighbours are looked at and listed.
+        rule: "best": the nearest candidate's name. "majority": the name that most candidates above the threshold have;
+            among equals the nearest.
+    """
+    assert index.rows == len(gallery), "the index is of another gallery"
+    similarities, rows = index.search(probes, candidates)
+    answers = []
+    for near, numbers in zip(similarities.tolist(), rows.tolist(), strict=True):
+        found = tuple(
+            Candidate(gallery.labels[row], similarity, gallery.sources[row])
+            for similarity, row in zip(near, numbers, strict=True)
+            if row >= 0
+        )
+        answers.append(_answer(found, threshold.similarity, rule))
+    return answers
+
+
+def _answer(candidates: Sequence[Candidate], least: float, rule: Rule) -> Answer:
+    """The verdict on candidates that are sorted, nearest first."""
+    near = [candidate for candidate in candidates if candidate.similarity > least]
+    if not near:
+        return Answer(None, candidates[0].similarity if candidates else None, tuple(candidates))
+    chosen = near[0]
+    if rule == "majority":
+        votes: dict[str, int] = {}
+        for candidate in near:
+            votes[candidate.label] = votes.get(candidate.label, 0) + 1
+        most = max(votes.values())
+        chosen = next(candidate for candidate in near if votes[candidate.label] == most)
+    return Answer(chosen.label, chosen.similarity, tuple(candidates))

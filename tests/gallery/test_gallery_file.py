@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The gallery file: the same comes back, equal galleries are equal bytes, and damage or foreign models are refused."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import struct
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from facepipe.errors import DataError
+from facepipe.gallery.file import (
+    Gallery,
+    Threshold,
+    empty_gallery,
+    read_gallery,
+    require_model,
+    with_rows,
+    without,
+    write_gallery,
+)
+from facepipe.gallery.port_index import read_port_index
+
+SHA = "ab" * 32
+
+
+def unit(count: int, dimension: int = 128, seed: int = 0) -> np.ndarray:
+    rows = np.random.default_rng(seed).normal(size=(count, dimension)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def friends() -> Gallery:
+    gallery = with_rows(
+        empty_gallery("mobilefacenet.ms1m", SHA, 128),
+        ["Ana", "瑞秋", "Ana"],
+        ["a/1.jpg", "r/1.jpg", "a/2.jpg"],
+        unit(3),
+    )
+    return replace(gallery, threshold=Threshold(0.41, 1e-3, "lfw.bin, 3,000 different pairs"))
+
+
+def test_a_gallery_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    write_gallery(tmp_path / "f.gallery", friends())
+    back = read_gallery(tmp_path / "f.gallery")
+    assert (back.model, back.weights_sha256, back.threshold) == ("mobilefacenet.ms1m", SHA, friends().threshold)
+    assert back.labels == ("Ana", "瑞秋", "Ana")
+    assert back.people() == {"Ana": 2, "瑞秋": 1}
+    np.testing.assert_array_equal(back.embeddings, friends().embeddings)
+
+
+def test_the_bytes_are_those_of_the_described_format_and_depend_on_the_content_alone(tmp_path: Path) -> None:
+    write_gallery(tmp_path / "a.gallery", friends())
+    write_gallery(tmp_path / "b.gallery", friends())
+    content = (tmp_path / "a.gallery").read_bytes()
+    assert content == (tmp_path / "b.gallery").read_bytes()
+    assert content[:8] == b"FACEGAL1"
+    (length,) = struct.unpack("<Q", content[8:16])
+    assert (16 + length) % 64 == 0
+    header = json.loads(content[16 : 16 + length])
+    assert header["labels"] == ["Ana", "瑞秋", "Ana"]
+    assert header["threshold"] == {"similarity": 0.41, "far": 1e-3, "source": "lfw.bin, 3,000 different pairs"}
+    assert content[16 + length :] == friends().embeddings.tobytes()
+
+
+def test_an_empty_gallery_is_a_gallery(tmp_path: Path) -> None:
+    write_gallery(tmp_path / "e.gallery", empty_gallery("facenet.casia", SHA, 512))
+    back = read_gallery(tmp_path / "e.gallery")
+    assert (len(back), back.dimension) == (0, 512)
+
+
+def test_what_is_added_twice_is_there_once_with_the_newer_row() -> None:
+    newer = unit(2, seed=9)
+    gallery = with_rows(friends(), ["Ana", "Ben"], ["a/1.jpg", "b/1.jpg"], newer)
+    assert gallery.labels == ("瑞秋", "Ana", "Ana", "Ben")
+    assert gallery.sources == ("r/1.jpg", "a/2.jpg", "a/1.jpg", "b/1.jpg")
+    np.testing.assert_array_equal(gallery.embeddings[2:], newer)
+    twice = with_rows(friends(), ["Ben", "Ben"], ["b/1.jpg", "b/1.jpg"], newer)
+    assert twice.people() == {"Ana": 2, "Ben": 1, "瑞秋": 1}
+    np.testing.assert_array_equal(twice.embeddings[3], newer[1])
+
+
+def test_a_person_or_one_picture_can_be_removed() -> None:
+    assert without(friends(), "Ana").labels == ("瑞秋",)
+    assert without(friends(), "Ana", "a/2.jpg").sources == ("a/1.jpg", "r/1.jpg")
+    with pytest.raises(DataError, match="there is no 'Zoe' in it"):
+        without(friends(), "Zoe")
+    with pytest.raises(DataError, match=r"there is no 'Ana' from 'a/9\.jpg' in it"):
+        without(friends(), "Ana", "a/9.jpg")
+
+
+@pytest.mark.parametrize("label", ["", " Ana", "Ana\n", "a\x00b", "unknown", "Unknown"])
+def test_a_name_that_could_be_mistaken_is_refused(label: str) -> None:
+    with pytest.raises(DataError, match="cannot be a person's name"):
+        with_rows(friends(), [label], ["x.jpg"], unit(1))
+
+
+def test_rows_that_are_no_unit_vectors_are_refused() -> None:
+    with pytest.raises(DataError, match=r"embeddings are \[1, 64\], expected \[1, 128\]"):
+        with_rows(friends(), ["Ben"], ["b"], unit(1, 64))
+    with pytest.raises(DataError, match="row 0 has length 2, expected 1"):
+        with_rows(friends(), ["Ben"], ["b"], unit(1) * 2)
+    with pytest.raises(DataError, match="row 0 has length nan"):
+        with_rows(friends(), ["Ben"], ["b"], unit(1) * np.nan)
+
+
+def test_a_gallery_of_another_model_or_other_weights_is_refused() -> None:
+    require_model(friends(), "mobilefacenet.ms1m", SHA, "f.gallery")
+    with pytest.raises(DataError, match=r"f\.gallery: its embeddings are of mobilefacenet\.ms1m, expected facenet"):
+        require_model(friends(), "facenet.vggface2", SHA, "f.gallery")
+    with pytest.raises(DataError, match=r"made with weights abababababab\.\.\. .* here has cdcdcdcdcdcd"):
+        require_model(friends(), "mobilefacenet.ms1m", "cd" * 32, "f.gallery")
+
+
+def _rewritten(path: Path, **fields: object) -> None:
+    """The gallery at `path` with other header fields."""
+    content = path.read_bytes()
+    (length,) = struct.unpack("<Q", content[8:16])
+    header = json.loads(content[16 : 16 + length]) | fields
+    text = json.dumps(header).encode()
+    text += b" " * (-(16 + len(text)) % 64)
+    path.write_bytes(content[:8] + struct.pack("<Q", len(text)) + text + content[16 + length :])
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"format": 2}, "gallery format 2, expected 1"),
+        ({"metric": "euclidean"}, "metric 'euclidean', expected 'cosine'"),
+        ({"dimension": 64}, "bytes, expected"),
+        ({"dimension": -1}, "3 labels and 3 sources"),
+        ({"dimension": True}, "field 'dimension' is True, expected int"),
+        ({"labels": ["Ana"]}, "1 labels and 3 sources"),
+        ({"labels": ["Ana", 7, "Ana"]}, "7 among its labels"),
+        ({"labels": ["Ana", "unknown", "Ana"]}, "cannot be a person's name"),
+        ({"model": None}, "field 'model' is None"),
+        ({"threshold": 0.5}, "its threshold is 0.5"),
+        ({"threshold": {"similarity": 2, "far": None, "source": ""}}, "its threshold is"),
+        ({"rows_sha256": "00"}, "its rows are not those that its header describes"),
+    ],
+)
+def test_a_header_that_does_not_fit_is_named(tmp_path: Path, fields: dict[str, object], said: str) -> None:
+    write_gallery(tmp_path / "f.gallery", friends())
+    _rewritten(tmp_path / "f.gallery", **fields)
+    with pytest.raises(DataError, match=said):
+        read_gallery(tmp_path / "f.gallery")
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_damaged_file_is_an_error_of_ours_or_the_same_gallery(tmp_path: Path, data: st.DataObject) -> None:
+    path = tmp_path / "f.gallery"
+    write_gallery(path, friends())
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 3))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(bytes(content[: data.draw(st.integers(0, len(content)))]))
+    try:
+        back = read_gallery(path)
+    except DataError as error:
+        assert "gallery" in str(error)
+    else:
+        np.testing.assert_array_equal(back.embeddings, friends().embeddings)
+
+
+def test_other_files_are_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "index.bin").write_bytes(pickle.dumps({"label": [], "feature": []}))
+    with pytest.raises(DataError, match=r"expected a gallery .FACEGAL1.*`facepipe gallery import` reads"):
+        read_gallery(tmp_path / "index.bin")
+    with pytest.raises(DataError, match="cannot be opened"):
+        read_gallery(tmp_path / "absent.gallery")
+
+
+@pytest.mark.parametrize("protocol", range(5))
+def test_the_ports_index_is_read(tmp_path: Path, protocol: int) -> None:
+    rows = unit(3) * 7
+    content = {"label": ["Rachel", "莫妮卡", "Rachel"], "feature": [row[None] for row in rows]}
+    (tmp_path / "index.bin").write_bytes(pickle.dumps(content, protocol))
+    gallery = read_port_index(tmp_path / "index.bin", "mobilefacenet.paddle", SHA, 128)
+    assert gallery.people() == {"Rachel": 2, "莫妮卡": 1}
+    assert gallery.sources[1] == "index.bin#1"
+    np.testing.assert_allclose(gallery.embeddings, unit(3), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ({"label": ["A"], "feature": [unit(1, 512)]}, r"embeddings of \[512\] numbers, expected as many of 128"),
+        ({"label": ["A", "B"], "feature": [unit(1)]}, "2 labels and 1 embeddings"),
+        ({"label": [1], "feature": [unit(1)]}, "of kind 'int'"),
+        ({"label": ["A"]}, "expected a dictionary of 'label' and 'feature'"),
+        ({"label": ["A"], "feature": ["x"]}, "its features are no list of arrays"),
+        ({"label": ["A"], "feature": [np.array([None])]}, "array of dtype 'O8'"),
+    ],
+)
+def test_an_index_of_another_form_is_named(tmp_path: Path, value: object, said: str) -> None:
+    (tmp_path / "index.bin").write_bytes(pickle.dumps(value, 3))
+    with pytest.raises(DataError, match=said):
+        read_port_index(tmp_path / "index.bin", "mobilefacenet.paddle", SHA, 128)
+
+
+def test_an_index_that_would_run_code_runs_nothing(tmp_path: Path) -> None:
+    (tmp_path / "index.bin").write_bytes(b"\x80\x03cos\nmkdir\nX\x04\x00\x00\x00made\x85R.")
+    with pytest.raises(DataError, match=r"it names 'os\.mkdir'"):
+        read_port_index(tmp_path / "index.bin", "mobilefacenet.paddle", SHA, 128)
