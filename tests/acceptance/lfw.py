@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,11 @@ def make_puts_the_error_last() -> Measured:
     done = attempt(["make", "lfw", "BATCH=16"], environment={**os.environ, **closed})
     lines = [line for line in done.stderr.splitlines() if line.strip()]
     value = lines[-2:]
-    right = len(value) == 2 and value[0].startswith("facepipe fetch:") and value[1].startswith("make:")
+    right = (
+        len(value) == 2
+        and value[0].startswith("facepipe fetch:")
+        and re.match(r"make(\[\d+\])?: \*\*\*", value[1]) is not None
+    )
     return Measured(value, right and done.returncode == 2)
 
 
