@@ -52,10 +52,12 @@ def _roc_figure(measured: Figures, caption: str, accuracy: Mapping[str, Any]) ->
     figure = _figure_class()(figsize=(7, 5.6), layout="constrained")
     axes = figure.add_subplot()
     curve = measured.curve
-    least = 1 / max(int((~measured.same).sum()), 1)  # one different pair: there is no smaller rate above 0
-    floor = least / 2
+    different = int((~measured.same).sum())
+    # The logarithm has no 0: that rate is drawn at the left edge, below the least rate there can be.
+    floor = min(1 / different, FAR) / 2
     axes.step(np.maximum(curve.far, floor), curve.tar, where="post", color=_SAME, linewidth=1.8)
-    axes.plot([floor, 1], [floor, 1], color="0.7", linewidth=1, linestyle="--", label="chance")
+    rates = np.geomspace(floor, 1, 200)
+    axes.plot(rates, rates, color="0.7", linewidth=1, linestyle="--", label="chance")
     axes.axvline(FAR, color="0.5", linewidth=1, linestyle=":")
     tar = accuracy["tar_at_far"]
     axes.plot([FAR], [tar["mean"]], "o", color=_DIFFERENT, label=f"TAR {tar['mean']:.4f} at FAR {FAR:g} (ten folds)")
@@ -65,7 +67,7 @@ def _roc_figure(measured: Figures, caption: str, accuracy: Mapping[str, Any]) ->
         xscale="log",
         xlim=(floor, 1),
         ylim=(0, 1.02),
-        xlabel=f"false accept rate (left edge: none of {int((~measured.same).sum()):,} different pairs)",
+        xlabel=f"false accept rate (at the left edge: none of {different:,} different pairs)",
         ylabel="true accept rate",
         title=f"ROC, AUC {accuracy['auc']:.5f}",
     )
@@ -81,7 +83,7 @@ def _distance_figure(measured: Figures, caption: str, accuracy: Mapping[str, Any
     axes = figure.add_subplot()
     there = np.isfinite(measured.distances)
     most = float(measured.distances[there].max()) if there.any() else 4.0
-    bins = np.linspace(0, most * 1.02 or 1.0, 81)
+    bins = np.linspace(0, most * 1.02 or 1.0, 81 if len(measured.distances) >= 1000 else 41)
     for kind, label, colour in (
         (measured.same, "same person", _SAME),
         (~measured.same, "different people", _DIFFERENT),

@@ -1,0 +1,305 @@
+# SPDX-License-Identifier: Apache-2.0
+"""facepipe demo
+
+The whole job on a sample that is made on the spot, step by step: photographs of invented people, MTCNN's weights,
+conversion to ONNX with its parity table, detection, crops, bins, the runner, accuracy, drawings. Needs the package
+index for the weights and nothing else. Each step prints the command that does it alone. Doing it again starts over.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from facepipe.assets.workspace import find_weights, open_workspace
+from facepipe.backends.base import RuntimeOptions
+from facepipe.backends.bin_folder import OnnxRuntimeFolder
+from facepipe.catalogue import model
+from facepipe.cli._main import main
+from facepipe.cli.run_options import cores, positive
+from facepipe.convert.sidecar import finished
+from facepipe.datasets.images import read
+from facepipe.datasets.lfw import read_pairs
+from facepipe.datasets.sample import SampleSettings, make_sample
+from facepipe.embed.embed_stage import embed_folder
+from facepipe.errors import BackendError, StageError
+from facepipe.pipeline.files import read_json, sha256_of_file
+from facepipe.pipeline.provenance import versions
+from facepipe.postprocess.drawings import contact_sheet, draw_detections, write_drawing
+from facepipe.postprocess.faces import FACES_FILE, FaceLine, read_faces
+from facepipe.postprocess.report_plots import write_report
+from facepipe.postprocess.score import ACCURACY_FILE
+from facepipe.preprocess.staged import crop_path
+from facepipe.results import Detections, Face
+from facepipe.specs import ModelSpec
+
+# Module to what it is needed for; all come with the extra [demo].
+_NEEDED = {
+    "skimage": "the portrait that the sample is made of",
+    "torch": "the networks that are exported",
+    "onnxruntime": "running them",
+    "onnx": "writing them",
+    "onnxsim": "simplifying them",
+    "matplotlib": "the ROC curve and the histograms",
+}
+_PREFERRED, _ALWAYS_THERE = "facenet.vggface2", "facenet.seeded"
+_CROPS_SHOWN = 8  # of each person
+
+
+@dataclass(frozen=True, slots=True)
+class _Demo:
+    """What every step is told."""
+
+    out: Path
+    weights: Path
+    batch: int
+    spec: ModelSpec
+
+    @property
+    def sample(self) -> Path:
+        return self.out / "sample"
+
+    @property
+    def staged(self) -> Path:
+        return self.out / "staged"
+
+    @property
+    def fused(self) -> Path:
+        return self.out / "fused"
+
+    def options(self, run: Path) -> list[str]:
+        """The options of `facepipe lfw` and `facepipe stage` for a run of the demo, begun anew."""
+        return [
+            *("--data", str(self.sample), "--run", str(run), "--weights", str(self.weights)),
+            *("--embedder", self.spec.name, "--batch", str(self.batch), "--force"),
+        ]
+
+
+class _Failed(Exception):
+    """A command has printed why it failed."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder of everything that is made")
+    parser.add_argument("--weights", type=Path, default=Path("weights"), help="folder of weights and models")
+    parser.add_argument("--batch", type=positive, default=16, help="photographs, or crops, in one call")
+
+
+def run(args: argparse.Namespace) -> int:
+    demo = _Demo(args.out, args.weights, args.batch, _recogniser(args.weights))
+    note = _note(demo.spec)
+    print(note, flush=True)
+    _require_extras()
+    began = time.perf_counter()
+    try:
+        for number, step in enumerate(_STEPS, start=1):
+            print(f"\n== {number}/{len(_STEPS)} {step.__doc__}", flush=True)
+            step(demo)
+    except _Failed as failure:
+        return int(str(failure))
+    print(f"\n== done in {time.perf_counter() - began:.0f} seconds")
+    print(_results(demo))
+    print(note)
+    return 0
+
+
+def _recogniser(weights: Path) -> ModelSpec:
+    """FaceNet as trained on VGGFace2 where its weights are at hand, else FaceNet with computed weights."""
+    preferred = model(_PREFERRED)
+    ws = replace(open_workspace(), weights=weights)
+    here = find_weights(preferred, ws) is not None or finished(preferred, preferred.weights.sha256, weights) is not None
+    return preferred if here else model(_ALWAYS_THERE)
+
+
+def _note(spec: ModelSpec) -> str:
+    """What the accuracy means; the demo's first and last line."""
+    if spec.for_accuracy:
+        return f"demo of MTCNN and {spec.name} on invented people: its accuracy here is no measure of real photographs."
+    return (
+        f"demo with {spec.name}, whose weights are computed and not trained: "
+        "the accuracy shows the pipeline working and says nothing about FaceNet."
+    )
+
+
+def _require_extras() -> None:
+    """Everything that a late step needs is asked for before the first one."""
+    for module, purpose in _NEEDED.items():
+        if importlib.util.find_spec(module) is None:
+            raise BackendError(
+                f"demo: the module '{module}' is not installed, expected it for {purpose}.",
+                "pip install 'facepipe[demo]', or `make demo`, which installs all.",
+            )
+
+
+def _set_up(demo: _Demo) -> None:
+    """Set-up"""
+    print(", ".join(f"{name} {version}" for name, version in versions().items()))
+    print(f"{cores()} cores, batch {demo.batch}, models in {demo.weights}, results in {demo.out}")
+
+
+def _photographs(demo: _Demo) -> None:
+    """Photographs of invented people, and pairs of them"""
+    settings = SampleSettings()
+    with tqdm(total=settings.people * settings.photographs, desc="photographs", unit="", file=sys.stderr) as bar:
+        sample = make_sample(demo.sample, settings, bar.update)
+    print(
+        f"{len(sample.keys)} photographs of {settings.people} people in {sample.images}, "
+        f"{len(sample.faceless)} of them without a face; pairs in {sample.pairs}"
+    )
+
+
+def _weights(demo: _Demo) -> None:
+    """Weights"""
+    _command("fetch", "mtcnn", demo.spec.name, "--weights", str(demo.weights))
+
+
+def _conversion(demo: _Demo) -> None:
+    """Conversion to ONNX: export, graph fixes, simplification; parity with PyTorch after every step"""
+    _command("onnx", "mtcnn", demo.spec.name, "--weights", str(demo.weights))
+
+
+def _detection(demo: _Demo) -> None:
+    """Detection: three networks, each looking closer at what the one before let through"""
+    for name in ("pnet", "rnet", "onet"):
+        _command("stage", name, *demo.options(demo.staged))
+
+
+def _crops(demo: _Demo) -> None:
+    """Crops of the chosen faces, and bins of them for a runner"""
+    for name in ("crop", "pack"):
+        _command("stage", name, *demo.options(demo.staged))
+
+
+def _runner(demo: _Demo) -> None:
+    """The recogniser over the bins, by the stand-in for Ascend's msame"""
+    embed_folder(
+        demo.staged / "pack",
+        demo.staged / "embed",
+        OnnxRuntimeFolder(RuntimeOptions(threads=cores())),
+        demo.spec.final(demo.weights),
+        demo.spec.outputs[0].dims[1].high,
+        {"model": sha256_of_file(demo.spec.final(demo.weights)), "runner": "msame's stand-in"},
+        print,
+        force=True,
+    )
+
+
+def _scoring(demo: _Demo) -> None:
+    """Accuracy of the staged run"""
+    _command("stage", "score", *demo.options(demo.staged))
+
+
+def _fused_run(demo: _Demo) -> None:
+    """The same in one go: the fused run, which needs no files in between"""
+    _command("lfw", *demo.options(demo.fused))
+    staged, fused = (read_json(run / ACCURACY_FILE) for run in (demo.staged, demo.fused))
+    if staged["accuracy"] != fused["accuracy"]:
+        raise StageError(
+            f"demo: the staged run's accuracy is {staged['accuracy']['mean']}, the fused run's "
+            f"{fused['accuracy']['mean']}, expected the same.",
+            "report this: it is a fault of facepipe.",
+        )
+    print("staged and fused run have the same accuracy in every fold")
+
+
+def _drawings(demo: _Demo) -> None:
+    """Drawings"""
+    lines = list(read_faces(demo.staged / FACES_FILE))
+    people: dict[str, list[FaceLine]] = {}
+    for line in lines:
+        people.setdefault(line.key.partition("/")[0], []).append(line)
+    shown = [person[0] for person in people.values()]
+    write_drawing(
+        demo.out / "faces.png",
+        contact_sheet([_drawn(demo, line) for line in shown], [_label(line) for line in shown], columns=4),
+    )
+    crops = [_crop(demo, line) for person in people.values() for line in person[:_CROPS_SHOWN]]
+    labels = [_label(line) for person in people.values() for line in person[:_CROPS_SHOWN]]
+    write_drawing(demo.out / "crops.png", contact_sheet(crops, labels, columns=_CROPS_SHOWN))
+    pairs = read_pairs(demo.sample / "pairs.txt")
+    for path in write_report(demo.staged, pairs, read_json(demo.staged / ACCURACY_FILE)):
+        path.replace(demo.out / path.name)
+    for name in _PICTURES:
+        print(f"drawn: {demo.out / name}")
+
+
+_STEPS: tuple[Callable[[_Demo], None], ...] = (
+    _set_up,
+    _photographs,
+    _weights,
+    _conversion,
+    _detection,
+    _crops,
+    _runner,
+    _scoring,
+    _fused_run,
+    _drawings,
+)
+
+_PICTURES = {
+    "faces.png": "photographs with the faces found in them",
+    "crops.png": "what the recogniser is given, a row for each person",
+    "roc.png": "true over false accepts",
+    "distances.png": "distances of same and of different pairs",
+}
+
+
+def _command(*arguments: str) -> None:
+    """Print a command line of facepipe and do it; stop the demo where it fails."""
+    print(f"$ facepipe {shlex.join(arguments)}", flush=True)
+    status = main(arguments)
+    if status != 0:
+        raise _Failed(str(status))
+
+
+def _drawn(demo: _Demo, line: FaceLine) -> np.ndarray:
+    """The photograph with its face, where it has one."""
+    photograph = read(demo.sample / "images" / line.key)
+    if not isinstance(line.outcome, Face):
+        return photograph
+    face = line.outcome
+    found = Detections(face.box[None], np.array([face.score], np.float32), face.landmarks[None])
+    return draw_detections(photograph, found)
+
+
+def _crop(demo: _Demo, line: FaceLine) -> np.ndarray:
+    """The crop of a photograph; white where there is none."""
+    if isinstance(line.outcome, Face):
+        return read(crop_path(demo.staged / "crop", line.key))
+    size = demo.spec.input.dims[2].high
+    return np.full((size, size, 3), 255, np.uint8)
+
+
+def _label(line: FaceLine) -> str:
+    name = Path(line.key).stem
+    return name if isinstance(line.outcome, Face) else f"{name.rpartition('_')[2]}: no face"
+
+
+def _results(demo: _Demo) -> str:
+    """Where everything is, and the accuracy with the missing pairs beside it."""
+    accuracy: dict[str, Any] = read_json(demo.staged / ACCURACY_FILE)
+    pairs = accuracy["pairs"]
+    files = {demo.out / name: what for name, what in _PICTURES.items()} | {
+        demo.weights / "parity.json": "the parity table",
+        demo.staged / "faces.jsonl": "boxes and landmarks, or why there is no face",
+        demo.staged / "embeddings.npy": "one row for each face",
+        demo.staged / ACCURACY_FILE: "accuracy, and what made it",
+    }
+    width = max(len(str(path)) for path in files) + 2
+    lines = [f"{path!s:<{width}}{what}" for path, what in files.items()]
+    measured = accuracy["accuracy"]
+    lines.append(
+        f"accuracy {measured['mean']:.4f} +- {measured['std']:.4f}; {pairs['missing']} of {pairs['total']} pairs lack "
+        f"a face (counted as {pairs['missing_policy']})"
+    )
+    return "\n".join(lines)
