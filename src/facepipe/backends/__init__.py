@@ -3,12 +3,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from facepipe.backends.ais_bench import AisBench
 from facepipe.backends.base import Backend, RuntimeOptions
+from facepipe.backends.msame import Msame
 from facepipe.backends.null import Null
 from facepipe.backends.ort import OnnxRuntime
+from facepipe.backends.ort_cann import OnnxRuntimeCann
+from facepipe.backends.pyacl import PyAcl
 from facepipe.errors import BackendError
 
-_BACKENDS = {"onnxruntime": OnnxRuntime, "null": Null}
+_BACKENDS: dict[str, Callable[[RuntimeOptions], Backend]] = {
+    "onnxruntime": OnnxRuntime,
+    "pyacl": PyAcl,
+    "msame": Msame,
+    "ais_bench": AisBench,
+    "onnxruntime-cann": OnnxRuntimeCann,
+    "null": Null,
+}
+
+PROCESS_PER_CALL = frozenset({"msame", "ais_bench"})
+"""Back ends whose every call starts a program and loads the model: worth gathering many rows for one call."""
 
 
 def backend_names() -> tuple[str, ...]:

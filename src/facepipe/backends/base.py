@@ -36,8 +36,10 @@ class RuntimeOptions:
 class Session(Protocol):
     """One loaded model. Takes and returns host arrays by position; outputs are the caller's to keep."""
 
-    fixed_batch: int | None
-    """The batch that every call must have; None when any batch within the specification will do."""
+    @property
+    def fixed_batch(self) -> int | None:
+        """The batch that every call must have; None when any batch within the specification will do."""
+        ...
 
     def run(self, inputs: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]: ...
 
