@@ -36,20 +36,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    import onnx
-
     from facepipe.convert.atc import installed_cann
-    from facepipe.convert.preflight import preflight
+    from facepipe.convert.preflight import preflight, read_model
 
     soc = soc_by_name(args.soc)
     cann = args.cann or installed_cann(os.environ) or DEFAULT_CANN
     found: dict[str, tuple[Finding, ...]] = {}
     for file in _paths(args.models, args.weights):
-        try:
-            model = onnx.load(str(file))
-        except Exception as error:  # protobuf's DecodeError among others; all mean "no ONNX file"
-            raise DataError(f"{file}: cannot be read as ONNX ({' '.join(str(error).split())[:120]}).") from error
-        found[str(file)] = preflight(model, soc, cann)
+        found[str(file)] = preflight(read_model(file), soc, cann)
     if args.json:
         print(
             json.dumps({path: [asdict(finding) for finding in findings] for path, findings in found.items()}, indent=2)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -17,6 +18,7 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from facepipe.catalogue.chips import FP16_MAX, FP16_TINY, Dialect, Soc, dialect, is_named, takes_ranges
+from facepipe.errors import DataError
 
 Severity = Literal["blocker", "warning", "note"]
 
@@ -74,6 +76,18 @@ class _Target:
 
 
 _Rule = Callable[[_Graph, _Target], Iterator[Finding]]
+
+
+def read_model(path: Path) -> onnx.ModelProto:
+    """The ONNX model in a file.
+
+    Raises:
+        DataError: it is none.
+    """
+    try:
+        return onnx.load(str(path))
+    except Exception as error:  # protobuf's DecodeError among others; all mean "no ONNX file"
+        raise DataError(f"{path}: cannot be read as ONNX ({' '.join(str(error).split())[:120]}).") from error
 
 
 def preflight(model: onnx.ModelProto, soc: Soc, cann: str) -> tuple[Finding, ...]:
