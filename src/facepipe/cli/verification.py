@@ -16,22 +16,21 @@ With --pack the set is written as a `.bin` instead, its pictures byte for byte:
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
 from facepipe.backends import backend_by_name, backend_names
-from facepipe.backends.base import RuntimeOptions
+from facepipe.backends.base import RuntimeOptions, model_file
 from facepipe.catalogue import EMBEDDERS, embedder
-from facepipe.convert.sidecar import finished
-from facepipe.datasets.cfp import read_cfp_pairs
-from facepipe.datasets.lfw import VerificationSet, extensions_in, read_pairs
-from facepipe.datasets.verification_bin import decode_face, pack_folder, read_verification_bin
-from facepipe.embed.embedder import open_embedder
+from facepipe.cli.run_options import positive
+from facepipe.datasets.face_sets import folder_pairs, open_face_set
+from facepipe.datasets.verification_bin import pack_folder
+from facepipe.embed import open_embedder
 from facepipe.errors import DataError
-from facepipe.pipeline.files import sha256_of_file, write_bytes, write_json
+from facepipe.pipeline.files import write_bytes, write_json
+from facepipe.pipeline.provenance import model_provenance, versions
 from facepipe.postprocess.verification import embed_mirrored, keys_in_order, score
 from facepipe.specs import FivePoint, ModelSpec
 
@@ -45,8 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--embedder", choices=EMBEDDERS, default="mobilefacenet.ms1m", metavar="NAME", help="default: %(default)s")
     add("--run", type=Path, metavar="FOLDER", help="gets verification.json (default: named from set and embedder)")
     add("--backend", choices=backend_names(), default="onnxruntime", help="default: %(default)s")
-    add("--batch", type=int, default=32, help="faces in one call (default: %(default)s)")
-    add("--threads", type=int, default=1, help="of the back end (default: %(default)s)")
+    add("--batch", type=positive, default=32, help="faces in one call (default: %(default)s)")
+    add("--threads", type=positive, default=1, help="of the back end (default: %(default)s)")
     add("--weights", type=Path, default=Path("weights"), help="folder of converted models (default: %(default)s)")
 
 
@@ -55,27 +54,31 @@ def run(args: argparse.Namespace) -> int:
         return _pack(args)
     spec = embedder(args.embedder)
     size = spec.input.dims[2].high
-    pairs, load, provenance = _faces(args, size)
+    faces = open_face_set(args.set, args.pairs, args.cfp)
+    pairs = faces.pairs
     keys = keys_in_order(pairs)
     backend = backend_by_name(args.backend, RuntimeOptions(threads=args.threads))
     with (
         open_embedder(spec, backend, args.weights, args.batch) as faces_to_points,
         tqdm(total=len(keys), desc=pairs.name, unit="face", disable=None) as bar,
     ):
-        embeddings = embed_mirrored(keys, load, faces_to_points, bar.update)
+        embeddings = embed_mirrored(keys, lambda key: faces.load(key, size), faces_to_points, bar.update)
     figures = score(pairs, embeddings)
+    ran = model_provenance(spec.name, model_file(backend, spec, args.weights, args.batch))
     folder = args.run or Path("runs") / f"verification-{pairs.name}-{spec.name}"
     write_json(
         folder / "verification.json",
         {
             **figures,
             "protocol": "aligned faces, embedding + mirrored embedding, ten folds unshuffled, squared distance < t",
-            "set": {"name": pairs.name, "pairs": len(pairs.pairs), "images": len(keys), **provenance},
+            "set": {"name": pairs.name, "pairs": len(pairs.pairs), "images": len(keys), **faces.provenance},
             "embedder": spec.name,
             "for_accuracy": spec.for_accuracy,
             "backend": backend.name,
             "batch": args.batch,
-            "weights": _weights(spec, args.weights),
+            "weights": {ran.model: ran.weights_sha256},
+            "models": {ran.model: ran.sha256},
+            "versions": versions(),
         },
     )
     print(_lines(pairs.name, spec, figures))
@@ -86,52 +89,12 @@ def run(args: argparse.Namespace) -> int:
 def _pack(args: argparse.Namespace) -> int:
     if args.set.is_file():
         raise DataError(f"{args.set}: it is a file, expected a folder of faces to pack.")
-    pairs, root = _folder_pairs(args)
+    pairs = folder_pairs(args.set, args.pairs, args.cfp)
     with tqdm(total=len(pairs.pairs), desc="pack", unit="pair", disable=None) as bar:
-        content = pack_folder(root, pairs, bar.update)
+        content = pack_folder(args.set, pairs, bar.update)
     write_bytes(args.pack, content)
     print(f"{args.pack}: {len(pairs.pairs):,} pairs of {len(pairs.keys()):,} pictures, {len(content):,} bytes")
     return 0
-
-
-def _faces(
-    args: argparse.Namespace, size: int
-) -> tuple[VerificationSet, Callable[[str], np.ndarray], dict[str, object]]:
-    """The pairs, a function from a key to its face, and where they come from."""
-    if args.set.suffix == ".bin" or args.set.is_file():
-        packed = read_verification_bin(args.set)
-        place_of = {key: place for place, key in reversed(list(enumerate(packed.keys())))}
-
-        def from_set(key: str) -> np.ndarray:
-            return decode_face(packed.images[place_of[key]], f"{args.set}, picture {key}", size)
-
-        return packed.verification_set(), from_set, {"path": str(args.set), "sha256": sha256_of_file(args.set)}
-    pairs, root = _folder_pairs(args)
-
-    def from_folder(key: str) -> np.ndarray:
-        path = root / key
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise DataError(f"{path}: cannot be opened ({error.strerror}), expected a face the pairs name.") from error
-        return decode_face(content, str(path), size)
-
-    return pairs, from_folder, {"path": str(root)}
-
-
-def _folder_pairs(args: argparse.Namespace) -> tuple[VerificationSet, Path]:
-    root: Path = args.set
-    if not root.is_dir():
-        raise DataError(f"{root}: no such file or folder, expected a verification set.")
-    if args.cfp:
-        return read_cfp_pairs(root, args.cfp), root
-    return read_pairs(args.pairs or root / "pairs.txt", extensions_in(root)), root
-
-
-def _weights(spec: ModelSpec, folder: Path) -> dict[str, str | None]:
-    """Of what was run: the digest of the weights, as the conversion noted it beside the model."""
-    report = finished(spec, None, folder)
-    return {spec.name: report.weights_sha256 if report else None}
 
 
 def _lines(name: str, spec: ModelSpec, figures: Mapping[str, object]) -> str:
