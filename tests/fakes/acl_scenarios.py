@@ -106,6 +106,8 @@ def aipp_takes_bytes(bench: Bench) -> None:
     with bench.session(EMBEDDER, bench.oms.embedder_aipp) as session:
         image = pixels(3, 5, 3, 6, 6)
         same(session.run(image), reference(bench.oms.embedder.parent / "small.embedder.onnx", image))
+        raw = np.rint(image * 128 + 127.5).astype(np.uint8).transpose(0, 2, 3, 1)  # N, H, W, C, as a packer writes it
+        same(session.session.run((raw,)), reference(bench.oms.embedder.parent / "small.embedder.onnx", image))
         with pytest.raises(TensorError, match="does not come from bytes"):
             session.run(image + np.float32(0.002))
 

@@ -95,8 +95,8 @@ def make(folder: Path) -> OmFiles:
 def write_sidecar(om: Path, spec: ModelSpec, shapes: OmShapes, soc: str = "Ascend310", aipp: bool = False) -> None:
     """What `facepipe om` would write beside it."""
     sidecar = OmSidecar(
-        spec.name, f"{spec.name}.onnx", "0" * 64, sha256_of_file(om), om.name, soc, "8.0", "force_fp16", aipp, shapes,
-        ("atc",),
+        spec.name, f"{spec.name}.onnx", "0" * 64, None, sha256_of_file(om), om.name, soc, "8.0", "force_fp16", aipp,
+        shapes, ("atc",),
     )  # fmt: skip
     sidecar_path(om).write_text(json.dumps(sidecar.to_json()))
 

@@ -24,12 +24,20 @@ _BACKENDS: dict[str, Callable[[RuntimeOptions], Backend]] = {
 }
 
 PROCESS_PER_CALL = frozenset({"msame", "ais_bench"})
-"""Back ends whose every call starts a program and loads the model: worth gathering many rows for one call."""
+"""Back ends whose every call starts a program and loads the model."""
+
+GATHERED = 256
+"""Rows that are gathered for one call of those: as many as a shard has, within what a float32 batch may weigh."""
 
 
 def backend_names() -> tuple[str, ...]:
     """Every name that `backend_by_name` takes."""
     return tuple(_BACKENDS)
+
+
+def rows_per_call(name: str, batch: int) -> int:
+    """Rows worth gathering for one call of a back end: its batch, or many where every call starts a program."""
+    return max(batch, GATHERED) if name in PROCESS_PER_CALL else batch
 
 
 def backend_by_name(name: str, options: RuntimeOptions | None = None) -> Backend:

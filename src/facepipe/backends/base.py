@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -31,6 +31,11 @@ class RuntimeOptions:
     device: int = 0
     precision: str = "f32"  # what the back end computes in: f32, bf16, f16, int8
     cache: Path | None = None  # folder for compiled models, where the back end has such a thing
+    devices: tuple[int, ...] = ()  # several devices: one process for each, which takes its own
+
+    def of_worker(self, worker: int) -> RuntimeOptions:
+        """The options of one worker process: its device, where there are several."""
+        return replace(self, device=self.devices[worker % len(self.devices)]) if self.devices else self
 
 
 class Session(Protocol):

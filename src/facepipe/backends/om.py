@@ -56,6 +56,7 @@ class OmSidecar:
     model: str
     onnx: str
     onnx_sha256: str
+    weights_sha256: str | None  # of the checkpoint behind the ONNX, where its own sidecar tells
     om_sha256: str
     written_as: str  # the name ATC gave it, which may end in an operating system and an architecture
     soc: str

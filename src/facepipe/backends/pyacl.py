@@ -380,7 +380,7 @@ class PyAclSession:
             self.device.enter()
             if self.shapes.kind == "range":
                 return self._execute_range(image)
-            if self.aipp:
+            if self.aipp and image.dtype != np.uint8:
                 image = bytes_of_normalised(image, self.spec.pixels, self.library.where)
             return run_in_gears(image, self.spec, self.shapes, self._execute_all)
 

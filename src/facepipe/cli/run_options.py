@@ -37,6 +37,7 @@ def add_model_arguments(parser: argparse.ArgumentParser, *, embeds: bool = True)
     parser.add_argument("--batch", type=positive, default=DEFAULT_BATCH, help="photographs, or crops, in one call")
     parser.add_argument("--threads", type=positive, default=1, help="of one session (default: 1)")
     parser.add_argument("--device", type=int, default=0, help="number of the device, where the back end has several")
+    parser.add_argument("--devices", type=int, nargs="+", metavar="N", help="several devices, one process for each")
     parser.add_argument("--min-face", type=least_face, default=20, metavar="PIXELS", help="least face looked for")
 
 
@@ -76,7 +77,8 @@ def least_face(text: str) -> int:
 
 def runtime_options(args: argparse.Namespace) -> RuntimeOptions:
     """What the command line says about sessions; compiled models are kept below the weights."""
-    return RuntimeOptions(args.threads, args.device, args.precision, args.weights / "cache")
+    devices = tuple(args.devices or ())
+    return RuntimeOptions(args.threads, args.device, args.precision, args.weights / "cache", devices)
 
 
 def mtcnn_settings(args: argparse.Namespace) -> MtcnnSettings:
@@ -89,7 +91,7 @@ def worker_count(args: argparse.Namespace) -> int:
     if args.workers is not None:
         return int(args.workers)
     if args.backend not in ("onnxruntime", "openvino", "null"):
-        return 1  # one process for each device: a second one would share it
+        return max(1, len(args.devices or ()))  # one process for each device: a second one would share it
     return max(1, cores() // args.threads)
 
 

@@ -7,10 +7,14 @@ import sys
 
 from tqdm import tqdm
 
-from facepipe.backends import backend_by_name
+from facepipe.backends import PROCESS_PER_CALL, backend_by_name
+from facepipe.backends.ais_bench import AisBench
 from facepipe.backends.base import model_file, open_session
+from facepipe.backends.bin_folder import FolderRunner
+from facepipe.backends.msame import Msame
+from facepipe.backends.om import read_sidecar
 from facepipe.catalogue import embedder
-from facepipe.embed.embed_stage import embed_bins
+from facepipe.embed.embed_stage import embed_bins, embed_folder
 from facepipe.errors import StageError
 from facepipe.pipeline.files import sha256_of_file
 from facepipe.pipeline.provenance import ModelFile
@@ -63,6 +67,7 @@ def pack(job: RunJob, bar: tqdm, *, force: bool = False) -> None:
         embedder(job.embedder),
         job.batch,
         {"crop": sha256_of_file(crops.folder / "manifest.json")},
+        raw_bytes=_takes_bytes(job),
         force=force,
         progress=bar.update,
     )
@@ -74,6 +79,11 @@ def embed(job: RunJob, bar: tqdm, *, force: bool = False) -> None:
     backend = backend_by_name(job.backend, job.options)
     path = model_file(backend, spec, job.weights, job.batch)
     made_by = {"model": sha256_of_file(path), "backend": job.backend, "precision": job.options.precision}
+    width = spec.outputs[0].dims[1].high
+    if job.backend in PROCESS_PER_CALL:
+        runner: FolderRunner = Msame(job.options) if job.backend == "msame" else AisBench(job.options)
+        embed_folder(job.run / "pack", job.run / "embed", runner, path, width, made_by, bar.write, force=force)
+        return
     with open_session(backend, spec, path) as session:
         if session.fixed_batch not in (None, job.batch):
             raise StageError(
@@ -83,12 +93,22 @@ def embed(job: RunJob, bar: tqdm, *, force: bool = False) -> None:
         embed_bins(
             job.run / "pack",
             job.run / "embed",
-            session.run,
-            spec.outputs[0].dims[1].high,
+            # Bytes for a model with AIPP are no tensor of the specification: they go to the session as they are.
+            (lambda batch: session.session.run((batch,))) if _takes_bytes(job) else session.run,
+            width,
             made_by,
             force=force,
             progress=bar.update,
         )
+
+
+def _takes_bytes(job: RunJob) -> bool:
+    """Whether the recogniser is compiled with AIPP, so that its bins hold bytes."""
+    backend = backend_by_name(job.backend, job.options)
+    if backend.suffix != ".om":
+        return False
+    sidecar = read_sidecar(model_file(backend, embedder(job.embedder), job.weights, job.batch))
+    return sidecar is not None and sidecar.aipp
 
 
 def collect_run(job: RunJob) -> Written:

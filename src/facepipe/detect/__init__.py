@@ -11,6 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
+from facepipe.backends import rows_per_call
 from facepipe.backends.base import Backend, model_file, open_session
 from facepipe.catalogue import detector_models
 from facepipe.detect.mtcnn import Mtcnn, MtcnnSettings
@@ -81,7 +82,8 @@ def open_detector(
             stack.enter_context(open_session(backend, spec, model_file(backend, spec, weights, batch))).run
             for spec in specs
         )
-        yield Mtcnn(pnet, rnet, onet, chosen)
+        rows = rows_per_call(backend.name, batch)
+        yield Mtcnn(pnet, rnet, onet, replace(chosen, batch=rows, crops=max(chosen.crops, rows)))
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from facepipe.backends import backend_by_name
+from facepipe.backends import backend_by_name, rows_per_call
 from facepipe.catalogue import embedder
 from facepipe.detect import Detector, open_detector
 from facepipe.detect.select import choose
@@ -78,7 +78,7 @@ def run_fused(
 def open_fused(work_item: tuple[RunJob, Stage], worker: int) -> Iterator[Callable[[int], ShardReport]]:
     """Models loaded; yields the function that does one shard."""
     job, stage = work_item
-    backend = backend_by_name(job.backend, job.options)
+    backend = backend_by_name(job.backend, job.options.of_worker(worker))
     spec = embedder(job.embedder)
     assert spec.alignment is not None, spec.name
     alignment = spec.alignment
@@ -98,7 +98,7 @@ def _do_shard(
     faces: list[Face] = []
     crops: list[np.ndarray] = []
     reasons: list[str] = []
-    batches = read_batches(job.root, keys, job.batch)
+    batches = read_batches(job.root, keys, rows_per_call(job.backend, job.batch))
     while True:
         began = time.perf_counter()
         members = next(batches, None)

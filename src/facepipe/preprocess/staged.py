@@ -20,7 +20,7 @@ from typing import Protocol
 
 import numpy as np
 
-from facepipe.backends import backend_by_name
+from facepipe.backends import backend_by_name, rows_per_call
 from facepipe.backends.base import Run, model_file, open_session
 from facepipe.catalogue import detector_models, embedder, model
 from facepipe.datasets.images import read
@@ -111,21 +111,22 @@ def run_stage(name: str, job: RunJob, workers: int, *, force: bool = False) -> I
 def open_detection(item: StageItem, worker: int) -> Iterator[Callable[[int], int]]:
     """One network loaded; yields the function that does one shard of pnet, rnet or onet."""
     job, stage = item.job, item.stage
-    backend = backend_by_name(job.backend, job.options)
+    backend = backend_by_name(job.backend, job.options.of_worker(worker))
     spec = model(stage.name)
     with open_session(backend, spec, model_file(backend, spec, job.weights, job.batch)) as session:
         yield lambda shard: _detect_shard(job, stage, shard, session.run)
 
 
 def _detect_shard(job: RunJob, stage: Stage, shard: int, run: Run) -> int:
-    settings = replace(job.settings, batch=job.batch)
+    rows = rows_per_call(job.backend, job.batch)
+    settings = replace(job.settings, batch=rows, crops=max(job.settings.crops, rows))
     kernels = kernels_by_name(settings.kernels)
     keys = stage.shard_keys(shard)
     before = _BEFORE.get(stage.name)
     earlier = read_detections(job.run / before / stage.shard_path(shard).name, len(keys))[1] if before else None
     reasons: list[str] = []
     found: list[Detections] = []
-    for members in read_batches(job.root, keys, job.batch):
+    for members in read_batches(job.root, keys, rows):
         low = len(reasons)
         reasons += [image.reason if isinstance(image, NoFace) else "" for _, image in members]
         images = [photograph(image, kernels) for _, image in members if not isinstance(image, NoFace)]
