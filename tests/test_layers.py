@@ -40,7 +40,7 @@ ALLOWED = {
     "nncf": {"convert"},
     "acl": {"backends"},
     "numba": {"geometry"},
-    "PIL": {"datasets", "geometry/align.py", "postprocess"},
+    "PIL": {"datasets", "geometry/align.py", "geometry/fit.py", "postprocess"},
     "skimage": {"datasets"},
     "matplotlib": {"postprocess"},
     "faiss": {"gallery"},

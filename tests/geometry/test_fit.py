@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from facepipe.geometry.fit import Fit, Inside, Original, ShortSide, Stretch, filled_up, fitted, stretch
+from facepipe.geometry.fit import Fit, Inside, Original, Resample, ShortSide, Stretch, filled_up, fitted, stretch
 
 
 @pytest.mark.parametrize(
@@ -53,12 +53,23 @@ def _slow(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("size", [(7, 5), (20, 31), (1, 1), (13, 9)])
-def test_stretching_equals_the_definition(size: tuple[int, int]) -> None:
+def test_sampling_equals_the_definition(size: tuple[int, int]) -> None:
     image = np.random.default_rng(0).integers(0, 256, (13, 9, 3), np.uint8)
-    stretched = stretch(image, *size)
+    stretched = stretch(image, *size, "sampled")
     assert stretched.dtype == np.uint8
     assert np.abs(stretched - _slow(image, *size)).max() <= 0.5 + 1e-3
 
 
-def test_a_single_pixel_fills_the_input() -> None:
-    assert (stretch(np.full((1, 1, 3), 77, np.uint8), 24, 32) == 77).all()
+@pytest.mark.parametrize("resample", ["smooth", "sampled"])
+def test_a_single_pixel_fills_the_input(resample: Resample) -> None:
+    assert (stretch(np.full((1, 1, 3), 77, np.uint8), 24, 32, resample) == 77).all()
+
+
+def test_both_ways_are_one_where_a_photograph_grows_and_differ_where_it_shrinks() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (20, 16, 3), np.uint8)
+    grown = [stretch(image, 45, 40, resample).astype(int) for resample in ("smooth", "sampled")]
+    assert np.abs(grown[0] - grown[1]).max() <= 1  # rounding
+    stripes = np.zeros((4, 40, 3), np.uint8)
+    stripes[:, ::4] = 255
+    assert np.abs(stretch(stripes, 4, 10, "smooth").astype(int) - 64)[:, 1:-1].max() <= 40  # near the mean everywhere
+    assert (stretch(stripes, 4, 10, "sampled") == 0).all()  # the stripes lie between the samples

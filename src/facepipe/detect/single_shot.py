@@ -17,7 +17,7 @@ from facepipe.errors import DataError
 from facepipe.geometry.anchors import decode_boxes, decode_landmarks, face_scores, priors
 from facepipe.geometry.box_voting import blend
 from facepipe.geometry.boxes import clip
-from facepipe.geometry.fit import Fit, Inside, Stretch, filled_up, fitted, stretch
+from facepipe.geometry.fit import Fit, Inside, Resample, Stretch, filled_up, fitted, stretch
 from facepipe.geometry.kernels import kernels_by_name
 from facepipe.geometry.normalise import normalise_planes
 from facepipe.geometry.soft_nms import soft_nms
@@ -43,6 +43,7 @@ class SingleShotSettings:
         suppression: how several boxes on one face become one.
         candidates: best-scored boxes of a photograph that go into suppression.
         faces: most faces of a photograph.
+        resample: how pixels are weighed when a photograph is scaled.
         batch: inputs of one call.
         kernels: name of the host kernels of hard suppression; see `geometry.kernels`. All give the same bits.
     """
@@ -53,6 +54,7 @@ class SingleShotSettings:
     suppression: Suppression
     candidates: int = MOST_CANDIDATES
     faces: int = MOST_FACES
+    resample: Resample = "smooth"
     batch: int = 16
     kernels: str = "fastest"
 
@@ -163,7 +165,8 @@ class SingleShotDetector:
         rows = self.fixed_batch or len(images)
         inputs = np.zeros((rows, 3, *canvas), np.float32)
         for row, (image, (height, width)) in enumerate(zip(images, fits, strict=True)):
-            inputs[row, :, :height, :width] = _planes(stretch(image, height, width), self.spec.pixels)
+            scaled = stretch(image, height, width, self.settings.resample)
+            inputs[row, :, :height, :width] = _planes(scaled, self.spec.pixels)
         return inputs
 
     def _faces(

@@ -1,11 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From photographs of any size to a network's input: which size, and bilinear sampling."""
+"""From photographs of any size to a network's input: which size, and two bilinear ways to get there."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+from PIL import Image
+
+Resample = Literal["smooth", "sampled"]
+"""What bilinear means when a photograph shrinks: "smooth" weighs every pixel that an output pixel covers (Pillow's),
+"sampled" only the four that are nearest to its centre (OpenCV's INTER_LINEAR). They are the same where it grows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +66,13 @@ def filled_up(side: int, multiple: int) -> int:
     return -(-side // multiple) * multiple
 
 
-def stretch(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """A uint8 [H, W, 3] image as uint8 [height, width, 3]: bilinear between the four nearest pixels' centres.
-
-    No smoothing when it shrinks: the detectors here were trained on pictures that were scaled in this way, and their
-    scores drop on smoothed ones. It samples where OpenCV's INTER_LINEAR does; values differ by its rounding, at most 1.
-    """
+def stretch(image: np.ndarray, height: int, width: int, resample: Resample) -> np.ndarray:
+    """A uint8 [H, W, 3] image as uint8 [height, width, 3], bilinear; see `Resample`."""
     if image.shape[:2] == (height, width):
         return image
+    if resample == "smooth":
+        whole = Image.fromarray(np.ascontiguousarray(image))
+        return np.asarray(whole.resize((width, height), Image.Resampling.BILINEAR))
     top, bottom, down = _neighbours(image.shape[0], height)
     left, right, across = _neighbours(image.shape[1], width)
     down, across = down[:, None, None], across[None, :, None]
