@@ -39,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "verification",
         "a recogniser on lfw, cfp_fp, agedb_30 by insightface's protocol, or pack such a set",
     ),
+    "gallery": ("gallery", "names for faces: build, add, remove, list, search, calibrate, import"),
     "image2bin": ("image2bin", "pictures to the Paddle port's training records"),
     "bin2image": ("bin2image", "the Paddle port's training records to pictures"),
     "stage": ("stage", "one stage of the staged run: pnet, rnet, onet, crop, pack, embed, score"),

@@ -1,0 +1,358 @@
+# SPDX-License-Identifier: Apache-2.0
+"""facepipe gallery build photographs/ --out people.gallery --calibrate lfw.bin --far 1e-3
+
+Galleries put names on faces. A gallery is bound to the model that made it and holds the threshold below which a face is
+"unknown". docs/galleries.md describes the file.
+
+  facepipe gallery build photographs/ --labels label.txt --out people.gallery     label.txt: path<TAB>name
+  facepipe gallery calibrate people.gallery lfw.bin --far 1e-3                     or a folder with --pairs
+  facepipe gallery add people.gallery more/
+  facepipe gallery remove people.gallery "Some One"
+  facepipe gallery list people.gallery
+  facepipe gallery search people.gallery who.jpg
+  facepipe gallery import index.bin --embedder mobilefacenet.paddle --out people.gallery
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from facepipe.backends import backend_by_name
+from facepipe.catalogue import embedder
+from facepipe.cli.run_options import add_model_arguments, chosen_embedder, mtcnn_settings, positive, runtime_options
+from facepipe.datasets.face_sets import open_face_set
+from facepipe.datasets.image_records import read_labels
+from facepipe.datasets.images import list_keys, read
+from facepipe.datasets.lfw import read_pairs
+from facepipe.detect import DetectorSettings
+from facepipe.errors import DataError
+from facepipe.gallery.calibrate import calibrate, embed_set
+from facepipe.gallery.faces import EmbeddedFace, Recogniser, enrol, open_recogniser
+from facepipe.gallery.file import (
+    Gallery,
+    Threshold,
+    empty_gallery,
+    read_gallery,
+    require_model,
+    with_rows,
+    without,
+    write_gallery,
+)
+from facepipe.gallery.port_index import read_port_index
+from facepipe.gallery.search import build_index, identify
+from facepipe.pipeline.files import read_json
+from facepipe.postprocess.faces import EMBEDDINGS_FILE, FACES_FILE, read_embeddings, read_faces
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    build = commands.add_parser("build", help="a gallery of the people in a folder")
+    build.add_argument("photographs", type=Path, metavar="PHOTOGRAPHS")
+    build.add_argument("--out", type=Path, required=True, metavar="FILE.gallery")
+    _naming(build)
+    _threshold(build)
+    add = commands.add_parser("add", help="more pictures into a gallery")
+    add.add_argument("gallery", type=Path)
+    add.add_argument("photographs", type=Path, metavar="PHOTOGRAPHS")
+    _naming(add)
+    remove = commands.add_parser("remove", help="a person, or one picture of theirs, out of a gallery")
+    remove.add_argument("gallery", type=Path)
+    remove.add_argument("label", help="the person's name")
+    remove.add_argument("--source", help="only the row that was made from this picture")
+    listing = commands.add_parser("list", help="who is in a gallery")
+    listing.add_argument("gallery", type=Path)
+    listing.add_argument("--json", action="store_true")
+    search = commands.add_parser("search", help="who is on a picture? (its main face; `recognise` takes all)")
+    search.add_argument("gallery", type=Path)
+    search.add_argument("photographs", type=Path, nargs="+", metavar="PHOTOGRAPH")
+    add_search_arguments(search)
+    search.add_argument("--json", action="store_true", help="one JSON object for each picture")
+    calibration = commands.add_parser("calibrate", help="the threshold from a false-accept rate")
+    calibration.add_argument("gallery", type=Path)
+    calibration.add_argument("set", type=Path, help="a .bin, a folder of aligned faces, or the folder of a run")
+    _calibration(calibration)
+    imported = commands.add_parser("import", help="the Paddle port's index.bin")
+    imported.add_argument("index", type=Path)
+    imported.add_argument("--out", type=Path, required=True, metavar="FILE.gallery")
+    _threshold(imported)
+    for command in (build, add, search, calibration, imported):
+        command.add_argument("--aligned", action="store_true", help="pictures are faces, cut out and aligned already")
+        add_model_arguments(command)
+
+
+def add_search_arguments(parser: argparse.ArgumentParser) -> None:
+    """--threshold, --candidates, --rule, --search."""
+    add = parser.add_argument
+    add("--threshold", type=_cosine, metavar="COSINE", help="instead of the gallery's own")
+    add("--candidates", type=positive, default=5, help="neighbours that are looked at (default: %(default)s)")
+    add("--rule", choices=["best", "majority"], default="best", help="the nearest name, or the most frequent one")
+    add("--search", choices=["exact", "approximate"], default="exact", help="approximate is for millions of rows")
+
+
+def run(args: argparse.Namespace) -> int:
+    commands = {
+        "build": _build,
+        "add": _add,
+        "remove": _remove,
+        "list": _list,
+        "search": _search,
+        "calibrate": _calibrate,
+        "import": _import,
+    }
+    return commands[args.command](args)
+
+
+def detector_settings(args: argparse.Namespace) -> DetectorSettings | None:
+    """What the command line says about the cascade; another detector keeps its own settings."""
+    return mtcnn_settings(args) if args.detector == "mtcnn" else None
+
+
+def given_threshold(value: float | None, gallery: Gallery, where: Path) -> Threshold:
+    """The threshold that was given, else the gallery's.
+
+    Raises:
+        DataError: there is neither.
+    """
+    if value is not None:
+        return Threshold(value, None, "given by hand")
+    if gallery.threshold is None:
+        raise DataError(
+            f"{where}: it has no threshold, expected one; without it nobody could be unknown.",
+            f"`facepipe gallery calibrate {where} lfw.bin --far 1e-3`, or --threshold COSINE.",
+        )
+    return gallery.threshold
+
+
+def _naming(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--labels", type=Path, metavar="FILE", help="lines 'path<TAB>name' (default: folders are names)"
+    )
+    parser.add_argument("--name", help="all pictures are of this person")
+
+
+def _threshold(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--threshold", type=_cosine, metavar="COSINE", help="least similarity for a name")
+    parser.add_argument("--calibrate", dest="set", type=Path, metavar="SET", help="see `gallery calibrate`")
+    _calibration(parser)
+
+
+def _calibration(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--pairs", type=Path, help="LFW's pairs file, for a folder or a run (default: pairs.txt in it)")
+    parser.add_argument("--far", type=float, default=1e-3, help="false-accept rate of one comparison (default: 1e-3)")
+
+
+def _cosine(text: str) -> float:
+    value = float(text)
+    if not -1 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{value}, expected a cosine from -1 to 1")
+    return value
+
+
+def _build(args: argparse.Namespace) -> int:
+    args.embedder = chosen_embedder(args)
+    keys, names = _named(args)
+    with _open(args, args.embedder) as recogniser:
+        gallery = empty_gallery(recogniser.model, recogniser.weights_sha256, recogniser.dimension)
+        gallery = _with_pictures(gallery, args, recogniser, keys, names)
+        gallery = replace(gallery, threshold=_wanted_threshold(args, recogniser))
+    write_gallery(args.out, gallery)
+    _tell(args.out, gallery)
+    return 0
+
+
+def _add(args: argparse.Namespace) -> int:
+    gallery = read_gallery(args.gallery)
+    keys, names = _named(args)
+    with _open(args, args.embedder or gallery.model) as recogniser:
+        require_model(gallery, recogniser.model, recogniser.weights_sha256, str(args.gallery))
+        gallery = _with_pictures(gallery, args, recogniser, keys, names)
+    write_gallery(args.gallery, gallery)
+    _tell(args.gallery, gallery)
+    return 0
+
+
+def _remove(args: argparse.Namespace) -> int:
+    gallery = read_gallery(args.gallery)
+    smaller = without(gallery, args.label, args.source)
+    write_gallery(args.gallery, smaller)
+    print(f"{len(gallery) - len(smaller)} of {len(gallery):,} rows removed")
+    _tell(args.gallery, smaller)
+    return 0
+
+
+def _list(args: argparse.Namespace) -> int:
+    gallery = read_gallery(args.gallery)
+    people = gallery.people()
+    if args.json:
+        threshold = gallery.threshold
+        told = None if threshold is None else {"similarity": threshold.similarity, "far": threshold.far}
+        print(json.dumps({"model": gallery.model, "threshold": told, "people": people}, ensure_ascii=False))
+        return 0
+    for name, count in people.items():
+        print(f"{count:>6}  {name}")
+    _tell(args.gallery, gallery)
+    return 0
+
+
+def _search(args: argparse.Namespace) -> int:
+    gallery = read_gallery(args.gallery)
+    threshold = given_threshold(args.threshold, gallery, args.gallery)
+    index = build_index(gallery.embeddings, args.search)
+    with _open(args, args.embedder or gallery.model) as recogniser:
+        require_model(gallery, recogniser.model, recogniser.weights_sha256, str(args.gallery))
+        for path in args.photographs:
+            (face,) = recogniser.main_faces([read(path)], args.select)
+            if not isinstance(face, EmbeddedFace):
+                print(
+                    json.dumps({"photograph": str(path), "reason": face.reason})
+                    if args.json
+                    else f"{path}: {face.reason}"
+                )
+                continue
+            (answer,) = identify(
+                gallery, index, face.embedding[None], threshold, candidates=args.candidates, rule=args.rule
+            )
+            near = [{"label": c.label, "similarity": c.similarity, "source": c.source} for c in answer.candidates]
+            if args.json:
+                told = {"photograph": str(path), "label": answer.label, "candidates": near}
+                print(json.dumps(told, ensure_ascii=False))
+                continue
+            print(f"{path}: {answer.text} (above {threshold.similarity:.3f} a face has a name)")
+            for candidate in answer.candidates:
+                print(f"  {candidate.similarity:6.3f}  {candidate.label}  {candidate.source}")
+    return 0
+
+
+def _calibrate(args: argparse.Namespace) -> int:
+    gallery = read_gallery(args.gallery)
+    with _open(args, args.embedder or gallery.model) as recogniser:
+        require_model(gallery, recogniser.model, recogniser.weights_sha256, str(args.gallery))
+        gallery = replace(gallery, threshold=_calibrated(args, recogniser))
+    write_gallery(args.gallery, gallery)
+    _tell(args.gallery, gallery)
+    return 0
+
+
+def _import(args: argparse.Namespace) -> int:
+    args.aligned = True  # no picture is looked for a face here
+    with _open(args, chosen_embedder(args)) as recogniser:
+        gallery = read_port_index(args.index, recogniser.model, recogniser.weights_sha256, recogniser.dimension)
+        gallery = replace(gallery, threshold=_wanted_threshold(args, recogniser))
+    write_gallery(args.out, gallery)
+    _tell(args.out, gallery)
+    print("the port's file does not tell its model: its rows were taken for this one's.", file=sys.stderr)
+    return 0
+
+
+def _open(args: argparse.Namespace, name: str) -> AbstractContextManager[Recogniser]:
+    backend = backend_by_name(args.backend, runtime_options(args))
+    detector = None if args.aligned else args.detector
+    return open_recogniser(detector, name, backend, args.weights, args.batch, settings=detector_settings(args))
+
+
+def _named(args: argparse.Namespace) -> tuple[list[str], dict[str, str]]:
+    """The pictures to enrol, and the name of each.
+
+    Raises:
+        DataError: a picture has no name, or a label names a picture that is not there.
+    """
+    root: Path = args.photographs
+    if args.labels is None:
+        keys = list_keys(root)
+        if args.name is not None:
+            return keys, dict.fromkeys(keys, args.name)
+        loose = [key for key in keys if "/" not in key]
+        if loose:
+            raise DataError(
+                f"{root}: {len(loose)} pictures lie in no person's folder (first: {loose[0]}), expected <name>/....",
+                "--labels with lines 'path<TAB>name', or --name for one person.",
+            )
+        return keys, {key: key.partition("/")[0] for key in keys}
+    names: dict[str, str] = {}
+    for path, name in read_labels(args.labels):
+        key = Path(os.path.normpath(path)).as_posix()
+        if not (root / key).is_file():
+            raise DataError(f"{args.labels}: '{path}' is no file below {root}, expected its pictures' paths.")
+        if names.setdefault(key, name) != name:
+            raise DataError(f"{args.labels}: '{path}' is called '{names[key]}' and '{name}', expected one name.")
+    return sorted(names), names
+
+
+def _with_pictures(
+    gallery: Gallery, args: argparse.Namespace, recogniser: Recogniser, keys: list[str], names: Mapping[str, str]
+) -> Gallery:
+    with tqdm(total=len(keys), desc="enrol", unit="picture", disable=None) as bar:
+        found = enrol(args.photographs, keys, recogniser, batch=args.batch, selection=args.select, progress=bar.update)
+    for key, reason in found.without:
+        print(f"{args.photographs / key}: left out, {reason}", file=sys.stderr)
+    lost = sorted(set(names.values()) - {names[key] for key in found.keys})
+    if lost:
+        print(f"{len(lost)} people have no picture with a face: {', '.join(lost[:10])}", file=sys.stderr)
+    return with_rows(gallery, [names[key] for key in found.keys], list(found.keys), found.embeddings)
+
+
+def _wanted_threshold(args: argparse.Namespace, recogniser: Recogniser) -> Threshold | None:
+    """By hand, calibrated, or the catalogue's where it holds one; else none, which is said."""
+    if args.threshold is not None:
+        return Threshold(args.threshold, None, "given by hand")
+    if args.set is not None:
+        return _calibrated(args, recogniser)
+    known = embedder(recogniser.model).threshold
+    if known is not None:  # squared distance of unit vectors is 2 - 2 cosine
+        return Threshold(1 - known.value / 2, None, known.source)
+    print("no threshold: `facepipe gallery calibrate` sets one.", file=sys.stderr)
+    return None
+
+
+def _calibrated(args: argparse.Namespace, recogniser: Recogniser) -> Threshold:
+    if (args.set / FACES_FILE).is_file():
+        return _calibrated_on_run(args, recogniser)
+    faces = open_face_set(args.set, args.pairs)
+    with tqdm(total=len(faces.pairs.keys()), desc="calibrate", unit="face", disable=None) as bar:
+        rows = embed_set(faces, recogniser.embedder, bar.update)
+    return calibrate(faces.pairs, rows, args.far, args.set.name)
+
+
+def _calibrated_on_run(args: argparse.Namespace, recogniser: Recogniser) -> Threshold:
+    """On the embeddings of a finished run, which have this detector's alignment; they must be this model's."""
+    if args.pairs is None:
+        raise DataError(f"{args.set}: it is a run, expected --pairs with the pairs of its photographs.")
+    lines = [line for line in read_faces(args.set / FACES_FILE) if line.row is not None]
+    embeddings = read_embeddings(args.set / EMBEDDINGS_FILE, len(lines))
+    if embeddings.shape[1] != recogniser.dimension:
+        raise DataError(f"{args.set}: embeddings of {embeddings.shape[1]} numbers, expected {recogniser.dimension}.")
+    _require_run_of(args.set, recogniser)
+    rows = {line.key: np.asarray(embeddings[line.row]) for line in lines}
+    return calibrate(read_pairs(args.pairs), rows, args.far, args.set.name)
+
+
+def _require_run_of(run: Path, recogniser: Recogniser) -> None:
+    """Refuse a run whose own record does not name these weights."""
+    record = read_json(run / "run.json")
+    models = record.get("models", []) if isinstance(record, dict) else []
+    wanted = (recogniser.model, recogniser.weights_sha256)
+    if not any((entry.get("model"), entry.get("weights_sha256")) == wanted for entry in models):
+        named = ", ".join(str(entry.get("model")) for entry in models) or "no model"
+        raise DataError(
+            f"{run / 'run.json'}: it names {named}, expected {recogniser.model} with weights "
+            f"{recogniser.weights_sha256[:12]}....",
+        )
+
+
+def _tell(path: Path, gallery: Gallery) -> None:
+    threshold = gallery.threshold
+    told = "no threshold yet"
+    if threshold is not None:
+        rate = "" if threshold.far is None else f" for a false-accept rate of {threshold.far:g}"
+        told = f"a name above cosine {threshold.similarity:.4f}{rate} ({threshold.source})"
+    print(f"{path}: {len(gallery):,} rows, {len(gallery.people()):,} people, {gallery.model}; {told}")
