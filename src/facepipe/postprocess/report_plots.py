@@ -54,7 +54,8 @@ def _roc_figure(measured: Figures, caption: str, accuracy: Mapping[str, Any]) ->
     curve = measured.curve
     different = int((~measured.same).sum())
     # The logarithm has no 0: that rate is drawn at the left edge, below the least rate there can be.
-    floor = min(1 / different, FAR) / 2
+    least = min(1 / different, FAR)
+    floor = least / 2
     axes.step(np.maximum(curve.far, floor), curve.tar, where="post", color=_SAME, linewidth=1.8)
     rates = np.geomspace(floor, 1, 200)
     axes.plot(rates, rates, color="0.7", linewidth=1, linestyle="--", label="chance")
@@ -66,7 +67,7 @@ def _roc_figure(measured: Figures, caption: str, accuracy: Mapping[str, Any]) ->
     axes.set(
         xscale="log",
         xlim=(floor, 1),
-        ylim=(0, 1.02),
+        ylim=_high_enough(min(float(np.interp(least, curve.far, curve.tar)), tar["mean"])),
         xlabel=f"false accept rate (at the left edge: none of {different:,} different pairs)",
         ylabel="true accept rate",
         title=f"ROC, AUC {accuracy['auc']:.5f}",
@@ -99,9 +100,16 @@ def _distance_figure(measured: Figures, caption: str, accuracy: Mapping[str, Any
         ylabel=f"pairs per {bins[1]:.2g}",
         title=f"Distances, accuracy {accuracy['accuracy']['mean']:.4f} ± {accuracy['accuracy']['std']:.4f}",
     )
-    axes.legend(loc="upper center" if most > 1 else "upper right")
+    axes.set_ylim(0, axes.get_ylim()[1] * 1.25)  # room for the legend
+    axes.legend(loc="upper center", ncols=2)
     _sign(figure, caption)
     return figure
+
+
+def _high_enough(lowest: float) -> tuple[float, float]:
+    """Limits of the true accept rate: the top alone where all of the curve is there, from `lowest` on."""
+    missing = 1 - lowest
+    return (0.0, 1.02) if missing > 0.3 else (1 - max(2.5 * missing, 0.01), 1 + max(0.05 * missing, 0.0005))
 
 
 def _range_label(thresholds: list[float]) -> str:
@@ -112,11 +120,11 @@ def _range_label(thresholds: list[float]) -> str:
 def _caption(pairs: VerificationSet, joined: JoinedPairs, accuracy: Mapping[str, Any]) -> str:
     """What the picture is of: one line for the protocol, one for the networks and the missing pairs."""
     counted = {"different": "counted as different", "skip": "left out", "fail": "none allowed"}
-    policy = counted[accuracy["pairs"]["missing_policy"]]
+    policy, missing = counted[accuracy["pairs"]["missing_policy"]], int(joined.missing.sum())
     lines = [
         f"{pairs.name}: {len(joined.distances):,} pairs, {pairs.folds} folds in the file's order",
         f"{accuracy['detector']} + {accuracy['embedder']} on {accuracy['backend']}; "
-        f"{int(joined.missing.sum()):,} pairs without a face ({policy})",
+        f"{missing:,} pair{'' if missing == 1 else 's'} without a face ({policy})",
     ]
     if not accuracy["for_accuracy"]:
         lines.append("weights are computed, not trained: this says nothing about the network")
