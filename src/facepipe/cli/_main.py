@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import signal
 import sys
 import traceback
 from collections.abc import Sequence
 
 from facepipe import __version__
+from facepipe.cli._stop import StopRequest, stoppable
 from facepipe.errors import FacepipeError
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "embed": ("embed", "one embedding for each photograph of a folder"),
     "verify": ("verify", "are two photographs of the same person?"),
     "lfw": ("lfw", "photographs to LFW accuracy"),
+    "wider": ("wider", "a detector on WIDER FACE: easy, medium, hard"),
     "verification": (
         "verification",
         "a recogniser on lfw, cfp_fp, agedb_30 by insightface's protocol, or pack such a set",
@@ -68,28 +69,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--traceback", action="store_true", help="show the whole traceback of an error")
     module.add_arguments(parser)
     args = parser.parse_args(arguments[1:])
-    signal.signal(signal.SIGTERM, _terminate)
+    request = StopRequest()
     try:
-        return int(module.run(args))
-    except FacepipeError as error:
-        if args.traceback:
-            traceback.print_exc()
-        print(f"facepipe {name}: {error}", file=sys.stderr)
-        return FIXABLE
-    except OSError as error:
-        # A full disk, a read-only folder, a vanished file: the system's sentence names the file.
-        if args.traceback:
-            traceback.print_exc()
-        print(f"facepipe {name}: {error}", file=sys.stderr)
-        return FIXABLE
-    except KeyboardInterrupt:
+        with stoppable() as request:
+            return int(module.run(args))
+    except BaseException as error:
+        return _exit_status(name, error, request, show_traceback=args.traceback)
+
+
+def _exit_status(name: str, error: BaseException, request: StopRequest, *, show_traceback: bool) -> int:
+    """One line and a status for what the user can mend or asked for; anything else is a bug and is raised."""
+    if request.number is not None:  # whatever a stop turned into on its way out
         print(f"facepipe {name}: stopped; run the same command again to resume.", file=sys.stderr)
-        return 128 + signal.SIGINT
-
-
-def _terminate(number: int, frame: object) -> None:
-    """SIGTERM leaves by the same way as an error does, so that temporary files go."""
-    raise SystemExit(128 + number)
+        return 128 + request.number
+    # OSError: a full disk, a read-only folder, a vanished file; the system's sentence names the file.
+    if not isinstance(error, FacepipeError | OSError):
+        raise error
+    if show_traceback:
+        traceback.print_exception(error)
+    print(f"facepipe {name}: {error}", file=sys.stderr)
+    return FIXABLE
 
 
 def _top_level(arguments: Sequence[str]) -> int:
