@@ -292,6 +292,10 @@ class ModelSpec:
         """The ONNX that is run and compiled: fixed, then simplified."""
         return weights / f"{self.name}.simplified.onnx"
 
+    def quantised(self, weights: Path) -> Path:
+        """The final ONNX with its convolutions and products in eight bits."""
+        return weights / f"{self.name}.int8.onnx"
+
     def compiled(self, weights: Path, soc: str, batch: int) -> Path:
         """The .om for one chip. Its name holds the batch where a batch is compiled in (all but batch gears)."""
         stem = self.name if self.atc.gears == "batch" else f"{self.name}.bs{batch}"

@@ -9,6 +9,7 @@ from facepipe.backends.ais_bench import AisBench
 from facepipe.backends.base import Backend, RuntimeOptions
 from facepipe.backends.msame import Msame
 from facepipe.backends.null import Null
+from facepipe.backends.openvino import OpenVino
 from facepipe.backends.ort import OnnxRuntime
 from facepipe.backends.ort_cann import OnnxRuntimeCann
 from facepipe.backends.pyacl import PyAcl
@@ -16,6 +17,7 @@ from facepipe.errors import BackendError
 
 _BACKENDS: dict[str, Callable[[RuntimeOptions], Backend]] = {
     "onnxruntime": OnnxRuntime,
+    "openvino": OpenVino,
     "pyacl": PyAcl,
     "msame": Msame,
     "ais_bench": AisBench,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -29,13 +29,25 @@ class RuntimeOptions:
 
     threads: int = 1  # per session
     device: int = 0
-    precision: str = "f32"  # what the back end computes in: f32, bf16, f16, int8
+    precision: str = "f32"  # what the back end computes in: f32, bf16, f16, int8, bf16-all; see `network_precision`
     cache: Path | None = None  # folder for compiled models, where the back end has such a thing
     devices: tuple[int, ...] = ()  # several devices: one process for each, which takes its own
+    hint: Literal["latency", "throughput"] = "latency"  # all threads on one call, or a share of the rows for each
 
     def of_worker(self, worker: int) -> RuntimeOptions:
         """The options of one worker process: its device, where there are several."""
         return replace(self, device=self.devices[worker % len(self.devices)]) if self.devices else self
+
+
+def network_precision(spec: ModelSpec, precision: str) -> str:
+    """What one network computes in, when a run on a host asks for `precision`.
+
+    A detector's answer is a choice (which cell, which box survives), and half precision changes it: such a choice moves
+    whole boxes. A recogniser's answer is a direction, and moves by as little as the arithmetic does. So a precision is
+    the recogniser's, and detectors stay in f32; with "-all" behind it, it is every network's.
+    """
+    name, every, _ = precision.partition("-all")
+    return name if every or spec.task == "embed" else "f32"
 
 
 class Session(Protocol):
@@ -56,6 +68,9 @@ class Backend(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def options(self) -> RuntimeOptions: ...
 
     @property
     def suffix(self) -> str:
@@ -105,7 +120,8 @@ def model_file(backend: Backend, spec: ModelSpec, weights: Path, batch: int) -> 
         BackendError: a compiled model is absent, or there are several of different chips.
     """
     if backend.suffix != ".om":
-        return spec.final(weights)
+        is_quantised = network_precision(spec, backend.options.precision) == "int8"
+        return spec.quantised(weights) if is_quantised else spec.final(weights)
     pattern = spec.compiled(weights, "*", batch).name
     found = sorted(weights.glob(pattern))
     if len(found) == 1:
@@ -122,6 +138,14 @@ def model_file(backend: Backend, spec: ModelSpec, weights: Path, batch: int) -> 
     )
 
 
+def making_of(backend: Backend, spec: ModelSpec) -> str:
+    """The command that makes what `model_file` names."""
+    if backend.suffix == ".om":
+        return "make om"
+    command = "quantise" if network_precision(spec, backend.options.precision) == "int8" else "onnx"
+    return f"facepipe {command} {spec.name}"
+
+
 @contextmanager
 def open_session(backend: Backend, spec: ModelSpec, path: Path) -> Iterator[CheckedSession]:
     """A loaded, checked model, closed on every way out.
@@ -135,7 +159,7 @@ def open_session(backend: Backend, spec: ModelSpec, path: Path) -> Iterator[Chec
             f"backend '{backend.name}' is unavailable: {reason}", "`facepipe backends` lists what can run here."
         )
     if not path.is_file():
-        step = "make om" if backend.suffix == ".om" else f"facepipe onnx {spec.name}"
+        step = making_of(backend, spec)
         raise BackendError(f"{path}: no such model file, expected {spec.name} for '{backend.name}'.", f"`{step}`")
     session = backend.load(spec, path)
     try:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     import onnxruntime
 
 
+PRECISIONS = ("f32", "int8")  # int8: of the recogniser, from its quantised file; see `network_precision`
+
+
 @dataclass(frozen=True, slots=True)
 class OnnxRuntimeSession:
     """One onnxruntime session. Every call may have another shape."""
@@ -45,8 +48,10 @@ class OnnxRuntime:
     def why_unavailable(self) -> str | None:
         if importlib.util.find_spec("onnxruntime") is None:
             return "no module named 'onnxruntime'; pip install 'facepipe[ort]'."
-        if self.options.precision != "f32":
-            return f"it computes in f32 only, and precision {self.options.precision} was asked for."
+        if self.options.precision not in PRECISIONS:
+            return f"it computes in {' or '.join(PRECISIONS)}, and precision {self.options.precision} was asked for."
+        if self.options.hint != "latency":
+            return f"it has one way to use its threads, and hint {self.options.hint} was asked for."
         return None
 
     def load(self, spec: ModelSpec, path: Path) -> Session:

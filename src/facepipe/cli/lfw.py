@@ -36,7 +36,7 @@ from facepipe.pipeline.provenance import ModelFile, versions
 from facepipe.pipeline.stage import locked
 from facepipe.postprocess.report_plots import write_report
 from facepipe.postprocess.score import ACCURACY_FILE, MISSING_POLICIES, Provenance, score_run
-from facepipe.preprocess.job import RunJob
+from facepipe.preprocess.job import RunJob, model_precisions
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +152,7 @@ def score_lfw(asked: LfwJob, models: tuple[ModelFile, ...], missing: str) -> dic
         for_accuracy=embedder(job.embedder).for_accuracy,
         details={
             "precision": job.options.precision,
+            "model_precisions": model_precisions(job),
             "selection": job.selection,
             "models": {file.model: file.sha256 for file in models},
         },

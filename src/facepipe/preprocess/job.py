@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from facepipe.backends import backend_by_name
-from facepipe.backends.base import Backend, RuntimeOptions, model_file
+from facepipe.backends.base import Backend, RuntimeOptions, making_of, model_file, network_precision
 from facepipe.catalogue import detector_models, embedder, model
 from facepipe.detect.mtcnn import MtcnnSettings
 from facepipe.errors import BackendError
@@ -53,6 +53,14 @@ def models_of(job: RunJob) -> tuple[ModelFile, ...]:
     return tuple(model_provenance(spec.name, _existing(backend, job, spec.name)) for spec in specs)
 
 
+def model_precisions(job: RunJob) -> dict[str, str]:
+    """What each network of the job computes in. A back end that would compute in another refuses to load."""
+    specs = (*detector_models(job.detector), embedder(job.embedder))
+    if backend_by_name(job.backend, job.options).suffix == ".om":  # compiled in; the file's own record tells
+        return {}
+    return {spec.name: network_precision(spec, job.options.precision) for spec in specs}
+
+
 def detection_parameters(job: RunJob) -> dict[str, object]:
     """What the detections of a job depend on, as JSON values; kernels are not among it, they give the same bits."""
     settings = {name: value for name, value in asdict(job.settings).items() if name not in ("kernels", "batch")}
@@ -69,5 +77,6 @@ def _existing(backend: Backend, job: RunJob, name: str) -> Path:
     """The model's file, or the error that names what makes it."""
     path = model_file(backend, model(name), job.weights, job.batch)
     if not path.is_file():
-        raise BackendError(f"{path}: no such model file, expected the converted {name}.", f"`facepipe onnx {name}`")
+        attempt = f"`{making_of(backend, model(name))}`"
+        raise BackendError(f"{path}: no such model file, expected the converted {name}.", attempt)
     return path

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""OpenVINO on the CPU: the same ONNX files, compiled for this processor, in f32, bf16 or INT8.
+
+What a network computes in is read back from the compiled model, layer by layer, and a difference to what was asked for
+is an error: OpenVINO itself answers a wish for bf16 on a processor without it with f32, and says nothing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from facepipe.backends.base import RuntimeOptions, Session, network_precision
+from facepipe.errors import BackendError
+from facepipe.specs import ModelSpec
+
+if TYPE_CHECKING:
+    import openvino
+
+PRECISIONS: Final = ("f32", "bf16", "int8", "bf16-all")
+HEAVY_LAYERS: Final = ("Convolution", "FullyConnected", "MatMul")  # where nearly all of the arithmetic is
+INT8_SHARE: Final = 0.8  # least share of the heavy layers of a quantised network that must run in eight bits
+
+
+@dataclass(frozen=True, slots=True)
+class OpenVinoSession:
+    """One compiled model. Every call may have another shape, unless the file itself fixes it.
+
+    Attributes:
+        requests: inference requests; a call is shared among them, so that each computes on threads of its own.
+        precision: what the heavy layers compute in, as the compiled model tells.
+    """
+
+    requests: tuple[openvino.InferRequest, ...]
+    fixed_batch: int | None
+    precision: str
+    path: Path
+
+    def run(self, inputs: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+        try:
+            if len(self.requests) == 1 or self.fixed_batch is not None:
+                self.requests[0].infer(list(inputs), share_inputs=True)
+                return _outputs(self.requests[0])
+            return self._run_shared(inputs)
+        except RuntimeError as error:  # the only class that OpenVINO's own errors have
+            raise BackendError(f"{self.path}: OpenVINO failed ({_first_line(error)}).") from error
+
+    def _run_shared(self, inputs: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+        """The rows of one call dealt out among the requests, which run at the same time."""
+        rows = len(inputs[0])
+        size = -(-rows // len(self.requests))
+        started = []
+        for request, low in zip(self.requests, range(0, rows, size), strict=False):
+            request.start_async([np.ascontiguousarray(array[low : low + size]) for array in inputs], share_inputs=True)
+            started.append(request)
+        for request in started:
+            request.wait()
+        parts = [_outputs(request) for request in started]
+        return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+
+    def close(self) -> None:
+        """OpenVINO frees with the object; there is no handle to give back."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenVino:
+    """The back end `openvino`.
+
+    Precisions: `f32`; `bf16` and `int8`, where the recogniser computes in that and detectors stay in f32, so that the
+    boxes stay; and `bf16-all`, where detectors compute in bf16 too, which moves boxes.
+    """
+
+    options: RuntimeOptions = field(default_factory=RuntimeOptions)
+    name: str = "openvino"
+    suffix: str = ".onnx"
+
+    def why_unavailable(self) -> str | None:
+        if importlib.util.find_spec("openvino") is None:
+            return "no module named 'openvino'; pip install 'facepipe[openvino]'."
+        if self.options.precision not in PRECISIONS:
+            return f"it computes in {', '.join(PRECISIONS)}, and precision {self.options.precision} was asked for."
+        return None
+
+    def load(self, spec: ModelSpec, path: Path) -> Session:
+        """A model compiled for the CPU device alone.
+
+        Raises:
+            BackendError: the file is no ONNX model that OpenVINO can run, or this processor does not compute in the
+                precision that was asked for.
+        """
+        import openvino
+
+        asked = network_precision(spec, self.options.precision)
+        core = openvino.Core()
+        try:
+            with _cache_folder(self.options.cache) as cache:
+                compiled = core.compile_model(str(path), "CPU", _properties(self.options, asked, cache))
+            precision = _precision_that_runs(compiled)
+            streams = int(compiled.get_property("NUM_STREAMS"))
+            requests = tuple(compiled.create_infer_request() for _ in range(streams))
+        except RuntimeError as error:
+            raise BackendError(
+                f"{path}: OpenVINO cannot load it ({_first_line(error)}).", f"`facepipe onnx {spec.name}`"
+            ) from error
+        if precision != asked:
+            raise BackendError(
+                f"{path}: OpenVINO would compute {spec.name} in {precision}, expected {asked} as was asked for.",
+                "--precision f32; bf16 wants a processor with avx512_bf16 or amx_bf16, int8 a quantised model.",
+            )
+        batch = compiled.input(0).get_partial_shape()[0]
+        return OpenVinoSession(requests, batch.get_length() if batch.is_static else None, precision, path)
+
+
+def _properties(options: RuntimeOptions, precision: str, cache: Path | None) -> dict[str, Any]:
+    # The layers that a quantised file leaves in floating point stay in f32.
+    properties: dict[str, Any] = {
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+        "INFERENCE_NUM_THREADS": options.threads,
+        "NUM_STREAMS": options.threads if options.hint == "throughput" else 1,
+        "PERFORMANCE_HINT": options.hint.upper(),
+        "ENABLE_CPU_PINNING": False,  # two worker processes would pin themselves to the same core
+    }
+    if cache is not None:
+        properties["CACHE_DIR"] = str(cache)
+    return properties
+
+
+def _precision_that_runs(compiled: openvino.CompiledModel) -> str:
+    """What the heavy layers of a compiled model compute in: "f32", "bf16" or "int8"; several joined by "+"."""
+    seen = []
+    for layer in compiled.get_runtime_model().get_ops():
+        about = layer.get_rt_info()
+        if _text(about["layerType"]) in HEAVY_LAYERS:
+            seen.append(_text(about["runtimePrecision"]))
+    if not seen:
+        return _text(compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())
+    eight = sum(name in ("i8", "u8") for name in seen)
+    if eight >= INT8_SHARE * len(seen):
+        return "int8"
+    return "+".join(sorted(set(seen)))
+
+
+def _text(value: Any) -> str:
+    return str(getattr(value, "value", value))
+
+
+@contextmanager
+def _cache_folder(folder: Path | None) -> Iterator[Path | None]:
+    """The folder of compiled models, held alone: of several workers the first compiles, the others read."""
+    if folder is None:
+        yield None
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "openvino.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder
+
+
+def _outputs(request: openvino.InferRequest) -> tuple[np.ndarray, ...]:
+    """Copies: the request writes its next answers into the same memory."""
+    return tuple(np.array(tensor.data) for tensor in request.output_tensors)
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""OpenVINO beside onnxruntime on the same files: answers, precision that is read back, shapes, threads, cache."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from facepipe.backends import backend_by_name
+from facepipe.backends.base import RuntimeOptions, model_file, network_precision, open_session
+from facepipe.catalogue import model
+from facepipe.errors import BackendError
+from facepipe.metrics.parity import parity
+
+pytest.importorskip("openvino", reason="this back end is the extra [openvino]")
+
+NETWORKS = {
+    "pnet": (3, 3, 60, 41),
+    "rnet": (70, 3, 24, 24),
+    "onet": (9, 3, 48, 48),
+    "mobilefacenet.ms1m": (5, 3, 112, 112),
+}
+
+
+def has_bf16() -> bool:
+    import openvino
+
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def answers(
+    name: str, image: np.ndarray, weights: Path, backend: str, options: RuntimeOptions
+) -> tuple[np.ndarray, ...]:
+    spec, opened = model(name), backend_by_name(backend, options)
+    path = model_file(opened, spec, weights, len(image))
+    if not path.is_file():
+        pytest.skip(f"{path.name} is not converted: its weights are not at hand")
+    with open_session(opened, spec, path) as session:
+        return session.run(image)
+
+
+def probe(name: str) -> np.ndarray:
+    return np.random.default_rng(3).uniform(-1, 1, NETWORKS[name]).astype(np.float32)
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("name", NETWORKS)
+def test_f32_answers_as_onnxruntime_does(name: str, weights_dir: Path) -> None:
+    image = probe(name)
+    reference = answers(name, image, weights_dir, "onnxruntime", RuntimeOptions())
+    mine = answers(name, image, weights_dir, "openvino", RuntimeOptions())
+    for one, other in zip(reference, mine, strict=True):
+        np.testing.assert_allclose(other, one, atol=1e-4 * max(1, float(np.abs(one).max())))
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("hint", ["latency", "throughput"])
+@pytest.mark.parametrize("rows", [1, 2, 5])
+def test_several_threads_give_every_row_in_its_place(hint: str, rows: int, weights_dir: Path) -> None:
+    image = probe("rnet")[:rows]
+    one = answers("rnet", image, weights_dir, "openvino", RuntimeOptions())
+    two = answers("rnet", image, weights_dir, "openvino", RuntimeOptions(threads=2, hint=hint))
+    for first, second in zip(one, two, strict=True):
+        np.testing.assert_allclose(first, second, atol=1e-5)
+
+
+@pytest.mark.weights
+def test_one_session_takes_one_shape_after_another_and_its_answers_are_the_callers(weights_dir: Path) -> None:
+    spec, backend = model("pnet"), backend_by_name("openvino")
+    rng = np.random.default_rng(0)
+    images = [
+        rng.uniform(-1, 1, shape).astype(np.float32) for shape in ((1, 3, 30, 30), (2, 3, 12, 50), (1, 3, 30, 30))
+    ]
+    with open_session(backend, spec, spec.final(weights_dir)) as session:
+        first = session.run(images[0])
+        kept = [array.copy() for array in first]
+        for image in images[1:]:
+            session.run(image)
+        for array, copy in zip(first, kept, strict=True):
+            np.testing.assert_array_equal(array, copy)
+        again = session.run(images[0])
+    np.testing.assert_array_equal(again[0], kept[0])
+
+
+@pytest.mark.weights
+def test_bf16_is_the_recognisers_and_detectors_stay_in_f32(weights_dir: Path) -> None:
+    if not has_bf16():
+        pytest.skip("this processor does not compute in bf16")
+    options = RuntimeOptions(precision="bf16")
+    backend = backend_by_name("openvino", options)
+    seen = {name: backend.load(model(name), model(name).final(weights_dir)).precision for name in ("pnet", "rnet")}
+    assert seen == {"pnet": "f32", "rnet": "f32"}
+    image = probe("mobilefacenet.ms1m")
+    (exact,) = answers("mobilefacenet.ms1m", image, weights_dir, "openvino", RuntimeOptions())
+    (rough,) = answers("mobilefacenet.ms1m", image, weights_dir, "openvino", options)
+    assert float(np.abs(exact - rough).max()) > 1e-5  # it is another arithmetic
+    assert parity(exact, rough).cosine > 0.995  # of noise, which is no face
+    everywhere = backend_by_name("openvino", replace(options, precision="bf16-all"))
+    assert everywhere.load(model("pnet"), model("pnet").final(weights_dir)).precision == "bf16"
+
+
+@pytest.mark.weights
+def test_a_precision_that_would_not_run_is_an_error(weights_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import openvino
+
+    compile_model = openvino.Core.compile_model
+
+    def without_bf16(core: openvino.Core, path: str, device: str, wanted: dict[str, object]) -> object:
+        return compile_model(core, path, device, {**wanted, "INFERENCE_PRECISION_HINT": "f32"})
+
+    monkeypatch.setattr(openvino.Core, "compile_model", without_bf16)
+    backend = backend_by_name("openvino", RuntimeOptions(precision="bf16-all"))
+    with pytest.raises(BackendError, match="would compute rnet in f32, expected bf16"):
+        backend.load(model("rnet"), model("rnet").final(weights_dir))
+
+
+@pytest.mark.weights
+def test_compiled_models_are_kept_and_read_again(weights_dir: Path, tmp_path: Path) -> None:
+    image = probe("onet")
+    options = RuntimeOptions(cache=tmp_path / "cache")
+    first = answers("onet", image, weights_dir, "openvino", options)
+    kept = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "cache").glob("*.blob")}
+    assert kept
+    second = answers("onet", image, weights_dir, "openvino", options)
+    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "cache").glob("*.blob")} == kept
+    for one, other in zip(first, second, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("name", "precision", "expected"),
+    [
+        ("pnet", "bf16", "f32"),
+        ("pnet", "int8", "f32"),
+        ("onet", "bf16-all", "bf16"),
+        ("ultraface.slim-320", "bf16", "f32"),
+        ("mobilefacenet.ms1m", "bf16", "bf16"),
+        ("mobilefacenet.ms1m", "int8", "int8"),
+        ("mobilefacenet.ms1m", "f32", "f32"),
+    ],
+)
+def test_which_network_computes_in_what(name: str, precision: str, expected: str) -> None:
+    assert network_precision(model(name), precision) == expected
+
+
+def test_an_unknown_precision_and_a_broken_file_are_named(tmp_path: Path) -> None:
+    reason = backend_by_name("openvino", RuntimeOptions(precision="f8")).why_unavailable()
+    assert reason is not None and "precision f8 was asked for" in reason
+    broken = tmp_path / "rnet.simplified.onnx"
+    broken.write_bytes(b"no model")
+    with pytest.raises(BackendError, match=r"rnet\.simplified\.onnx: OpenVINO cannot load it"):
+        backend_by_name("openvino").load(model("rnet"), broken)
