@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from facepipe.assets.workspace import find_weights, open_workspace
-from facepipe.backends import backend_names
+from facepipe.backends import PROCESS_PER_CALL, backend_names
 from facepipe.backends.base import RuntimeOptions
 from facepipe.catalogue import DETECTORS, EMBEDDERS, MODELS
 from facepipe.detect.mtcnn import MtcnnSettings
@@ -56,7 +56,7 @@ def shard_size(args: argparse.Namespace, photographs: int) -> int:
     """Photographs of one shard: as asked, else such that few photographs still keep several workers busy."""
     if args.shard is not None:
         return int(args.shard)
-    return 64 if photographs <= 4096 else 256
+    return 64 if photographs <= 4096 and args.backend not in PROCESS_PER_CALL else 256
 
 
 def positive(text: str) -> int:
