@@ -98,6 +98,8 @@ def attempt(
 ) -> subprocess.CompletedProcess[str]:
     """Run a command that may fail."""
     given = dict(os.environ if environment is None else environment)
+    for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):  # of the make that runs the acceptance
+        given.pop(name, None)
     if folder == REPOSITORY and given.get("FACEPIPE_ASSETS"):
         given["FACEPIPE_ASSETS"] = str(assets())
     return subprocess.run(command, cwd=folder, env=given, check=False, capture_output=True, text=True)
