@@ -135,6 +135,8 @@ def require_complete(folder: Path, name: str) -> dict[str, object]:
 def locked(run: Path) -> Iterator[None]:
     """Hold the run folder alone. The lock dies with its owner, so a stale one cannot be.
 
+    What a killed owner left half-written, anywhere below, is removed.
+
     Raises:
         StageError: another process works in this folder; its number is named.
     """
@@ -154,6 +156,7 @@ def locked(run: Path) -> Iterator[None]:
         handle.truncate()
         handle.write(f"{os.getpid()}\n")
         handle.flush()
+        remove_parts(run)
         try:
             yield
         finally:
@@ -161,8 +164,8 @@ def locked(run: Path) -> Iterator[None]:
 
 
 def remove_parts(folder: Path) -> None:
-    """Remove what a killed process left half-written. Call it only while holding the run's lock."""
-    for part in folder.glob(".*.part"):
+    """Remove what a killed process left half-written, at any depth. Call it only while holding the run's lock."""
+    for part in folder.rglob(".*.part"):
         part.unlink(missing_ok=True)
 
 

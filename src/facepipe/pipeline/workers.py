@@ -9,7 +9,9 @@ error too, never a silent gap.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -97,6 +99,17 @@ def _hand_out(pipes: list[tuple[Connection, BaseProcess]], items: Sequence[int])
             yield item, result
 
 
+def _follow_parent() -> None:
+    """End this process as soon as its parent is gone, in the middle of an item too.
+
+    A worker that outlived a killed run would write its shard into a folder that may belong to another run by then.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
 def _serve(
     open_job: Open[Job, Result],
     job: Job,
@@ -105,6 +118,7 @@ def _serve(
 ) -> None:
     """A worker process: open once, answer items until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides; a terminal sends the signal to all
+    threading.Thread(target=_follow_parent, daemon=True).start()
     try:
         with open_job(job, number) as do:
             while True:

@@ -1,0 +1,326 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kills commands at any moment, lets them resume, and says what was lost.
+
+A `Victim` is a command that writes files and says that it can be killed. `undisturbed` lets it work once; `survive`
+kills it several times, each time looks at what is visible, lets it finish, and compares every file, byte for byte.
+Anything that is not as promised raises `Broken`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from pathlib import Path
+
+NURSERY = Path(__file__).with_name("nursery.py")
+PATIENCE_S = 300.0
+
+
+class Broken(AssertionError):
+    """A promise that was not kept."""
+
+
+@dataclass(frozen=True)
+class Victim:
+    """A command that may be killed.
+
+    Attributes:
+        words: from the folder that it works in to its command line.
+        call: "lfw" stands for the whole command line, "fetch" for fetching from another address.
+        imports: modules that are imported before it starts.
+        once: patterns of files that are finished one by one and never written again.
+        timed: names of files that hold times, so that their bytes differ from run to run.
+        whole: patterns of files that appear together or not at all.
+        environment: further variables.
+        prepare: called with the folder before anything starts.
+    """
+
+    name: str
+    words: Callable[[Path], list[str]]
+    call: str = "lfw"
+    imports: tuple[str, ...] = ()
+    once: tuple[str, ...] = ()
+    timed: tuple[str, ...] = ("run.json",)
+    whole: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    prepare: Callable[[Path], None] | None = None
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What an undisturbed run leaves, and how long it took."""
+
+    files: Mapping[str, bytes]
+    seconds: float
+
+
+class Nursery:
+    """A process that starts commands quickly; see nursery.py."""
+
+    def __init__(self, imports: Sequence[str], environment: Mapping[str, str]) -> None:
+        variables = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", **environment}
+        self._process = subprocess.Popen(
+            [sys.executable, str(NURSERY), *imports],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=variables,
+        )
+
+    def start(self, victim: Victim, folder: Path, environment: Mapping[str, str] | None = None) -> int:
+        """Start the victim; return its process id."""
+        log = folder.parent / f"{folder.name}.log"
+        order = {
+            "call": victim.call,
+            "words": victim.words(folder),
+            "log": str(log),
+            "environment": {**victim.environment, **(environment or {})},
+        }
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        return int(self._line())
+
+    def wait(self) -> int:
+        """The status of the process that was started last; minus the signal where it was killed."""
+        return int(self._line())
+
+    def close(self) -> None:
+        self._process.stdin.close()  # type: ignore[union-attr]
+        self._process.stdout.close()  # type: ignore[union-attr]
+        self._process.wait(timeout=30)
+
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError("the nursery is gone")
+        return line
+
+
+@contextmanager
+def nursery(victim: Victim) -> Iterator[Nursery]:
+    """A nursery for this victim, closed on every way out."""
+    opened = Nursery(victim.imports, victim.environment)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def undisturbed(nest: Nursery, victim: Victim, folder: Path) -> Reference:
+    """Let the victim do its work in `folder`, which must be new."""
+    _new(victim, folder)
+    seconds = finish(nest, victim, folder)
+    return Reference({name: path.read_bytes() for name, path in visible(folder)}, seconds)
+
+
+def survive(
+    nest: Nursery,
+    victim: Victim,
+    folder: Path,
+    reference: Reference,
+    moments: Sequence[float],
+    environment: Mapping[str, str] | None = None,
+) -> int:
+    """Kill the victim once at each moment (a share of the undisturbed time), then let it finish; return the kills.
+
+    Raises:
+        Broken: a partial file was visible, a finished one was written again, a worker outlived its parent, rubbish was
+            left, or the results differ.
+    """
+    _new(victim, folder)
+    kills = 0
+    done: dict[str, tuple[int, int]] = {}
+    groups = []
+    for moment in moments:
+        process = nest.start(victim, folder, environment)
+        groups.append(process)
+        time.sleep(moment * reference.seconds)
+        with suppress(ProcessLookupError):  # it was faster
+            os.kill(process, signal.SIGKILL)
+        status = nest.wait()
+        if status not in (0, -signal.SIGKILL):
+            raise Broken(f"{victim.name}: status {status} before it was killed; {_log(folder)}")
+        kills += status != 0
+        done = after_a_death(victim, folder, reference, done)
+    finish(nest, victim, folder, environment)
+    whole_again(victim, folder, reference, done, groups)
+    return kills
+
+
+def die_everywhere(
+    nest: Nursery,
+    victim: Victim,
+    folder: Path,
+    reference: Reference,
+    environment: Mapping[str, str] | None = None,
+    first: int = 1,
+    step: int = 1,
+) -> int:
+    """Let the victim die just before its first change of a file, its second, and so on; return how many there were.
+
+    With `step` above 1 only some of those moments are tried, from `first` on. Each begins in a new folder.
+
+    Raises:
+        Broken: as `survive`.
+    """
+    number, deaths = first, 0
+    while True:
+        place = folder.with_name(f"{folder.name}-{number}")
+        _new(victim, place)
+        dying = {**(environment or {}), "DIE_AT": str(number), "DIE_BELOW": str(place)}
+        process = nest.start(victim, place, dying)
+        status = nest.wait()
+        if status == 0:
+            return deaths
+        if status != -signal.SIGKILL and "DIE_IN_WORKER" not in dying:
+            raise Broken(f"{victim.name}, change {number}: status {status}; {_log(place)}")
+        deaths += 1
+        done = after_a_death(victim, place, reference, {})
+        finish(nest, victim, place, environment)
+        whole_again(victim, place, reference, done, [process])
+        number += step
+
+
+def finish(nest: Nursery, victim: Victim, folder: Path, environment: Mapping[str, str] | None = None) -> float:
+    """Let the victim run to its end; return the seconds.
+
+    Raises:
+        Broken: its status is not 0.
+    """
+    began = time.monotonic()
+    nest.start(victim, folder, environment)
+    status = nest.wait()
+    if status != 0:
+        raise Broken(f"{victim.name}: status {status}, expected 0; {_log(folder)}")
+    return time.monotonic() - began
+
+
+def after_a_death(
+    victim: Victim, folder: Path, reference: Reference, before: Mapping[str, tuple[int, int]]
+) -> dict[str, tuple[int, int]]:
+    """Look at what a killed process left visible; return the files that are finished once and for all.
+
+    Raises:
+        Broken: a file is there under its final name and is not whole, or one that was finished was written again.
+    """
+    there = dict(visible(folder))
+    for name, path in there.items():
+        if name.endswith(".part"):
+            continue  # a download, which goes on where it stopped; its final name has no such end
+        content = path.read_bytes()
+        if name in reference.files and path.name not in victim.timed:
+            if content != reference.files[name]:
+                raise Broken(f"{victim.name}: {name} is visible and not whole ({len(content)} bytes)")
+        elif not _is_json(content):
+            raise Broken(f"{victim.name}: {name} is visible, and is neither a result nor whole JSON")
+    for pattern in victim.whole:
+        expected = [name for name in reference.files if fnmatch(name, pattern)]
+        found = [name for name in expected if name in there]
+        if found and found != expected:
+            raise Broken(f"{victim.name}: {len(found)} of {len(expected)} files of {pattern} are visible")
+    _not_written_again(victim, there, before)
+    return {
+        name: _stamp(path)
+        for name, path in there.items()
+        if any(fnmatch(name, pattern) for pattern in victim.once)
+    }
+
+
+def whole_again(
+    victim: Victim,
+    folder: Path,
+    reference: Reference,
+    done: Mapping[str, tuple[int, int]],
+    groups: Sequence[int],
+) -> None:
+    """Hold a finished run against the undisturbed one.
+
+    Raises:
+        Broken: they differ, rubbish was left, or a process of an earlier try still lives.
+    """
+    there = dict(visible(folder))
+    if there.keys() != reference.files.keys():
+        differing = sorted(there.keys() ^ reference.files.keys())
+        raise Broken(f"{victim.name}: other files than undisturbed: {differing[:5]}")
+    for name, path in there.items():
+        if path.name not in victim.timed and path.read_bytes() != reference.files[name]:
+            raise Broken(f"{victim.name}: {name} has other bytes than undisturbed")
+    _not_written_again(victim, there, done)
+    rubbish = [path for path in folder.rglob("*") if path.name.startswith(".") or path.name.endswith(".part")]
+    if rubbish:
+        raise Broken(f"{victim.name}: left behind: {sorted(str(path.relative_to(folder)) for path in rubbish)[:5]}")
+    for group in groups:
+        until = time.monotonic() + 5
+        while members := living(group):
+            if time.monotonic() > until:
+                raise Broken(f"{victim.name}: processes {members} outlive the one that was killed")
+            time.sleep(0.05)
+
+
+def visible(folder: Path) -> Iterator[tuple[str, Path]]:
+    """The files below a folder that somebody would take for results: no hidden name on the way, no lock."""
+    for path in sorted(folder.rglob("*")):
+        inside = path.relative_to(folder)
+        if path.is_file() and not any(part.startswith(".") for part in inside.parts) and path.name != "lock":
+            yield inside.as_posix(), path
+
+
+def living(group: int) -> list[int]:
+    """The processes of a process group that are not dead already."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if fields[0] != "Z" and int(fields[2]) == group:
+                found.append(int(entry.name))
+    return found
+
+
+def moments_of(seed: int, kills: int) -> list[float]:
+    """When to kill: shares of the undisturbed time, the same ones for the same seed."""
+    source = random.Random(seed)
+    return [source.uniform(0, 1.05) for _ in range(kills)]
+
+
+def _new(victim: Victim, folder: Path) -> None:
+    folder.mkdir(parents=True)
+    if victim.prepare is not None:
+        victim.prepare(folder)
+
+
+def _not_written_again(victim: Victim, there: Mapping[str, Path], before: Mapping[str, tuple[int, int]]) -> None:
+    for name, stamp in before.items():
+        if name not in there or _stamp(there[name]) != stamp:
+            raise Broken(f"{victim.name}: {name} was finished, and was written again")
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_mtime_ns, status.st_ino
+
+
+def _is_json(content: bytes) -> bool:
+    try:
+        json.loads(content)
+    except ValueError:
+        return False
+    return True
+
+
+def _log(folder: Path) -> str:
+    log = folder.parent / f"{folder.name}.log"
+    return log.read_text(errors="replace")[-800:] if log.is_file() else "it said nothing"

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs facepipe's commands in forks of a process that has imported everything: a trial costs its own work alone.
+
+    python nursery.py MODULE ...        modules to import beforehand
+
+Orders come on standard input, one JSON object each: {"call": "lfw" | "fetch", "words": [...], "log": path,
+"environment": {...}}. For each come two lines back: the number of the process that was started, and how it ended
+(its exit status, or minus the signal).
+
+The environment can break facepipe on purpose (`plant`), so that what looks for lost work can be tested itself, and can
+end the process at an exact moment (`die_at`). Worker processes import this file too and are treated alike.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+CHANGES = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir")
+"""Audit events that change a folder; each is a moment before which a process can die."""
+
+
+def die_at(number: int, folder: str) -> None:
+    """From now on: SIGKILL to this process just before its `number`-th change (from 1) below `folder`."""
+    left = [number]
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        if event not in CHANGES or not isinstance(arguments[0], str) or not arguments[0].startswith(folder):
+            return
+        if event == "open" and not (isinstance(arguments[1], str) and set(arguments[1]) & set("wax+")):
+            return
+        left[0] -= 1
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(watch)
+
+
+def plant(bug: str) -> None:
+    """Break facepipe in one way that loses or repeats work."""
+    if bug == "not atomic":
+        from contextlib import contextmanager
+
+        import facepipe.pipeline.files as files
+
+        @contextmanager
+        def in_place(path: Path) -> Any:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"half of it")  # as a long write would leave it for a while
+            yield path
+
+        files.atomic_path = in_place
+        import facepipe.postprocess.faces as faces
+
+        faces.atomic_path = in_place
+    elif bug == "swallowed exception":
+        import facepipe.preprocess.fused as fused
+
+        do_shard = fused._do_shard
+
+        def forgiving(job: Any, stage: Any, shard: int, *more: Any) -> Any:
+            try:
+                if shard == 1:
+                    raise OSError("the disk is full")
+                return do_shard(job, stage, shard, *more)
+            except OSError:
+                import numpy as np
+
+                from facepipe.pipeline.files import write_arrays
+
+                like = dict(np.load(stage.shard_path(0)))
+                keys = stage.shard_keys(shard)
+                empty = {name: array[:0] for name, array in like.items()}
+                write_arrays(stage.shard_path(shard), {**empty, **_by_key(like, len(keys))})
+                return fused.ShardReport(len(keys), 0, {})
+
+        fused._do_shard = forgiving
+    elif bug == "finished twice":
+        import facepipe.preprocess.fused as fused
+        from facepipe.pipeline.stage import begin
+
+        def everything(stage: Any, *, force: bool = False) -> list[int]:
+            begin(stage, force=force)
+            return list(range(stage.shard_count))
+
+        fused.begin = everything
+    elif bug:
+        raise ValueError(f"no such bug: {bug}")
+
+
+def _by_key(like: dict[str, Any], count: int) -> dict[str, Any]:
+    """A reason for every photograph, in whatever arrays have one entry for each."""
+    import numpy as np
+
+    return {
+        name: np.array(["no face found"] * count if name == "reasons" else [""] * count, np.str_)
+        for name, array in like.items()
+        if array.dtype.kind == "U"
+    }
+
+
+def prepare(environment: Any) -> None:
+    """Break what the environment says."""
+    plant(environment.get("PLANTED_BUG", ""))
+    number, worker = int(environment.get("DIE_AT", 0)), environment.get("DIE_IN_WORKER") == "1"
+    if number and worker == (__name__ == "__mp_main__"):
+        die_at(number, environment["DIE_BELOW"])
+
+
+def call(kind: str, words: list[str]) -> int:
+    """One command, as its own process would run it."""
+    if kind == "fetch":
+        return _fetch_lfw(*words)
+    from facepipe.cli import main as facepipe
+
+    return facepipe(words)
+
+
+def _fetch_lfw(folder: str, url: str, images_sha256: str, pairs_sha256: str) -> int:
+    """`facepipe fetch lfw`, from another address."""
+    from facepipe.assets.lfw import Remote, fetch_lfw
+    from facepipe.assets.workspace import Workspace
+
+    ws = Workspace(Path(folder) / "weights", Path(folder) / "data", None)
+    fetch_lfw(
+        ws,
+        images=Remote(f"{url}/lfw.tgz", images_sha256, None),
+        pairs=Remote(f"{url}/pairs.txt", pairs_sha256, None),
+    )
+    return 0
+
+
+def obey(order: dict[str, Any]) -> None:
+    """In the fork: run the order and end."""
+    os.setpgid(0, 0)
+    os.environ.update(order["environment"])
+    log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    status = 70
+    try:
+        prepare(os.environ)
+        status = call(order["call"], order["words"])
+    except SystemExit as error:
+        status = error.code if isinstance(error.code, int) else 71
+    except BaseException:
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def main() -> None:
+    for name in sys.argv[1:]:
+        importlib.import_module(name)
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            obey(json.loads(line))
+        print(child, flush=True)
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+if __name__ == "__mp_main__":
+    prepare(os.environ)
+elif __name__ == "__main__":
+    main()
