@@ -17,6 +17,7 @@ from typing import Any
 
 from facepipe.assets.lfw import locate_lfw
 from facepipe.assets.workspace import open_workspace
+from facepipe.backends import backend_by_name
 from facepipe.catalogue import embedder
 from facepipe.cli.faces_run import run_faces
 from facepipe.cli.run_options import (
@@ -142,6 +143,7 @@ SEEDED_NOTE = "note: {name} has seeded weights; this accuracy shows the pipeline
 def score_lfw(asked: LfwJob, models: tuple[ModelFile, ...], missing: str) -> dict[str, Any]:
     """Score a finished run and write its accuracy.json."""
     job = asked.job
+    suffix = backend_by_name(job.backend, job.options).suffix
     provenance = Provenance(
         detector=job.detector,
         embedder=job.embedder,
@@ -151,7 +153,7 @@ def score_lfw(asked: LfwJob, models: tuple[ModelFile, ...], missing: str) -> dic
         versions=versions(),
         for_accuracy=embedder(job.embedder).for_accuracy,
         details={
-            "precision": job.options.precision,
+            "precision": "compiled in" if suffix == ".om" else job.options.precision,
             "model_precisions": model_precisions(job),
             "selection": job.selection,
             "models": {file.model: file.sha256 for file in models},

@@ -25,6 +25,9 @@ Job = TypeVar("Job", contravariant=True)
 Result = TypeVar("Result", covariant=True)
 
 
+_CLOSING_SECONDS = 30
+
+
 class Open(Protocol[Job, Result]):
     """A module-level function: opens what the job needs, yields the function that does one item."""
 
@@ -51,6 +54,7 @@ def work(open_job: Open[Job, Result], job: Job, items: Sequence[int], workers: i
         return
     context = multiprocessing.get_context("spawn")  # a fork would copy threads that hold locks
     pipes: list[tuple[Connection, BaseProcess]] = []
+    done = False
     try:
         for number in range(min(workers, len(items))):
             here, there = context.Pipe()
@@ -59,9 +63,13 @@ def work(open_job: Open[Job, Result], job: Job, items: Sequence[int], workers: i
             there.close()
             pipes.append((here, process))
         yield from _hand_out(pipes, items)
+        done = True
     finally:
-        for here, started in pipes:
+        for here, _ in pipes:
             here.close()
+        for _, started in pipes:
+            if done:
+                started.join(_CLOSING_SECONDS)  # a worker with a device gives it back in order
             started.terminate()
         for _, started in pipes:
             started.join()

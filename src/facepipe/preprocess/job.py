@@ -8,6 +8,7 @@ from pathlib import Path
 
 from facepipe.backends import backend_by_name
 from facepipe.backends.base import Backend, RuntimeOptions, making_of, model_file, network_precision
+from facepipe.backends.om import read_sidecar
 from facepipe.catalogue import detector_models, embedder, model
 from facepipe.detect.mtcnn import MtcnnSettings
 from facepipe.errors import BackendError
@@ -56,8 +57,10 @@ def models_of(job: RunJob) -> tuple[ModelFile, ...]:
 def model_precisions(job: RunJob) -> dict[str, str]:
     """What each network of the job computes in. A back end that would compute in another refuses to load."""
     specs = (*detector_models(job.detector), embedder(job.embedder))
-    if backend_by_name(job.backend, job.options).suffix == ".om":  # compiled in; the file's own record tells
-        return {}
+    backend = backend_by_name(job.backend, job.options)
+    if backend.suffix == ".om":  # compiled in; the file's own record tells
+        records = {spec.name: read_sidecar(model_file(backend, spec, job.weights, job.batch)) for spec in specs}
+        return {name: record.precision if record else "compiled in" for name, record in records.items()}
     return {spec.name: network_precision(spec, job.options.precision) for spec in specs}
 
 
