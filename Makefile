@@ -16,11 +16,11 @@ READY     := $(VENV)/installed
 FACEPIPE  := $(VENV)/bin/facepipe
 
 # option,variable: "--option value" where the variable is set, nothing where it is not
-value      = $(if $($2),--$1 '$($2)')
+option     = $(if $($2),--$1 '$($2)')
 flag       = $(if $(filter-out 0,$($2)),--$1)
 
 .DEFAULT_GOAL := help
-.PHONY: help onnx om plan check rehearse lfw verify demo test accept bench lint clean
+.PHONY: help onnx om plan check rehearse lfw verify wider demo test accept bench lint clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -39,34 +39,41 @@ onnx: $(READY)  ## weights to ONNX, parity after every step [MODELS="pnet rnet o
 om: $(READY)  ## ONNX to .om by Ascend's ATC [SOC BATCH PRECISION AIPP DRY_RUN MODELS CANN SHAPES PLAN PHOTOGRAPHS]
 	@$(if $(filter-out 0,$(DRY_RUN)),,$(FACEPIPE) fetch $(DETECTOR) && $(FACEPIPE) onnx $(MODELS))
 	@$(FACEPIPE) om $(MODELS) --soc '$(SOC)' --batch '$(BATCH)' --detector '$(DETECTOR)' --embedder '$(EMBEDDER)' \
-	  $(call value,precision,PRECISION) $(call flag,aipp,AIPP) $(call flag,dry-run,DRY_RUN) $(call value,cann,CANN) \
-	  $(call value,shapes,SHAPES) $(call value,plan,PLAN) $(call value,photographs,PHOTOGRAPHS)
+	  $(call option,precision,PRECISION) $(call flag,aipp,AIPP) $(call flag,dry-run,DRY_RUN) $(call option,cann,CANN) \
+	  $(call option,shapes,SHAPES) $(call option,plan,PLAN) $(call option,photographs,PHOTOGRAPHS)
 
 plan: $(READY)  ## which input shapes photographs need, and the gears for them [PHOTOGRAPHS SOC BATCH PLAN]
-	@$(FACEPIPE) plan $(if $(PHOTOGRAPHS),'$(PHOTOGRAPHS)') --soc '$(SOC)' --batch '$(BATCH)' $(call value,out,PLAN)
+	@$(FACEPIPE) plan $(if $(PHOTOGRAPHS),'$(PHOTOGRAPHS)') --soc '$(SOC)' --batch '$(BATCH)' $(call option,out,PLAN)
 
 check: $(READY)  ## will ATC take the ONNX files? [MODELS="weights/pnet.simplified.onnx ..." SOC CANN]
-	@$(FACEPIPE) check $(MODELS) --soc '$(SOC)' $(call value,cann,CANN)
+	@$(FACEPIPE) check $(MODELS) --soc '$(SOC)' $(call option,cann,CANN)
 
 rehearse: $(READY)  ## the run in half precision, as an .om computes it, without a board [EMBEDDER DATA PAIRS BATCH]
 	@$(FACEPIPE) fetch $(DETECTOR) $(EMBEDDER) $(if $(DATA),,lfw)
 	@$(FACEPIPE) onnx $(DETECTOR) $(EMBEDDER)
 	@$(FACEPIPE) rehearse --precision fp16 --batch '$(BATCH)' --detector '$(DETECTOR)' --embedder '$(EMBEDDER)' \
-	  $(call value,data,DATA) $(call value,pairs,PAIRS) $(call value,out,OUT)
+	  $(call option,data,DATA) $(call option,pairs,PAIRS) $(call option,out,OUT)
 
 lfw: $(READY)  ## photographs to LFW accuracy [BATCH BACKEND EMBEDDER DETECTOR DATA PAIRS RUN ALL PRECISION THREADS WORKERS]
 	@$(FACEPIPE) fetch $(DETECTOR) $(EMBEDDER) $(if $(DATA),,lfw)
 	@$(FACEPIPE) onnx $(DETECTOR) $(EMBEDDER)
 	@$(FACEPIPE) lfw --batch '$(BATCH)' --backend '$(BACKEND)' --embedder '$(EMBEDDER)' --detector '$(DETECTOR)' \
-	  $(call value,data,DATA) $(call value,pairs,PAIRS) $(call value,run,RUN) $(call flag,all,ALL) \
-	  $(call value,precision,PRECISION) $(call value,threads,THREADS) $(call value,workers,WORKERS)
+	  $(call option,data,DATA) $(call option,pairs,PAIRS) $(call option,run,RUN) $(call flag,all,ALL) \
+	  $(call option,precision,PRECISION) $(call option,threads,THREADS) $(call option,workers,WORKERS)
 
 verify: $(READY)  ## a recogniser on a verification set [SET=lfw.bin, or a folder with PAIRS; EMBEDDER BATCH BACKEND THREADS RUN]
 	@$(if $(SET),,$(error SET is empty. Try: make verify SET=data/lfw.bin EMBEDDER=$(EMBEDDER)))
 	@$(FACEPIPE) fetch $(EMBEDDER)
 	@$(FACEPIPE) onnx $(EMBEDDER)
 	@$(FACEPIPE) verification '$(SET)' --embedder '$(EMBEDDER)' --batch '$(BATCH)' --backend '$(BACKEND)' \
-	  $(call value,pairs,PAIRS) $(call value,cfp,CFP) $(call value,threads,THREADS) $(call value,run,RUN)
+	  $(call option,pairs,PAIRS) $(call option,cfp,CFP) $(call option,threads,THREADS) $(call option,run,RUN)
+
+wider: $(READY)  ## a detector on WIDER FACE [DETECTOR SIZE PROTOCOL DATA RUN BACKEND PRECISION THREADS WORKERS]
+	@$(FACEPIPE) fetch $(DETECTOR)
+	@$(FACEPIPE) onnx $(DETECTOR)
+	@$(FACEPIPE) wider --detector '$(DETECTOR)' --backend '$(BACKEND)' $(call option,size,SIZE) \
+	  $(call option,protocol,PROTOCOL) $(call option,data,DATA) $(call option,run,RUN) $(call option,precision,PRECISION) \
+	  $(call option,threads,THREADS) $(call option,workers,WORKERS)
 
 demo: $(READY)  ## the whole job on a sample that is made on the spot; needs only the package index
 	@$(FACEPIPE) demo

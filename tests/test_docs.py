@@ -7,6 +7,7 @@ import argparse
 import importlib
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,48 @@ def test_a_make_line_of_a_page_names_targets_and_variables_that_exist(page: str,
             assert re.search(rf"\b{name}\b", MAKEFILE), f"the Makefile knows no variable {name}"
         elif not word.startswith("-"):
             assert re.search(rf"^{re.escape(word)}:", MAKEFILE, re.MULTILINE), f"the Makefile has no target {word}"
+
+
+MAKE_VARIABLES = {
+    "lfw": "BATCH=3 BACKEND=b EMBEDDER=e DETECTOR=d PAIRS=p RUN=r PRECISION=x THREADS=2 WORKERS=5 ALL=1",
+    "om": "SOC=s BATCH=3 PRECISION=x AIPP=1 DRY_RUN=1",
+    "verify": "SET=s EMBEDDER=e BATCH=3 BACKEND=b PAIRS=p THREADS=2 RUN=r",
+    "wider": "DETECTOR=d SIZE=320 PROTOCOL=p RUN=r BACKEND=b PRECISION=x THREADS=2 WORKERS=5",
+}
+
+
+@pytest.mark.parametrize("target", MAKE_VARIABLES)
+def test_every_variable_reaches_facepipe(target: str) -> None:
+    given = dict(word.split("=") for word in MAKE_VARIABLES[target].split())
+    words = [f"{name}={value}" for name, value in {**given, "DATA": "a folder"}.items()]
+    done = subprocess.run(["make", "-n", target, *words], cwd=REPOSITORY, check=True, capture_output=True, text=True)
+    last = shlex.split(done.stdout.replace("\\\n", " ").strip().splitlines()[-1])
+    assert last[0].endswith("facepipe")
+    for name, value in given.items():
+        option = "--" + name.lower().replace("_", "-")
+        if name == "SET":
+            assert value in last
+        elif name in ("ALL", "AIPP", "DRY_RUN"):
+            assert option in last
+        else:
+            assert last[last.index(option) + 1] == value
+    if "call option,data" in _recipe(target):
+        assert last[last.index("--data") + 1] == "a folder"
+
+
+@pytest.mark.parametrize("target", MAKE_VARIABLES)
+def test_a_variable_that_is_not_given_is_not_passed(target: str) -> None:
+    done = subprocess.run(
+        ["make", "-n", target, "SET=s", "ALL=0"], cwd=REPOSITORY, check=True, capture_output=True, text=True
+    )
+    for option in ("--run", "--data", "--threads", "--workers", "--precision", "--all", "--aipp"):
+        assert option not in shlex.split(done.stdout.replace("\\\n", " "))
+
+
+def _recipe(target: str) -> str:
+    found = re.search(rf"^{target}:.*\n((?:\t.*\n)+)", MAKEFILE, re.MULTILINE)
+    assert found is not None
+    return found.group(1)
 
 
 def test_every_make_target_is_described() -> None:
