@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: Apache-2.0
+"""facepipe wider --detector ultraface.rfb-320 --size 320 --run runs/wider
+
+Average precision on WIDER FACE's validation set. Predictions are written in the official layout, and the official
+easy / medium / hard protocol is read from the four .mat files. Fewer photographs than all are scored against their own
+ground truth, and the count is printed. Writes wider.json, precision_recall.png and predictions/ into --run.
+With --predictions FOLDER, files of any other tool are scored and nothing is detected.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from facepipe.assets.workspace import open_workspace
+from facepipe.backends import backend_names
+from facepipe.catalogue import DETECTORS
+from facepipe.cli.run_options import add_run_arguments, positive, runtime_options, worker_count
+from facepipe.datasets.images import list_keys, read_size
+from facepipe.datasets.widerface import (
+    FACES_FILE,
+    SETTINGS,
+    WiderTruth,
+    find_photographs,
+    read_predictions,
+    read_sizes,
+    read_truth,
+)
+from facepipe.detect import default_settings
+from facepipe.detect.single_shot import SingleShotSettings, Size
+from facepipe.errors import AssetError, DataError
+from facepipe.pipeline.files import write_json
+from facepipe.pipeline.provenance import versions
+from facepipe.pipeline.stage import locked
+from facepipe.postprocess.detection_curves import curve_files, draw_precision_recall
+from facepipe.postprocess.score_detection import WIDER_FILE, WiderScores, score_predictions, wider_content
+from facepipe.preprocess.wider_protocol import KINDS, WiderProtocol, wider_protocol
+from facepipe.preprocess.wider_run import WiderJob, run_wider, wider_models, wider_stage, write_predictions
+
+SHARD = 64  # photographs that are finished together
+THRESHOLD = 0.01  # curves need the low scores too; the value of UltraFace's predictor
+
+
+@dataclass(frozen=True, slots=True)
+class Photographs:
+    """What is looked at: key and path of each, and the size that its predictions are in."""
+
+    root: Path
+    files: tuple[tuple[str, str], ...]
+    sizes: tuple[Size, ...]
+    rescaled: int  # copies of another size than listed
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--detector", default="ultraface.rfb-320", metavar="NAME", help=f"one of {', '.join(DETECTORS)}"
+    )
+    parser.add_argument(
+        "--size",
+        default="default",
+        help="PIXELS (width of a 4:3 stretch, or longest side), WIDTHxHEIGHT, short:PIXELS, original; "
+        "default: what the detector was trained for",
+    )
+    parser.add_argument(
+        "--aspect", default="default", choices=("keep", "stretch", "default"), help="default: as the detector is run"
+    )
+    parser.add_argument("--protocol", default="single", choices=KINDS, help="the others bring their own sizes")
+    parser.add_argument("--data", type=Path, help="folder of WIDER FACE (default: data/widerface, else the mirror's)")
+    parser.add_argument("--images", type=Path, help="folder of photographs, by event or flat (default: in --data)")
+    parser.add_argument("--predictions", type=Path, help="score these files; nothing is detected")
+    parser.add_argument("--whole", action="store_true", help="refuse to score fewer than all 3,226 photographs")
+    parser.add_argument("--run", type=Path, help="folder of the results (default: named from the other options)")
+    parser.add_argument("--threshold", type=float, default=THRESHOLD, help=f"least score (default: {THRESHOLD})")
+    parser.add_argument("--nms", choices=("hard", "soft", "blending"), help="default: the detector's")
+    parser.add_argument(
+        "--overlap", type=float, help="IoU above which two boxes are one face (default: the detector's)"
+    )
+    parser.add_argument(
+        "--resample", default="smooth", choices=("smooth", "sampled"), help="see docs/accuracy-detectors.md"
+    )
+    parser.add_argument("--weights", type=Path, default=Path("weights"), help="folder of converted models")
+    parser.add_argument("--backend", default="onnxruntime", metavar="NAME", help=f"one of {', '.join(backend_names())}")
+    parser.add_argument("--precision", default="f32", help="what the back end computes in (default: f32)")
+    parser.add_argument("--batch", type=positive, default=8, help="inputs of one size in one call")
+    parser.add_argument("--threads", type=positive, default=1, help="of one session (default: 1)")
+    parser.add_argument("--device", type=int, default=0, help="number of the device, where the back end has several")
+    parser.add_argument("--devices", type=int, nargs="+", metavar="N", help="several devices, one process for each")
+    parser.add_argument("--json", action="store_true", help="print wider.json instead of the summary")
+    add_run_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    data = _data_folder(args.data)
+    truth = read_truth(_ground_truth(data))
+    if args.predictions is not None:
+        folder = args.run or args.predictions.with_name(args.predictions.name + "-scored")
+        passes = {"files": score_predictions(read_predictions(args.predictions, truth, whole=args.whole), truth)}
+        protocol = "prediction files as they are"
+        details: dict[str, object] = {"predictions": str(args.predictions), "versions": versions()}
+    else:
+        chosen = wider_protocol(args.detector, args.protocol, args.size, args.aspect)
+        folder = args.run or Path("runs") / _run_name(args)
+        protocol = chosen.label
+        with locked(folder):
+            passes, details = _detect_and_score(args, data, truth, chosen, folder)
+    content = wider_content(passes, truth, protocol, details)
+    write_json(folder / WIDER_FILE, content)
+    pictures = curve_files(folder, passes)
+    for name, path in pictures.items():
+        draw_precision_recall(path, passes[name], f"{args.detector if args.predictions is None else name}; {protocol}")
+    print(json.dumps(content, indent=2, ensure_ascii=False) if args.json else _summary(content, folder))
+    return 0
+
+
+def _detect_and_score(
+    args: argparse.Namespace, data: Path, truth: WiderTruth, protocol: WiderProtocol, folder: Path
+) -> tuple[dict[str, WiderScores], dict[str, object]]:
+    photographs = _photographs(args, data, truth)
+    if args.whole and len(photographs.files) < len(truth.photographs):
+        raise DataError(
+            f"{photographs.root}: {len(photographs.files):,} photographs, expected all {len(truth.photographs):,}.",
+            "leave --whole out to score a subset.",
+        )
+    settings = _settings(args)
+    passes: dict[str, WiderScores] = {}
+    models = None
+    for name, fits in protocol.passes:
+        job = WiderJob(
+            root=photographs.root,
+            files=photographs.files,
+            sizes=photographs.sizes,
+            folder=folder / "shards" / name,
+            weights=args.weights,
+            detector=args.detector,
+            backend=args.backend,
+            settings=settings,
+            fits=fits,
+            flips=protocol.flips,
+            options=runtime_options(args),
+            batch=args.batch,
+            shard_size=args.shard or SHARD,
+        )
+        models = wider_models(job)
+        stage = wider_stage(job, models)
+        with tqdm(total=len(job.files), desc=name, unit="", file=sys.stderr) as bar:
+            for count in run_wider(job, stage, worker_count(args), force=args.force):
+                bar.update(count)
+        predictions = folder / "predictions" / name
+        write_predictions(stage, predictions)
+        passes[name] = score_predictions(read_predictions(predictions, truth), truth)
+    details: dict[str, object] = {
+        "detector": args.detector,
+        "settings": None if settings is None else {k: v for k, v in asdict(settings).items() if k != "fit"},
+        "backend": args.backend,
+        "precision": args.precision,
+        "batch": args.batch,
+        "photographs": {"root": str(photographs.root), "rescaled_copies": photographs.rescaled},
+        "models": {file.model: file.sha256 for file in models or ()},
+        "weights": {file.model: file.weights_sha256 for file in models or ()},
+        "versions": versions(),
+    }
+    return passes, details
+
+
+def _settings(args: argparse.Namespace) -> SingleShotSettings | None:
+    """The detector's settings with what the command line says; None for a cascade, which has its own."""
+    settings = default_settings(args.detector)
+    if not isinstance(settings, SingleShotSettings):
+        if args.nms or args.overlap is not None or args.threshold != THRESHOLD:
+            raise DataError(f"wider: {args.detector} is a cascade; --nms, --overlap and --threshold are not for it.")
+        return None
+    if not 0 <= args.threshold < 1:
+        raise DataError(f"wider: threshold is {args.threshold}, expected 0 up to, but not including, 1.")
+    if args.overlap is not None and not 0 < args.overlap <= 1:
+        raise DataError(f"wider: overlap is {args.overlap}, expected more than 0, at most 1.")
+    suppression = replace(
+        settings.suppression,
+        method=args.nms or settings.suppression.method,
+        overlap=settings.suppression.overlap if args.overlap is None else args.overlap,
+    )
+    return replace(settings, threshold=args.threshold, suppression=suppression, resample=args.resample)
+
+
+def _photographs(args: argparse.Namespace, data: Path, truth: WiderTruth) -> Photographs:
+    choices = [data / "WIDER_val" / "images", data / "val416", data / "images"]
+    root = args.images or next((folder for folder in choices if folder.is_dir()), None)
+    if root is None:
+        raise AssetError(
+            f"{data}: none of {', '.join(str(folder.relative_to(data)) for folder in choices)}, expected photographs.",
+            "unpack WIDER_val.zip there, or --images FOLDER.",
+        )
+    files = tuple(sorted(find_photographs(root, list_keys(root), truth).items()))
+    own = [read_size(root / path) for _, path in files]
+    listing = data / "val_labelv2.txt"
+    if not listing.is_file():
+        return Photographs(root, files, tuple(own), 0)
+    listed = read_sizes(listing)
+    absent = [key for key, _ in files if key not in listed]
+    if absent:
+        raise DataError(f"{listing}: {len(absent)} photographs are not listed (first: {absent[0]}), expected all.")
+    sizes = tuple(listed[key] for key, _ in files)
+    rescaled = sum(a != b for a, b in zip(own, sizes, strict=True))
+    return Photographs(root, files, sizes, rescaled)
+
+
+def _data_folder(given: Path | None) -> Path:
+    mirror = open_workspace().mirror
+    places = [given] if given is not None else [Path("data/widerface"), *([mirror / "widerface"] if mirror else [])]
+    for place in places:
+        if place.is_dir():
+            return place
+    raise AssetError(
+        f"{' and '.join(map(str, places))}: no such folder, expected WIDER FACE.",
+        "put WIDER_val/images and ground_truth/*.mat there (http://shuoyang1213.me/WIDERFACE/), or --data FOLDER.",
+    )
+
+
+def _ground_truth(data: Path) -> Path:
+    places = (data / "ground_truth", data / "eval_tools" / "ground_truth", data)
+    return next((place for place in places if (place / FACES_FILE).is_file()), places[0])
+
+
+def _run_name(args: argparse.Namespace) -> str:
+    size = args.protocol if args.protocol != "single" else args.size.replace(":", "")
+    extra = [args.aspect] if args.aspect != "default" else []
+    extra += [args.nms] if args.nms else []
+    extra += [args.resample] if args.resample != "smooth" else []
+    return "-".join(["wider", args.detector, size, *extra, args.backend, args.precision])
+
+
+def _summary(content: dict[str, object], folder: Path) -> str:
+    ap, mean_ap, faces = content["ap"], content["map_50_95"], content["faces"]
+    assert isinstance(ap, dict) and isinstance(mean_ap, dict) and isinstance(faces, dict)
+    of = f"{content['images_scored']:,} of {content['images_total']:,} photographs"
+    lines = [
+        f"WIDER FACE val, {of}{' (a subset, against its own ground truth)' if content['is_subset'] else ''}",
+        "             easy    medium  hard",
+        f"AP at 0.5    {'   '.join(_figure(ap[setting]) for setting in SETTINGS)}",
+        f"mAP .5:.95   {'   '.join(_figure(mean_ap[setting]) for setting in SETTINGS)}   ({mean_ap['definition']})",
+        f"faces        {'   '.join(f'{faces[setting]:<5,}' for setting in SETTINGS)}",
+        f"protocol: {content['protocol']}",
+    ]
+    by_pass = content.get("ap_by_pass")
+    if isinstance(by_pass, dict):
+        lines[3:3] = [
+            f"  {name:<11}{'   '.join(_figure(values[setting]) for setting in SETTINGS)}"
+            for name, values in by_pass.items()
+        ]
+    photographs = content.get("photographs")
+    if isinstance(photographs, dict) and photographs["rescaled_copies"]:
+        count = photographs["rescaled_copies"]
+        lines.append(
+            f"note: {count:,} photographs are copies of another size than listed; boxes are in the listed size"
+        )
+    if content["unsorted_files"]:
+        lines.append(
+            "note: some files are not sorted by score; the protocol takes their order as it is (see wider.json)"
+        )
+    return "\n".join([*lines, f"{folder / WIDER_FILE}"])
+
+
+def _figure(value: float | None) -> str:
+    return "none " if value is None else f"{value:.3f}"
