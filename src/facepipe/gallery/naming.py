@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every face of a picture with what it is called: the one function behind pictures, folders and films."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from facepipe.detect import Detector
+from facepipe.gallery.faces import Recogniser
+from facepipe.gallery.file import Gallery, Threshold
+from facepipe.gallery.search import Answer, Index, Rule, identify
+from facepipe.results import Face
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NamedFace:
+    """A face and the answer of the gallery; None where no gallery was asked."""
+
+    face: Face
+    answer: Answer | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NamedPicture:
+    """The faces of one picture, and why some that were found could not be cut out."""
+
+    faces: tuple[NamedFace, ...]
+    left_out: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Namer:
+    """A recogniser with a gallery that is ready to be searched."""
+
+    recogniser: Recogniser
+    gallery: Gallery
+    index: Index
+    threshold: Threshold
+    candidates: int = 5
+    rule: Rule = "best"
+
+    def __call__(self, images: Sequence[np.ndarray]) -> list[NamedPicture]:
+        """All faces of uint8 [H, W, 3] RGB pictures, embedded together and looked up together."""
+        pictures = self.recogniser.all_faces(images)
+        rows = [face.embedding for picture in pictures for face in picture.faces]
+        probes = np.stack(rows) if rows else np.zeros((0, self.recogniser.dimension), np.float32)
+        found = identify(self.gallery, self.index, probes, self.threshold, candidates=self.candidates, rule=self.rule)
+        answers = iter(found)
+        return [
+            NamedPicture(tuple(NamedFace(face.face, next(answers)) for face in picture.faces), picture.left_out)
+            for picture in pictures
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Nameless:
+    """A detector alone: faces without names."""
+
+    detector: Detector
+    least_score: float = 0.0
+
+    def __call__(self, images: Sequence[np.ndarray]) -> list[NamedPicture]:
+        """All faces of uint8 [H, W, 3] RGB pictures."""
+        pictures = []
+        for found in self.detector.detect(images):
+            sure = found.take(found.scores >= self.least_score)
+            rows = zip(sure.boxes, sure.scores, sure.landmarks, strict=True)
+            faces = [NamedFace(Face(box, float(score), points), None) for box, score, points in rows]
+            pictures.append(NamedPicture(tuple(faces), ()))
+        return pictures
