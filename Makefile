@@ -10,7 +10,7 @@ DETECTOR  ?= mtcnn
 SOC       ?= Ascend310
 # From the environment or the command line alone: DATA PAIRS RUN ALL PRECISION THREADS WORKERS AIPP DRY_RUN MODELS
 
-EXTRAS    := convert,ort,openvino,fast,report,wider,demo,gallery,cluster,video,dev
+EXTRAS    := convert,ort,openvino,quantise,fast,report,wider,demo,gallery,cluster,video,dev
 VENV      := .venv
 READY     := $(VENV)/installed
 FACEPIPE  := $(VENV)/bin/facepipe
@@ -57,6 +57,7 @@ rehearse: $(READY)  ## the run in half precision, as an .om computes it, without
 lfw: $(READY)  ## photographs to LFW accuracy [BATCH BACKEND EMBEDDER DETECTOR DATA PAIRS RUN ALL PRECISION THREADS WORKERS]
 	@$(FACEPIPE) fetch $(DETECTOR) $(EMBEDDER) $(if $(DATA),,lfw)
 	@$(FACEPIPE) onnx $(DETECTOR) $(EMBEDDER)
+	@$(if $(filter int8,$(PRECISION)),$(FACEPIPE) quantise $(EMBEDDER))
 	@$(FACEPIPE) lfw --batch '$(BATCH)' --backend '$(BACKEND)' --embedder '$(EMBEDDER)' --detector '$(DETECTOR)' \
 	  $(call option,data,DATA) $(call option,pairs,PAIRS) $(call option,run,RUN) $(call flag,all,ALL) \
 	  $(call option,precision,PRECISION) $(call option,threads,THREADS) $(call option,workers,WORKERS)

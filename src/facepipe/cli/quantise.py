@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""facepipe quantise mobilefacenet.ms1m
+
+A converted recogniser with its convolutions and products in eight bits: <name>.int8.onnx in --weights, which
+--precision int8 runs. It is calibrated on faces of photographs outside the test pairs: those of --photographs, else the
+photographs of LFW that no pair names, the mirror's photographs, and where there are none the made sample. The list of
+photographs and their overlap with the test pairs (none, or it fails) are in <name>.int8.onnx.json.
+
+  facepipe quantise facenet.seeded --photographs holiday/ family/ --faces 400
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import random
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from facepipe.assets.lfw import find_lfw
+from facepipe.assets.workspace import Workspace, open_workspace
+from facepipe.backends import backend_by_name
+from facepipe.catalogue import embedder
+from facepipe.cli.run_options import positive
+from facepipe.datasets.images import list_keys
+from facepipe.datasets.lfw import extensions_in, read_pairs
+from facepipe.detect import open_detector
+from facepipe.errors import ConversionError, DataError
+from facepipe.pipeline.files import read_json, sha256_of_file
+from facepipe.preprocess.calibration import CalibrationCrops, collect_crops, outside, overlap
+from facepipe.specs import ModelSpec
+
+LEAST_FACES = 16
+MIRRORED = ("photos", "widerface/images", "widerface/val416")  # folders of the mirror that hold no test photograph
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("names", nargs="+", metavar="NAME", help="converted recognisers of the catalogue")
+    parser.add_argument("--weights", type=Path, default=Path("weights"), help="folder of converted models")
+    parser.add_argument("--photographs", type=Path, nargs="+", metavar="FOLDER", help="photographs to calibrate with")
+    parser.add_argument("--faces", type=positive, default=256, help="crops to calibrate with (default: 256)")
+    parser.add_argument("--force", action="store_true", help="quantise again what is up to date")
+
+
+def run(args: argparse.Namespace) -> int:
+    ws = replace(open_workspace(), weights=args.weights)
+    missing = [name for name in ("onnx", "torch", "nncf") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConversionError(
+            f"quantise: needs the module '{missing[0]}', which is not installed.", "pip install 'facepipe[quantise]'"
+        )
+    from facepipe.convert import quantise
+
+    for name in args.names:
+        spec = embedder(name)
+        target = spec.quantised(ws.weights)
+        if not args.force and args.photographs is None and _up_to_date(spec, ws):
+            print(f"{target}: up to date")
+            continue
+        found = _crops(spec, ws, args.photographs, args.faces)
+        test, name_of_test = _test_photographs(ws)
+        calibration = quantise.Calibration(
+            photographs=found.photographs,
+            crops=len(found.crops),
+            test_set=name_of_test,
+            overlap=overlap(found.photographs.values(), test),
+        )
+        report = quantise.quantise_model(spec, ws.weights, found.crops, calibration)
+        print(
+            f"{target}: least cosine {report['least_cosine']:.4f} with f32 over a calibration batch; "
+            f"{len(found.crops)} crops of {len(found.photographs)} photographs, "
+            + (
+                f"{calibration.overlap} of them in {name_of_test}"
+                if name_of_test
+                else "no test pairs here to hold them against"
+            )
+        )
+    return 0
+
+
+def _up_to_date(spec: ModelSpec, ws: Workspace) -> bool:
+    target, source = spec.quantised(ws.weights), spec.final(ws.weights)
+    sidecar = target.with_name(f"{target.name}.json")
+    if not (target.is_file() and sidecar.is_file() and source.is_file()):
+        return False
+    told = read_json(sidecar)
+    return bool(told["from_sha256"] == sha256_of_file(source) and told["onnx_sha256"] == sha256_of_file(target))
+
+
+def _test_photographs(ws: Workspace) -> tuple[list[Path], str | None]:
+    """The photographs that LFW's pairs name, and what they are called; none where LFW is not here."""
+    found = find_lfw(ws)
+    if found is None:
+        return [], None
+    root, pairs = found
+    keys = read_pairs(pairs, extensions_in(root)).keys()
+    return [root / key for key in keys if (root / key).is_file()], f"LFW's {pairs.name}"
+
+
+def _crops(spec: ModelSpec, ws: Workspace, folders: Sequence[Path] | None, wanted: int) -> CalibrationCrops:
+    """Calibration crops, by an f32 detector.
+
+    Raises:
+        DataError: the photographs show too few faces.
+    """
+    with tempfile.TemporaryDirectory(prefix="facepipe-sample-") as made:
+        paths = _photographs(ws, folders, Path(made))
+        random.Random(0).shuffle(paths)  # the same order every time, spread over all folders
+        backend = backend_by_name("onnxruntime")
+        assert spec.alignment is not None, spec.name
+        with (
+            open_detector("mtcnn", backend, ws.weights, 1) as detector,
+            tqdm(total=wanted, desc="calibration faces", unit="", file=sys.stderr) as bar,
+        ):
+            found = collect_crops(paths, detector, spec.alignment, wanted, lambda count: bar.update(count) and None)
+    if len(found.crops) < LEAST_FACES:
+        raise DataError(
+            f"quantise: {len(paths)} photographs show {len(found.crops)} usable faces, expected {LEAST_FACES} or more.",
+            "--photographs with a folder of more faces.",
+        )
+    return found
+
+
+def _photographs(ws: Workspace, folders: Sequence[Path] | None, made: Path) -> list[Path]:
+    if folders is not None:
+        return [folder / key for folder in folders for key in list_keys(folder)]
+    paths: list[Path] = []
+    lfw = find_lfw(ws)
+    if lfw is not None:
+        root, pairs = lfw
+        paths += outside(root, read_pairs(pairs, extensions_in(root)).keys())
+    if ws.mirror is not None:
+        paths += [path for name in MIRRORED if (ws.mirror / name).is_dir() for path in outside(ws.mirror / name, ())]
+    if not paths:
+        from facepipe.datasets.sample import make_sample
+
+        sample = make_sample(made)
+        paths = [sample.images / key for key in sample.keys]
+    return sorted(paths)
