@@ -4,6 +4,9 @@
 Holds ONNX files against the documented limits of Ascend's compiler: operators, opset, ranks, shapes, and constants
 that half precision does not hold. Each finding has its source, the reason and the repair. The status is 1 when one of
 them blocks. Names of the catalogue stand for their final files; without any, all that are in the weights folder.
+
+  facepipe check runs/lfw      of a finished run: is every file that its results name still what it was? Recomputes the
+                               sha256 of models, weights, pairs, photographs and results; 1 when one differs
 """
 
 from __future__ import annotations
@@ -16,33 +19,49 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tqdm import tqdm
+
 from facepipe.catalogue import MODELS
 from facepipe.catalogue.chips import DEFAULT_CANN, soc_by_name
 from facepipe.errors import DataError
+from facepipe.postprocess.provenance_check import changes, summary
 
 if TYPE_CHECKING:
     from facepipe.convert.preflight import Finding
 
 
+LISTED = 20  # files that are printed one by one
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("models", nargs="*", help="ONNX files, or names of the catalogue (default: all final models)")
+    parser.add_argument(
+        "models", nargs="*", help="ONNX files, names of the catalogue (default: all final models), or a run's folder"
+    )
     parser.add_argument("--soc", default="Ascend310", help="the chip (default: Ascend310)")
     parser.add_argument(
         "--cann", help=f"the CANN release, or 'old' or 'new' (default: the installed one, else {DEFAULT_CANN})"
     )
-    parser.add_argument("--weights", type=Path, default=Path("weights"), help="folder of models (default: weights)")
+    parser.add_argument("--weights", type=Path, help="folder of models (default: weights; of a run: where they lay)")
+    parser.add_argument("--photographs", type=Path, help="where a run's photographs lie now (default: where they lay)")
     parser.add_argument("--quiet", action="store_true", help="no notes")
     parser.add_argument("--json", action="store_true", help="print findings as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
+    runs = [Path(name) for name in args.models if Path(name).is_dir()]
+    if runs:
+        if len(args.models) > 1:
+            raise DataError(
+                f"{runs[0]}: a run's folder among {len(args.models)} names, expected it alone.", "one at a time."
+            )
+        return _check_run(runs[0], args)
     from facepipe.convert.atc import installed_cann
     from facepipe.convert.preflight import preflight, read_model
 
     soc = soc_by_name(args.soc)
     cann = args.cann or installed_cann(os.environ) or DEFAULT_CANN
     found: dict[str, tuple[Finding, ...]] = {}
-    for file in _paths(args.models, args.weights):
+    for file in _paths(args.models, args.weights or Path("weights")):
         found[str(file)] = preflight(read_model(file), soc, cann)
     if args.json:
         print(
@@ -52,6 +71,32 @@ def run(args: argparse.Namespace) -> int:
         for path, findings in found.items():
             _print(path, f"{soc.name}, CANN {cann}", findings, args.quiet)
     return int(any(finding.severity == "blocker" for findings in found.values() for finding in findings))
+
+
+def _check_run(folder: Path, args: argparse.Namespace) -> int:
+    """The status of a finished run: 0 when every file that its results name is what it was."""
+    with tqdm(desc="files", unit="", leave=False, disable=None) as bar:
+        counts, differing = summary(changes(folder, args.weights, args.photographs), bar.update)
+    if args.json:
+        print(
+            json.dumps(
+                {
+                    "checked": counts,
+                    "differing": [{"kind": c.kind, "path": str(c.path), "state": c.state} for c in differing],
+                },
+                indent=2,
+                ensure_ascii=False,
+            )
+        )
+        return int(bool(differing))
+    for checked in differing[:LISTED]:
+        print(f"{checked.state:<9} {checked.kind:<11} {checked.path}")
+    if len(differing) > LISTED:
+        print(f"and {len(differing) - LISTED:,} more; --json lists all")
+    looked_at = ", ".join(f"{count:,} {kind}{'s' if count != 1 else ''}" for kind, count in counts.items())
+    verdict = f"{len(differing):,} of them are not what they were" if differing else "all are what they were"
+    print(f"{folder}: {looked_at}; {verdict}")
+    return int(bool(differing))
 
 
 def _paths(names: Sequence[str], weights: Path) -> list[Path]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from tqdm import tqdm
@@ -15,6 +16,7 @@ from facepipe.pipeline.provenance import ModelFile, versions
 from facepipe.pipeline.stage import Stage
 from facepipe.postprocess.collect import collect
 from facepipe.postprocess.faces import Written
+from facepipe.postprocess.provenance_check import RUN_FILE, results_of
 from facepipe.preprocess.fused import SHARD_ARRAYS, fused_stage, run_fused
 from facepipe.preprocess.job import RunJob, models_of
 
@@ -46,16 +48,12 @@ def run_faces(job: RunJob, workers: int, *, force: bool = False) -> FacesRun:
                 seconds.update(report.seconds)
     written = collect(stage, job.run, SHARD_ARRAYS)
     wall = time.perf_counter() - began
-    write_json(
-        job.run / "run.json",
-        {
-            **stage.definition(),
-            "root": str(job.root),
-            "photographs": written.images,
-            "faces": written.faces,
-            "models": [asdict(file) for file in models],
-            "versions": versions(),
-            "kernels": job.settings.kernels,
+    write_record(
+        job,
+        models,
+        written,
+        stage.definition()
+        | {
             # Of this call alone: what was finished before costs nothing and is not counted.
             "timing": {
                 "photographs": done,
@@ -67,3 +65,22 @@ def run_faces(job: RunJob, workers: int, *, force: bool = False) -> FacesRun:
         },
     )
     return FacesRun(stage, models, written)
+
+
+def write_record(job: RunJob, models: tuple[ModelFile, ...], written: Written, facts: Mapping[str, object]) -> None:
+    """Write run.json: what the run came from and what it left, by sha256, and further facts."""
+    write_json(
+        job.run / RUN_FILE,
+        {
+            **facts,
+            "root": str(job.root.absolute()),
+            "weights_folder": str(job.weights.absolute()),
+            "photographs": written.images,
+            "faces": written.faces,
+            "models": [asdict(file) for file in models],
+            "sources": {},
+            "results": results_of(job.run),
+            "versions": versions(),
+            "kernels": job.settings.kernels,
+        },
+    )

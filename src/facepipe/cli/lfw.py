@@ -33,8 +33,10 @@ from facepipe.cli.staged_run import run_all_stages
 from facepipe.datasets.images import list_keys
 from facepipe.datasets.lfw import VerificationSet, extensions_in, read_pairs
 from facepipe.errors import DataError
+from facepipe.pipeline.files import sha256_of_file
 from facepipe.pipeline.provenance import ModelFile, versions
 from facepipe.pipeline.stage import locked
+from facepipe.postprocess.provenance_check import results_of, seal
 from facepipe.postprocess.report_plots import write_report
 from facepipe.postprocess.score import ACCURACY_FILE, MISSING_POLICIES, Provenance, score_run
 from facepipe.preprocess.job import RunJob, model_precisions
@@ -46,6 +48,7 @@ class LfwJob:
 
     job: RunJob
     pairs: VerificationSet
+    pairs_file: Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -96,7 +99,7 @@ def lfw_job(args: argparse.Namespace) -> LfwJob:
         shard_size=shard_size(args, len(keys)),
         settings=mtcnn_settings(args),
     )
-    return LfwJob(job, pairs)
+    return LfwJob(job, pairs, pairs_path)
 
 
 def lfw_folders(data: Path | None, pairs: Path | None) -> tuple[Path, Path]:
@@ -141,7 +144,7 @@ SEEDED_NOTE = "note: {name} has seeded weights; this accuracy shows the pipeline
 
 
 def score_lfw(asked: LfwJob, models: tuple[ModelFile, ...], missing: str) -> dict[str, Any]:
-    """Score a finished run and write its accuracy.json."""
+    """Score a finished run; write its accuracy.json, and what that came from into run.json."""
     job = asked.job
     suffix = backend_by_name(job.backend, job.options).suffix
     provenance = Provenance(
@@ -156,10 +159,13 @@ def score_lfw(asked: LfwJob, models: tuple[ModelFile, ...], missing: str) -> dic
             "precision": "compiled in" if suffix == ".om" else job.options.precision,
             "model_precisions": model_precisions(job),
             "selection": job.selection,
+            "sources": results_of(job.run, scored=False) | {"pairs": sha256_of_file(asked.pairs_file)},
             "models": {file.model: file.sha256 for file in models},
         },
     )
-    return score_run(job.run, asked.pairs, missing, provenance)
+    accuracy = score_run(job.run, asked.pairs, missing, provenance)
+    seal(job.run, {"pairs": asked.pairs_file})
+    return accuracy
 
 
 def summary(asked: LfwJob, accuracy: dict[str, Any]) -> str:

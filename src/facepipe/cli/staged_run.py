@@ -14,6 +14,7 @@ from facepipe.backends.bin_folder import FolderRunner
 from facepipe.backends.msame import Msame
 from facepipe.backends.om import read_sidecar
 from facepipe.catalogue import embedder
+from facepipe.cli.faces_run import write_record
 from facepipe.embed.embed_stage import embed_bins, embed_folder
 from facepipe.errors import StageError
 from facepipe.pipeline.files import sha256_of_file
@@ -112,9 +113,11 @@ def _takes_bytes(job: RunJob) -> bool:
 
 
 def collect_run(job: RunJob) -> Written:
-    """faces.jsonl and embeddings.npy of a run whose stages are complete."""
+    """faces.jsonl, embeddings.npy and run.json of a run whose stages are complete."""
     crops = staged_stage("crop", job)
     require_complete(crops.folder, "crop")
     spec = embedder(job.embedder)
     embedded = unpack(job.run / "pack", job.run / "embed", width=spec.outputs[0].dims[1].high)
-    return collect_staged(crops, job.run, FACE_ARRAYS, embedded, spec.name)
+    written = collect_staged(crops, job.run, FACE_ARRAYS, embedded, spec.name)
+    write_record(job, models_of(job), written, crops.definition() | {"stage": "staged"})
+    return written

@@ -15,6 +15,7 @@ What becomes of pictures that are not plain 8-bit RGB is decided here, and nowhe
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import stat
@@ -110,6 +111,18 @@ def read_or_reason(root: Path, key: str) -> np.ndarray | NoFace:
         return _read(root / key)
     except _Unreadable as error:
         return NoFace(str(error))
+
+
+def digest(root: Path, key: str) -> str:
+    """sha256 of the file of `key` below `root`, in hex; "" where there is no file that can be read."""
+    content = hashlib.sha256()
+    try:
+        with _file(root / key) as file:
+            while piece := file.read(1 << 20):
+                content.update(piece)
+    except (_Unreadable, OSError):
+        return ""
+    return content.hexdigest()
 
 
 def read_size(path: Path) -> tuple[int, int]:

@@ -21,7 +21,7 @@ from pathlib import Path
 from facepipe.errors import StageError
 from facepipe.pipeline.files import read_json, sha256_of_file, sha256_of_json, write_json
 
-FORMAT = 1  # of the shard files; part of every fingerprint
+FORMAT = 2  # of the shard files; part of every fingerprint
 
 
 @dataclass(frozen=True, slots=True)

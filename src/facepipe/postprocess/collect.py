@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The shards of a finished run as the two files that everybody reads: faces.jsonl and embeddings.npy."""
+"""The shards of a finished run as the files that everybody reads: faces.jsonl, embeddings.npy, photographs.sha256."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ from facepipe.postprocess.faces import (
     write_embeddings,
     write_faces,
 )
+from facepipe.postprocess.photographs import PHOTOGRAPHS_FILE, write_digests
 from facepipe.postprocess.unpack import Unpacked
 from facepipe.results import Face, FaceRecord, NoFace
 
+_BY_PHOTOGRAPH = ("reasons", "sha256")  # arrays of one entry for each photograph; the others: for each face
 _BLOCK = 4096  # rows that are normalised and written at a time
 
 
@@ -37,6 +39,7 @@ def collect(stage: Stage, run: Path, arrays: Mapping[str, str]) -> Written:
         StageError: a shard's arrays do not fit its keys.
     """
     written = write_faces(run / FACES_FILE, _records(stage, arrays))
+    write_digests(run / PHOTOGRAPHS_FILE, _digests(stage, arrays))
     first = read_arrays(stage.shard_path(0), arrays)["embeddings"]
     blocks = (read_arrays(stage.shard_path(shard), arrays)["embeddings"] for shard in range(stage.shard_count))
     write_embeddings(run / EMBEDDINGS_FILE, written.faces, first.shape[1], blocks)
@@ -58,6 +61,7 @@ def collect_staged(crops: Stage, run: Path, arrays: Mapping[str, str], embedded:
         TensorError: an embedding has no direction.
     """
     written = write_faces(run / FACES_FILE, _records(crops, arrays))
+    write_digests(run / PHOTOGRAPHS_FILE, _digests(crops, arrays))
     with_face = [line.key for line in read_faces(run / FACES_FILE) if line.row is not None]
     rows = dict(zip(embedded.keys, range(len(embedded.keys)), strict=True))
     if rows.keys() != set(with_face):
@@ -73,14 +77,21 @@ def collect_staged(crops: Stage, run: Path, arrays: Mapping[str, str], embedded:
     return written
 
 
+def _digests(stage: Stage, arrays: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Key and sha256 of every photograph, in order; "" where there was no file to read."""
+    for shard in range(stage.shard_count):
+        sha256 = read_arrays(stage.shard_path(shard), arrays)["sha256"].tolist()
+        yield from zip(stage.shard_keys(shard), sha256, strict=True)
+
+
 def _records(stage: Stage, arrays: Mapping[str, str]) -> Iterator[FaceRecord]:
     """One record for each key, in order."""
     for shard in range(stage.shard_count):
         keys, content = stage.shard_keys(shard), read_arrays(stage.shard_path(shard), arrays)
         reasons = content["reasons"]
         faces = int((reasons == "").sum())
-        rows = {name: len(content[name]) for name in arrays if name != "reasons"}
-        if len(reasons) != len(keys) or set(rows.values()) != {faces}:
+        rows = {name: len(content[name]) for name in arrays if name not in _BY_PHOTOGRAPH}
+        if any(len(content[name]) != len(keys) for name in _BY_PHOTOGRAPH) or set(rows.values()) != {faces}:
             raise StageError(
                 f"{stage.shard_path(shard)}: {len(reasons)} photographs with {faces} faces and rows {rows}, "
                 f"expected {len(keys)} photographs and one row for each face.",

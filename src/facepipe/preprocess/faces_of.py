@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from facepipe.datasets.images import read_or_reason
+from facepipe.datasets.images import digest, read_or_reason
 from facepipe.errors import DataError
 from facepipe.geometry.align import align
 from facepipe.results import Face, NoFace
@@ -40,6 +40,11 @@ def read_batches(root: Path, keys: Sequence[str], batch: int) -> Iterator[Batch]
         pixels += size
     if members:
         yield members
+
+
+def digests(root: Path, keys: Sequence[str]) -> np.ndarray:
+    """sha256 of the files of `keys`, in hex: text [n], "" where there is none to read."""
+    return np.array([digest(root, key) for key in keys], np.str_)
 
 
 def _bounded(image: np.ndarray | NoFace) -> np.ndarray | NoFace:

@@ -23,13 +23,14 @@ from facepipe.pipeline.files import write_arrays
 from facepipe.pipeline.provenance import ModelFile
 from facepipe.pipeline.stage import Stage, begin, finish
 from facepipe.pipeline.workers import work
-from facepipe.preprocess.faces_of import crop_or_reason, read_batches
+from facepipe.preprocess.faces_of import crop_or_reason, digests, read_batches
 from facepipe.preprocess.job import RunJob, detection_parameters
 from facepipe.results import Face, NoFace
 from facepipe.specs import Alignment
 
 SHARD_ARRAYS = {
     "reasons": "<U",  # [n]: "" where there is a face
+    "sha256": "<U",  # [n]: of the photographs' files; "" where there was none to read
     "boxes": "float32",  # [F, 4]: faces in the order of the keys
     "scores": "float32",  # [F]
     "landmarks": "float32",  # [F, K, 2]
@@ -98,6 +99,7 @@ def _do_shard(
     faces: list[Face] = []
     crops: list[np.ndarray] = []
     reasons: list[str] = []
+    sha256 = digests(job.root, keys)
     batches = read_batches(job.root, keys, rows_per_call(job.backend, job.batch))
     while True:
         began = time.perf_counter()
@@ -131,7 +133,12 @@ def _do_shard(
     seconds["embed"] += time.perf_counter() - began
     write_arrays(
         stage.shard_path(shard),
-        {**_face_arrays(faces, detector), "embeddings": embeddings, "reasons": np.array(reasons, np.str_)},
+        {
+            **_face_arrays(faces, detector),
+            "embeddings": embeddings,
+            "reasons": np.array(reasons, np.str_),
+            "sha256": sha256,
+        },
     )
     return ShardReport(len(keys), len(faces), seconds)
 

@@ -27,23 +27,30 @@ from facepipe.datasets.images import read
 from facepipe.datasets.png import write_png
 from facepipe.detect.mtcnn import MtcnnSettings, Photograph, locate, photograph, propose, refine
 from facepipe.detect.select import choose
-from facepipe.errors import DataError
+from facepipe.errors import DataError, StageError
 from facepipe.geometry.kernels import kernels_by_name
 from facepipe.pipeline.files import read_arrays, sha256_of_file, write_arrays
 from facepipe.pipeline.stage import Stage, begin, finish, require_complete
 from facepipe.pipeline.workers import work
-from facepipe.preprocess.faces_of import Batch, crop_or_reason, read_batches
+from facepipe.preprocess.faces_of import Batch, crop_or_reason, digests, read_batches
 from facepipe.preprocess.job import RunJob, detection_parameters, models_of
 from facepipe.results import Detections, Face, NoFace, no_detections
 
 DETECTION_ARRAYS = {
     "reasons": "<U",  # [n]: why a photograph could not be read, or ""
+    "sha256": "<U",  # [n]: of the photographs' files; "" where there was none to read
     "row_splits": "int64",  # [n + 1]: photograph i owns the rows row_splits[i] up to row_splits[i + 1]
     "boxes": "float32",  # [R, 4]
     "scores": "float32",  # [R]
     "landmarks": "float32",  # [R, K, 2], K is 0 before onet
 }
-FACE_ARRAYS = {"reasons": "<U", "boxes": "float32", "scores": "float32", "landmarks": "float32"}  # rows: faces
+FACE_ARRAYS = {  # rows: faces; reasons and digests: photographs
+    "reasons": "<U",
+    "sha256": "<U",
+    "boxes": "float32",
+    "scores": "float32",
+    "landmarks": "float32",
+}
 
 STAGES = ("pnet", "rnet", "onet", "crop")
 _BEFORE = {"rnet": "pnet", "onet": "rnet", "crop": "onet"}
@@ -124,6 +131,7 @@ def _detect_shard(job: RunJob, stage: Stage, shard: int, run: Run) -> int:
     keys = stage.shard_keys(shard)
     before = _BEFORE.get(stage.name)
     earlier = read_detections(job.run / before / stage.shard_path(shard).name, len(keys))[1] if before else None
+    sha256 = _digests_as_before(job, stage, shard)
     reasons: list[str] = []
     found: list[Detections] = []
     for members in read_batches(job.root, keys, rows):
@@ -140,7 +148,7 @@ def _detect_shard(job: RunJob, stage: Stage, shard: int, run: Run) -> int:
         rest = iter(detected)
         count = 5 if stage.name == "onet" else 0
         found += [no_detections(count) if reason else next(rest) for reason in reasons[low:]]
-    _write_detections(stage.shard_path(shard), reasons, found)
+    _write_detections(stage.shard_path(shard), reasons, sha256, found)
     return len(keys)
 
 
@@ -154,6 +162,7 @@ def _crop_shard(job: RunJob, stage: Stage, shard: int) -> int:
     keys = stage.shard_keys(shard)
     alignment = embedder(job.embedder).alignment
     assert alignment is not None, job.embedder
+    sha256 = _digests_as_before(job, stage, shard)
     reasons, found = read_detections(job.run / "onet" / stage.shard_path(shard).name, len(keys))
     faces: list[Face] = []
     for start, members in _numbered(read_batches(job.root, keys, job.batch)):
@@ -174,6 +183,7 @@ def _crop_shard(job: RunJob, stage: Stage, shard: int) -> int:
         stage.shard_path(shard),
         {
             "reasons": np.array(reasons, np.str_),
+            "sha256": sha256,
             "boxes": np.array([face.box for face in faces], np.float32).reshape(-1, 4),  # (F, 4)
             "scores": np.array([face.score for face in faces], np.float32),
             "landmarks": np.array([face.landmarks for face in faces], np.float32).reshape(len(faces), -1, 2),
@@ -219,11 +229,35 @@ def read_detections(path: Path, count: int) -> tuple[list[str], list[Detections]
     return arrays["reasons"].tolist(), rows
 
 
-def _write_detections(path: Path, reasons: list[str], found: list[Detections]) -> None:
+def _digests_as_before(job: RunJob, stage: Stage, shard: int) -> np.ndarray:
+    """The digests of a shard's photographs: text [n].
+
+    Raises:
+        StageError: a photograph is another than the one that the stage before saw, or is gone.
+    """
+    keys = stage.shard_keys(shard)
+    now = digests(job.root, keys)
+    if stage.name not in _BEFORE:
+        return now
+    before = _BEFORE[stage.name]
+    then = read_arrays(job.run / before / stage.shard_path(shard).name, DETECTION_ARRAYS)["sha256"]
+    for key, old, new in zip(keys, then.tolist(), now.tolist(), strict=True):
+        if old != new:
+            what = "gone" if not new else "there now" if not old else f"another file (sha256 {new[:12]}...)"
+            raise StageError(
+                f"stage {stage.name}: the photograph {job.root / key} is {what}, expected it as stage {before} saw it"
+                f"{f' (sha256 {old[:12]}...)' if old else ''}.",
+                "put it back, or --force to start the run over with the photographs as they are.",
+            )
+    return now
+
+
+def _write_detections(path: Path, reasons: list[str], sha256: np.ndarray, found: list[Detections]) -> None:
     write_arrays(
         path,
         {
             "reasons": np.array(reasons, np.str_),
+            "sha256": sha256,
             "row_splits": np.cumsum([0, *map(len, found)], dtype=np.int64),
             "boxes": np.concatenate([rows.boxes for rows in found]),
             "scores": np.concatenate([rows.scores for rows in found]),
