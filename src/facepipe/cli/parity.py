@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""facepipe parity pnet rnet onet --against pyacl --batch 16
+
+One model in two back ends: the figures of the vendor's comparison tool for each output and each input shape that the
+.om was compiled for. The status is 1 when an output drifts (cosine 0.99 or less, relative Euclidean distance 0.05 or
+more, Kullback-Leibler divergence 0.005, root mean square error 1, mean relative error 1).
+
+  facepipe parity facenet.seeded --layers                  every operator, single against half precision
+  facepipe parity pnet --layers --other other.onnx         against another version; the first that drifts is named
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from facepipe.backends import backend_by_name
+from facepipe.backends.base import RuntimeOptions, model_file, open_session
+from facepipe.backends.om import OmShapes, read_sidecar
+from facepipe.catalogue import model
+from facepipe.errors import DataError
+from facepipe.metrics.layer_figures import LayerFigures
+from facepipe.specs import ModelSpec
+
+if TYPE_CHECKING:
+    from facepipe.convert.layers import Layer
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("models", nargs="+", help="names of the catalogue")
+    parser.add_argument("--backend", default="onnxruntime", help="the one that is believed (default: onnxruntime)")
+    parser.add_argument("--against", help="the one that is judged")
+    parser.add_argument("--layers", action="store_true", help="operator by operator, on onnxruntime")
+    parser.add_argument(
+        "--other", type=Path, help="with --layers: the ONNX that is judged (default: rehearsed in fp16)"
+    )
+    parser.add_argument("--batch", type=int, default=16, help="what an .om was compiled for (default: 16)")
+    parser.add_argument("--device", type=int, default=0)
+    parser.add_argument("--weights", type=Path, default=Path("weights"), help="folder of models (default: weights)")
+    parser.add_argument("--json", action="store_true", help="print figures as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    specs = [model(name) for name in args.models]
+    if args.layers:
+        return max(_layers(spec, args) for spec in specs)
+    if args.against is None:
+        raise DataError("parity: nothing to compare with, expected --against BACKEND or --layers.")
+    return max(_outputs(spec, args) for spec in specs)
+
+
+def _outputs(spec: ModelSpec, args: argparse.Namespace) -> int:
+    from facepipe.convert.layers import compare_outputs, shapes_to_compare
+
+    options = RuntimeOptions(device=args.device)
+    sides = [backend_by_name(name, options) for name in (args.backend, args.against)]
+    files = [model_file(side, spec, args.weights, args.batch) for side in sides]
+    with ExitStack() as stack:
+        runs = [
+            stack.enter_context(open_session(side, spec, file)).run for side, file in zip(sides, files, strict=True)
+        ]
+        found = compare_outputs(spec, runs[0], runs[1], shapes_to_compare(spec, _compiled_for(files)))
+    rows = [{"shape": shape, "output": output, **_row(figures)} for shape, output, figures in found]
+    drifting = [row for row in rows if row["drifts"]]
+    if args.json:
+        print(json.dumps({"model": spec.name, "file": str(files[1]), "outputs": rows}))
+        return int(bool(drifting))
+    print(f"{spec.name}: {args.backend} {files[0].name} and {args.against} {files[1].name}")
+    print(f"  {'input':<18} {'output':<18} {'cosine':>12} {'max absolute':>13} {'rel. Euclidean':>15}")
+    for shape, output, figures in found:
+        sizes = "x".join(map(str, shape))
+        print(
+            f"  {sizes:<18} {output:<18} {figures.cosine:>12.8f} {figures.max_absolute:>13.3g} "
+            f"{figures.relative_euclidean:>15.3g}{'  drifts: ' + figures.drifts if figures.drifts else ''}"
+        )
+    return int(bool(drifting))
+
+
+def _compiled_for(files: list[Path]) -> OmShapes | None:
+    """The shapes of the side that takes its gears alone."""
+    for file in files:
+        sidecar = read_sidecar(file) if file.suffix == ".om" else None
+        if sidecar is not None:
+            return sidecar.shapes
+    return None
+
+
+def _layers(spec: ModelSpec, args: argparse.Namespace) -> int:
+    import onnx
+
+    from facepipe.convert.layers import compare_layers, first_drift, image_of_bytes
+    from facepipe.convert.rehearsal import rehearse_fp16
+
+    path = spec.final(args.weights)
+    for file in (path, args.other):
+        if file is not None and not file.is_file():
+            raise DataError(f"{file}: no such file, expected an ONNX model.", f"`facepipe onnx {spec.name}`")
+    reference = onnx.load(str(path))
+    other = onnx.load(str(args.other)) if args.other else rehearse_fp16(reference)
+    # Four cells of a fully convolutional network; the image as it is for others.
+    sides = [max(dim.low, min(dim.high, 96)) for dim in spec.input.dims[2:]]
+    layers = compare_layers(reference, other, image_of_bytes(spec, (2, 3, *sides)))
+    drifting = first_drift(layers)
+    if args.json:
+        rows = [{"operator": layer.operator, "node": layer.node, **_row(layer.figures)} for layer in layers]
+        print(json.dumps({"model": spec.name, "first_drift": drifting.node if drifting else None, "layers": rows}))
+        return int(drifting is not None)
+    _print_layers(spec, layers, drifting, str(args.other or "half precision, rehearsed"))
+    return int(drifting is not None)
+
+
+def _print_layers(spec: ModelSpec, layers: tuple[Layer, ...], drifting: Layer | None, other: str) -> None:
+    shown = [layer for layer in layers if layer.figures.drifts][:20] or sorted(
+        layers, key=lambda layer: -layer.figures.relative_euclidean
+    )[:5]
+    what = "operators that may lead to inaccuracy" if drifting else "no operator drifts; the furthest are"
+    print(f"{spec.name}: {len(layers)} operators against {other}: {what}")
+    print(
+        "| OpType | node | CosineSimilarity | MaxAbsoluteError | AccumulatedRelativeError | "
+        "RelativeEuclideanDistance | KullbackLeiblerDivergence | StandardDeviation | MeanAbsoluteError | "
+        "RootMeanSquareError | MaxRelativeError | "
+        "MeanRelativeError |"
+    )
+    print("|" + "---|" * 12)
+    for layer in shown:
+        f = layer.figures
+        spread = f"({f.mean[0]:.3f};{f.deviation[0]:.3f}),({f.mean[1]:.3f};{f.deviation[1]:.3f})"
+        numbers = (f.max_absolute, f.accumulated_relative, f.relative_euclidean, f.divergence)
+        errors = (f.mean_absolute, f.rmse, f.max_relative, f.mean_relative)
+        cells = [layer.operator, layer.node, f"{f.cosine:.6f}", *(f"{x:.4g}" for x in numbers), spread]
+        print("| " + " | ".join([*cells, *(f"{x:.4g}" for x in errors)]) + " |")
+    if drifting:
+        print(f"first: {drifting.operator} {drifting.node} -> {drifting.tensor}, {drifting.figures.drifts}")
+
+
+def _row(figures: LayerFigures) -> dict[str, Any]:
+    values = {name: value if value == value else None for name, value in asdict(figures).items()}  # JSON has no NaN
+    return {**values, "drifts": figures.drifts}
