@@ -43,6 +43,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "gallery": ("gallery", "names for faces: build, add, remove, list, search, calibrate, import"),
     "recognise": ("recognise", "names on the faces of a picture, a folder or a film"),
+    "cluster": ("cluster", "unnamed faces of a folder grouped into people, as contact sheets"),
     "image2bin": ("image2bin", "pictures to the Paddle port's training records"),
     "bin2image": ("bin2image", "the Paddle port's training records to pictures"),
     "stage": ("stage", "one stage of the staged run: pnet, rnet, onet, crop, pack, embed, score"),
