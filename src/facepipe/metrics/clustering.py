@@ -16,7 +16,7 @@ from facepipe.errors import DataError
 
 @dataclass(frozen=True, slots=True)
 class BCubed:
-    """Averages over faces: the share of its group that is its person, and the share of its person that is in its group."""
+    """Over faces: the share of its group that is its person, and the share of its person that is in its group."""
 
     precision: float
     recall: float
