@@ -90,17 +90,16 @@ def _compiled_for(files: list[Path]) -> OmShapes | None:
 
 
 def _layers(spec: ModelSpec, args: argparse.Namespace) -> int:
-    import onnx
-
     from facepipe.convert.layers import compare_layers, first_drift, image_of_bytes
+    from facepipe.convert.preflight import read_model
     from facepipe.convert.rehearsal import rehearse_fp16
 
     path = spec.final(args.weights)
     for file in (path, args.other):
         if file is not None and not file.is_file():
             raise DataError(f"{file}: no such file, expected an ONNX model.", f"`facepipe onnx {spec.name}`")
-    reference = onnx.load(str(path))
-    other = onnx.load(str(args.other)) if args.other else rehearse_fp16(reference)
+    reference = read_model(path)
+    other = read_model(args.other) if args.other else rehearse_fp16(reference)
     # Four cells of a fully convolutional network; the image as it is for others.
     sides = [max(dim.low, min(dim.high, 96)) for dim in spec.input.dims[2:]]
     layers = compare_layers(reference, other, image_of_bytes(spec, (2, 3, *sides)))

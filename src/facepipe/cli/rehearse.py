@@ -21,7 +21,7 @@ from facepipe.cli.lfw import LfwJob, add_lfw_arguments, lfw_job, score_lfw
 from facepipe.cli.run_options import worker_count
 from facepipe.detect.mtcnn import MtcnnSettings
 from facepipe.errors import DataError
-from facepipe.pipeline.files import sha256_of_file, write_bytes, write_json, write_text
+from facepipe.pipeline.files import write_json, write_text
 from facepipe.pipeline.provenance import versions
 from facepipe.pipeline.stage import locked
 from facepipe.postprocess.rehearsal import Cosines, RunComparison, SampleComparison, compare_runs, compare_sample
@@ -57,8 +57,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _rehearse(args: argparse.Namespace, asked: LfwJob, out: Path) -> int:
     spec = embedder(asked.job.embedder)
+    from facepipe.convert.rehearsal import write_rehearsed
+
     for one in (*detector_models(args.detector), spec):
-        _write_rehearsed(one, args.weights, out / "models")
+        write_rehearsed(one, args.weights, out / "models")
     accuracies: dict[str, dict[str, Any]] = {}
     for name, folder in (("f32", args.weights), ("fp16", out / "models")):
         print(f"{name}: {out / name}", file=sys.stderr)
@@ -93,25 +95,6 @@ def _rehearse(args: argparse.Namespace, asked: LfwJob, out: Path) -> int:
     write_text(out / "rehearsal.md", text)
     print(text, end="")
     return 0
-
-
-def _write_rehearsed(spec: ModelSpec, weights: Path, models: Path) -> None:
-    """The rehearsed model in its own folder, under the name that every command looks for; kept while it is current."""
-    import onnx
-
-    from facepipe.convert.rehearsal import rehearse_fp16
-
-    source, target = spec.final(weights), spec.final(models)
-    if not source.is_file():
-        raise DataError(
-            f"{source}: no such file, expected the final ONNX of {spec.name}.", f"`facepipe onnx {spec.name}`"
-        )
-    mark = target.with_name(f"{target.name}.made_from")
-    digest = sha256_of_file(source)
-    if target.is_file() and mark.is_file() and mark.read_text() == digest:
-        return
-    write_bytes(target, rehearse_fp16(onnx.load(str(source))).SerializeToString())
-    write_text(mark, digest)
 
 
 def _markdown(

@@ -10,12 +10,16 @@ addition behind it, say) it rounds less often, so the rehearsal is a little pess
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from facepipe.convert.passes.graph import constants
 from facepipe.errors import ConversionError
+from facepipe.pipeline.files import sha256_of_file, write_bytes, write_text
+from facepipe.specs import ModelSpec
 
 _EXACT = frozenset(
     ("Relu", "MaxPool", "Flatten", "Reshape", "Transpose", "Concat", "Identity", "Slice", "Squeeze", "Unsqueeze",
@@ -66,6 +70,30 @@ def rehearse_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
     graph.node.extend(nodes)
     onnx.checker.check_model(made)
     return made
+
+
+def write_rehearsed(spec: ModelSpec, weights: Path, models: Path) -> Path:
+    """The rehearsed model in a folder of its own, under the name that every command looks for; kept while current.
+
+    Args:
+        spec: the model.
+        weights: folder of its final ONNX.
+        models: folder that gets the rehearsed one.
+
+    Raises:
+        ConversionError: the final ONNX is not there.
+    """
+    source, target = spec.final(weights), spec.final(models)
+    if not source.is_file():
+        raise ConversionError(
+            f"{source}: no such file, expected the final ONNX of {spec.name}.", f"`facepipe onnx {spec.name}`"
+        )
+    mark = target.with_name(f"{target.name}.made_from")
+    digest = sha256_of_file(source)
+    if not (target.is_file() and mark.is_file() and mark.read_text(encoding="utf-8") == digest):
+        write_bytes(target, rehearse_fp16(onnx.load(str(source))).SerializeToString())
+        write_text(mark, digest)
+    return target
 
 
 def rounded(array: np.ndarray) -> np.ndarray:
