@@ -10,6 +10,7 @@ Galleries put names on faces. A gallery is bound to the model that made it and h
   facepipe gallery remove people.gallery "Some One"
   facepipe gallery list people.gallery
   facepipe gallery search people.gallery who.jpg
+  facepipe gallery evaluate runs/lfw                    rank-1 and open-set rates of a run over <person>/<photograph>
   facepipe gallery import index.bin --embedder mobilefacenet.paddle --out people.gallery
 """
 
@@ -21,7 +22,7 @@ import os
 import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,7 @@ from facepipe.datasets.lfw import read_pairs
 from facepipe.detect import DetectorSettings
 from facepipe.errors import DataError
 from facepipe.gallery.calibrate import calibrate, embed_set
+from facepipe.gallery.evaluate import PROTOCOL, evaluate
 from facepipe.gallery.faces import EmbeddedFace, Recogniser, enrol, open_recogniser
 from facepipe.gallery.file import (
     Gallery,
@@ -50,7 +52,7 @@ from facepipe.gallery.file import (
 )
 from facepipe.gallery.port_index import read_port_index
 from facepipe.gallery.search import build_index, identify
-from facepipe.pipeline.files import read_json
+from facepipe.pipeline.files import read_json, write_json
 from facepipe.postprocess.faces import EMBEDDINGS_FILE, FACES_FILE, read_embeddings, read_faces
 
 
@@ -85,6 +87,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     imported.add_argument("index", type=Path)
     imported.add_argument("--out", type=Path, required=True, metavar="FILE.gallery")
     _threshold(imported)
+    evaluation = commands.add_parser("evaluate", help="identification rates of a run over people's folders")
+    evaluation.add_argument("run", type=Path, help="a finished run of `facepipe embed` or `facepipe lfw`")
+    evaluation.add_argument("--fpir", type=float, nargs="+", default=[0.01, 0.1], help="default: 0.01 0.1")
     for command in (build, add, search, calibration, imported):
         command.add_argument("--aligned", action="store_true", help="pictures are faces, cut out and aligned already")
         add_model_arguments(command)
@@ -107,6 +112,7 @@ def run(args: argparse.Namespace) -> int:
         "list": _list,
         "search": _search,
         "calibrate": _calibrate,
+        "evaluate": _evaluate,
         "import": _import,
     }
     return commands[args.command](args)
@@ -240,6 +246,28 @@ def _calibrate(args: argparse.Namespace) -> int:
         gallery = replace(gallery, threshold=_calibrated(args, recogniser))
     write_gallery(args.gallery, gallery)
     _tell(args.gallery, gallery)
+    return 0
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    lines = list(read_faces(args.run / FACES_FILE))
+    embeddings = read_embeddings(args.run / EMBEDDINGS_FILE, sum(line.row is not None for line in lines))
+    rows = {line.key: np.asarray(embeddings[line.row]) for line in lines if line.row is not None}
+    found = evaluate([line.key for line in lines], rows, args.fpir)
+    write_json(args.run / "identification.json", {"protocol": PROTOCOL, **asdict(found)})
+    print(f"protocol: {PROTOCOL}")
+    print(
+        f"{found.enrolled:,} of {found.people:,} people have two or more photographs and are in the gallery "
+        f"({found.without_row} without a face); {found.mated:,} mated probes ({found.mated_faceless} without a face), "
+        f"{found.non_mated:,} non-mated ({found.non_mated_faceless})"
+    )
+    print(f"rank-1: {found.rank_one:.4f}")
+    for rate in found.open_set:
+        print(
+            f"DIR at FPIR {100 * rate.fpir_target:g} %: {rate.dir:.4f} (cosine above {rate.threshold:.4f}; "
+            f"FPIR seen {rate.fpir:.4f})"
+        )
+    print(f"{args.run / 'identification.json'}: all figures")
     return 0
 
 

@@ -113,7 +113,11 @@ class Recogniser:
         if self.detector is None:
             # The whole picture, stretched to the crop's size.
             alignment = MarginCrop(size=alignment.size, margin=0)
-        if self.detector is not None and isinstance(alignment, FivePoint) and self.detector.landmark_count != 5:
+        if (
+            self.detector is not None
+            and isinstance(alignment, FivePoint)
+            and self.detector.landmark_count not in (5, 6)
+        ):
             raise DataError(
                 f"detector {self.detector.name}: it gives {self.detector.landmark_count} landmarks, and {self.model} "
                 "wants faces aligned by five.",

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from facepipe.errors import DataError
-from facepipe.pipeline.files import atomic_path
+from facepipe.pipeline.files import atomic_path, remove_dead_parts
 
 MAGIC = b"FACEGAL1"
 METRIC = "cosine"
@@ -182,6 +182,7 @@ def write_gallery(path: Path, gallery: Gallery) -> None:
     }
     text = json.dumps(header, ensure_ascii=False, allow_nan=False).encode()
     text += b" " * (-(len(MAGIC) + _LENGTH.size + len(text)) % _ALIGNED)
+    remove_dead_parts(path.parent)
     with atomic_path(path) as part, part.open("wb") as target:
         target.write(MAGIC + _LENGTH.pack(len(text)) + text)
         target.write(rows.data)
