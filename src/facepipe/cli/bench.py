@@ -2,7 +2,8 @@
 """facepipe bench end_to_end --photographs 600
 
 Speed, never accuracy. Parts: end_to_end (photographs to embeddings beside facenet-pytorch, which is installed in an
-environment of its own the first time, about 6 GB) and networks (every network at the vendor's fourteen shapes).
+environment of its own the first time, about 6 GB), networks (every network at the vendor's fourteen shapes) and gallery
+(search among a million random embeddings: exact and approximate, with what the latter misses).
 Each side runs in a process of its own, several times; medians and ratios are printed and written to bench.json.
 
   facepipe bench end_to_end --no-peer --backend onnxruntime:f32
@@ -25,6 +26,7 @@ from facepipe.assets.workspace import open_workspace
 from facepipe.backends import backend_by_name, backend_names
 from facepipe.backends.base import RuntimeOptions
 from facepipe.bench.end_to_end import Configuration, Peer, measure_end_to_end, spread
+from facepipe.bench.gallery_search import measure_gallery_search
 from facepipe.bench.machine import machine
 from facepipe.bench.networks import measure_networks
 from facepipe.bench.peer import peer_python
@@ -33,7 +35,7 @@ from facepipe.errors import BackendError, DataError
 from facepipe.pipeline.files import read_json, write_json
 from facepipe.pipeline.provenance import versions
 
-PARTS = ("end_to_end", "networks")
+PARTS = ("end_to_end", "networks", "gallery")
 PEER_SCRIPT = Path("scripts/peer_facenet_pytorch.py")
 
 
@@ -52,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--workers", type=int, help="processes (default: one for each core)")
     parser.add_argument("--threads", type=int, help="of each network (default: cores / workers)")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="of the gallery (default: 1,000,000)")
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="photographs (default: LFW)")
     parser.add_argument("--weights", type=Path, default=Path("weights"), help="folder of converted models")
     parser.add_argument("--no-peer", action="store_true", help="do not install or run facenet-pytorch")
@@ -72,6 +75,8 @@ def run(args: argparse.Namespace) -> int:
         found["end_to_end"] = _end_to_end(args, backends)
     if "networks" in parts:
         found["networks"] = measure_networks(args.weights, backends, args.threads or _cores(), _say)
+    if "gallery" in parts:
+        found["gallery"] = measure_gallery_search(args.rows, 128, 1000, _say)
     target = args.out / "bench.json"
     about = {
         "machine": machine(),
