@@ -31,10 +31,16 @@ PNET = ModelSpec(
     task="detect",
     network="pnet",
     # One cell is 12 pixels: a smaller image has no output. The upper limit is JPEG's longest side.
-    inputs=(TensorSpec("image", (Dim("batch", 1, 4096), fixed(3), Dim("height", 12, MAX_SIDE), Dim("width", 12, MAX_SIDE))),),
+    inputs=(
+        TensorSpec("image", (Dim("batch", 1, 4096), fixed(3), Dim("height", 12, MAX_SIDE), Dim("width", 12, MAX_SIDE))),
+    ),
     outputs=(
-        TensorSpec("box_offsets", (Dim("batch", 1, 4096), fixed(4), Dim("rows", 1, MAX_SIDE), Dim("columns", 1, MAX_SIDE))),
-        TensorSpec("face_logits", (Dim("batch", 1, 4096), fixed(2), Dim("rows", 1, MAX_SIDE), Dim("columns", 1, MAX_SIDE))),
+        TensorSpec(
+            "box_offsets", (Dim("batch", 1, 4096), fixed(4), Dim("rows", 1, MAX_SIDE), Dim("columns", 1, MAX_SIDE))
+        ),
+        TensorSpec(
+            "face_logits", (Dim("batch", 1, 4096), fixed(2), Dim("rows", 1, MAX_SIDE), Dim("columns", 1, MAX_SIDE))
+        ),
     ),
     pixels=PIXELS,
     weights=_wheel("pnet", "a2a71925e0b9996a42f63e47efc1ca19043e69558b5c523b978d611dfae49c8f", 28_570),
