@@ -7,7 +7,8 @@ Reads one JSON object from standard input, writes one to standard output:
     out: photographs, faces, seconds (one for each repeat), load_seconds, peak_memory_bytes, versions,
          and with answers: boxes, scores and landmarks by path
 
-The recogniser's weights are facepipe's `facenet.seeded`, which no file is needed for. Each repeat decodes, detects, selects, crops and embeds every photograph, as the library's own LFW notebook does.
+The recogniser's weights are facepipe's `facenet.seeded`, which no file is needed for. Each repeat decodes, detects,
+selects, crops and embeds every photograph, as the library's own LFW notebook does.
 This is the only file of the project that imports facenet_pytorch; the package never does.
 """
 

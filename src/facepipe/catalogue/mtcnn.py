@@ -7,7 +7,7 @@ Weights: the PyTorch conversion that the facenet-pytorch 2.5.3 wheel carries (MI
 
 from __future__ import annotations
 
-from facepipe.specs import AtcOptions, Dim, ModelSpec, Pixels, TensorSpec, WheelMember, Weights, fixed
+from facepipe.specs import AtcOptions, Dim, ModelSpec, Pixels, TensorSpec, Weights, WheelMember, fixed
 
 PIXELS = Pixels(order="RGB", mean=(127.5, 127.5, 127.5), scale=(1 / 128, 1 / 128, 1 / 128))
 
