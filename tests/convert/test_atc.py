@@ -265,7 +265,7 @@ def test_a_failed_run_is_one_clear_error_and_can_be_repeated(
     with pytest.raises(ConversionError, match=message):
         om_from_onnx(small, tmp_path / "log")
     assert not small.om.exists() and not sidecar_path(small.om).exists()
-    assert (tmp_path / "log").is_file() and not list(tmp_path.glob("atc-*"))
+    assert (tmp_path / "log").is_file() and not list(tmp_path.glob(".atc-*"))
     monkeypatch.delenv("FAKE_ATC")
     om_from_onnx(small, tmp_path / "log")
     assert is_made(small)
@@ -309,10 +309,15 @@ def test_a_plan_of_photographs_is_compiled_for(
     assert command.count(";") == len(json.loads(Path("plan.json").read_text())["image_sizes"]) - 1 <= 8
 
 
+def test_image_gears_can_be_given_by_hand(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["om", "pnet", "--image-sizes", "1500x1500", "--batch", "8", "--dry-run"]) == 0
+    assert '--input_shape="image:8,3,1500,1500" --soc_version' in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("text", ["250", "250x", "0x10", "axb"])
 def test_a_size_of_a_wrong_form_is_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "--sizes", text]) == 1
-    assert f"--sizes has '{text}', expected HEIGHTxWIDTH" in capsys.readouterr().err
+    assert f"size '{text}': expected HEIGHTxWIDTH in pixels" in capsys.readouterr().err
 
 
 # Codes and versions --------------------------------------------------------------------------------------------------

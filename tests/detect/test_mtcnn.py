@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from facepipe.backends import backend_by_name
-from facepipe.backends.base import RuntimeOptions
+from facepipe.backends.base import RuntimeOptions, open_session
+from facepipe.catalogue import model
 from facepipe.datasets.images import read
 from facepipe.detect import Detector, open_detector
-from facepipe.detect.mtcnn import MtcnnSettings, photograph, propose
+from facepipe.detect.mtcnn import MtcnnSettings, _pnet, photograph, propose
 from facepipe.geometry.boxes import iou_matrix
 from facepipe.geometry.kernels import compiled_kernels, numpy_kernels
 from facepipe.results import Detections
@@ -146,3 +147,15 @@ def test_propose_without_a_photograph_that_is_large_enough_never_calls_the_netwo
 
     tiny = photograph(np.zeros((15, 15, 3), np.uint8), numpy_kernels())
     assert [len(found) for found in propose([tiny, tiny], run, MtcnnSettings())] == [0, 0]
+
+
+@pytest.mark.parametrize("height", [12, 13, 23, 24, 47, 48, 101])
+@pytest.mark.parametrize("rows", [2, 5, 12, 31])
+def test_pnet_in_strips_gives_every_cell_of_the_whole_level(weights_dir: Path, height: int, rows: int) -> None:
+    level = np.random.default_rng(height).normal(size=(2, 3, height, 40)).astype(np.float32)
+    with open_session(
+        backend_by_name("onnxruntime", RuntimeOptions()), model("pnet"), model("pnet").final(weights_dir)
+    ) as s:
+        whole, strips = _pnet(level, s.run, 0), _pnet(level, s.run, 40 * rows)
+    for a, b in zip(whole, strips, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)

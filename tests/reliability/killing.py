@@ -231,9 +231,7 @@ def after_a_death(
             raise Broken(f"{victim.name}: {len(found)} of {len(expected)} files of {pattern} are visible")
     _not_written_again(victim, there, before)
     return {
-        name: _stamp(path)
-        for name, path in there.items()
-        if any(fnmatch(name, pattern) for pattern in victim.once)
+        name: _stamp(path) for name, path in there.items() if any(fnmatch(name, pattern) for pattern in victim.once)
     }
 
 

@@ -18,6 +18,7 @@ import json
 import os
 import signal
 import sys
+import time
 import traceback
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,14 @@ def plant(bug: str) -> None:
             return list(range(stage.shard_count))
 
         fused.begin = everything
+    elif bug == "slow shard":
+        import facepipe.preprocess.fused as fused
+
+        def slow(job: Any, stage: Any, shard: int, *more: Any) -> Any:
+            (job.run / "begun-a-shard").touch()
+            time.sleep(60)
+
+        fused._do_shard = slow
     elif bug:
         raise ValueError(f"no such bug: {bug}")
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -52,3 +53,61 @@ def lfw(work: Path, staged: bool, workers: int) -> Victim:
         imports=RUNNING,
         once=("*/shard-*.npz", "*/manifest.json", "pack/bins/*.bin", "embed/outputs/*.bin"),
     )
+
+
+def fetch(work: Path, url: str, images_sha256: str, pairs_sha256: str) -> Victim:
+    """`facepipe fetch lfw` from a server on this machine."""
+    return Victim(
+        "fetch",
+        lambda folder: [str(folder), url, images_sha256, pairs_sha256],
+        call="fetch",
+        imports=("facepipe.assets.lfw",),
+        whole=("data/lfw/*/*.jpg",),
+    )
+
+
+def onnx(work: Path, weights: Path) -> Victim:
+    """`facepipe onnx rnet`, from the published weights."""
+    return Victim(
+        "onnx",
+        lambda folder: ["onnx", "rnet", "--weights", str(folder)],
+        imports=("facepipe.cli.onnx", "facepipe.convert.conversion", "onnxruntime"),
+        prepare=lambda folder: _link(weights / "rnet.pt", folder),
+    )
+
+
+def om(work: Path, weights: Path, logs: Path) -> Victim:
+    """`facepipe om rnet` with the stand-in for ATC."""
+    return Victim(
+        "om",
+        lambda folder: [
+            "om", "rnet", "--soc", "Ascend310", "--batch", "4", "--weights", str(folder), "--logs", str(logs),
+        ],
+        imports=("facepipe.cli.om",),
+        environment={"PATH": f"{Path(__file__).parents[1] / 'fakes' / 'bin'}:{os.environ['PATH']}"},
+        prepare=lambda folder: _link(model("rnet").final(weights), folder),
+    )  # fmt: skip
+
+
+def gallery(work: Path) -> Victim:
+    """`facepipe gallery build` from the sample's photographs."""
+
+    def label(folder: Path) -> None:
+        keys = sorted(path.relative_to(work / "sample/images") for path in (work / "sample/images").rglob("*_0002.jpg"))
+        lines = "".join(f"{key.as_posix()}\t{key.parts[0]}\n" for key in keys)
+        (work / "label.txt").write_text(lines)
+
+    return Victim(
+        "gallery",
+        lambda folder: [
+            "gallery", "build", str(work / "sample/images"), "--labels", str(work / "label.txt"),
+            "--out", str(folder / "people.gallery"), "--weights", str(work / "weights"),
+            "--embedder", "facenet.seeded", "--min-face", "40",
+        ],
+        imports=("facepipe.cli.gallery", *RUNNING[1:]),
+        prepare=label,
+    )  # fmt: skip
+
+
+def _link(path: Path, folder: Path) -> None:
+    (folder / path.name).symlink_to(path.resolve())

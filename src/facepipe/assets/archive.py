@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from facepipe.assets.download import Progress, silent
 from facepipe.errors import AssetError
+from facepipe.pipeline.files import remove_dead_parts
 
 # Ten times LFW: an archive beyond this is not the one that was meant.
 MAX_BYTES = 4 << 30
@@ -35,8 +36,8 @@ def extract_folder(archive: Path, top: str, target: Path, progress: Progress = s
             or is there twice; or it is larger than MAX_BYTES or MAX_MEMBERS.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
+    remove_dead_parts(target.parent)
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    shutil.rmtree(part, ignore_errors=True)  # of a killed process that had this number
     try:
         part.mkdir()
         _extract(archive, top, part, progress)

@@ -24,6 +24,7 @@ from facepipe.assets.workspace import Workspace, fetch_weights, find_weights, kn
 from facepipe.catalogue import DETECTORS, MODELS
 from facepipe.convert.sidecar import finished
 from facepipe.errors import AssetError, DataError
+from facepipe.pipeline.files import remove_dead_parts
 from facepipe.specs import ModelSpec, Recipe, UserFile
 
 DATA_SETS: dict[str, Callable[[Workspace, Progress], tuple[Path, Path]]] = {"lfw": fetch_lfw}
@@ -44,6 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     ws = replace(open_workspace(), weights=args.weights, data=args.data)
     names = expand(args.names)
+    for folder in (ws.weights, ws.data, ws.data / "lfw"):
+        remove_dead_parts(folder)
     if "all" not in args.names:
         for name in names:
             print(fetch(name, ws), flush=True)

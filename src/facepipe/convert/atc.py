@@ -33,7 +33,7 @@ from facepipe.catalogue.chips import (
 from facepipe.convert.aipp import aipp_config
 from facepipe.errors import ConversionError
 from facepipe.geometry.shape_plan import Size
-from facepipe.pipeline.files import read_json, sha256_of_file, write_json, write_text
+from facepipe.pipeline.files import read_json, remove_dead_parts, sha256_of_file, write_json, write_text
 from facepipe.specs import ModelSpec
 
 PRECISION_V1 = (
@@ -448,11 +448,13 @@ def om_from_onnx(order: Order, log: Path) -> OmSidecar:
     if not order.onnx.is_file():
         raise ConversionError(f"{order.onnx}: no such file.", f"`facepipe onnx {order.spec.name}`")
     order.om.parent.mkdir(parents=True, exist_ok=True)
+    for place in {order.om.parent, log.parent}:
+        remove_dead_parts(place)
     if order.aipp:
         write_text(aipp_path(order), aipp_config(order.spec))
     sidecar_path(order.om).unlink(missing_ok=True)  # from here on the old .om is not vouched for
     order.om.unlink(missing_ok=True)
-    with tempfile.TemporaryDirectory(prefix="atc-", dir=order.om.parent) as folder:
+    with tempfile.TemporaryDirectory(prefix=".atc-", suffix=f".{os.getpid()}.part", dir=order.om.parent) as folder:
         stem = Path(folder) / order.om.stem
         ran = atc_command(order, stem)
         made = subprocess.run((atc, *ran[1:]), capture_output=True, text=True, errors="replace", check=False)

@@ -105,10 +105,13 @@ def decode(content: bytes, where: str) -> np.ndarray:
         raise DataError(f"{where}: {error}.") from error
 
 
-def read_or_reason(root: Path, key: str) -> np.ndarray | NoFace:
-    """The photograph `key` below `root` as `read` gives it, or the reason why it can have no face."""
+def read_or_reason(root: Path, key: str, max_pixels: int = MAX_PIXELS) -> np.ndarray | NoFace:
+    """The photograph `key` below `root` as `read` gives it, or the reason why it can have no face.
+
+    One of more than `max_pixels` pixels is refused before it is decoded.
+    """
     try:
-        return _read(root / key)
+        return _read(root / key, max_pixels)
     except _Unreadable as error:
         return NoFace(str(error))
 
@@ -163,8 +166,8 @@ def _identity(folder: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _read(source: Path | bytes) -> np.ndarray:
-    with _opened(source) as image:
+def _read(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    with _opened(source, max_pixels) as image:
         image.load()
         colour = _rgb(image)
         # Asked for after loading: Pillow then has turned a TIFF, and says so.
@@ -174,21 +177,21 @@ def _read(source: Path | bytes) -> np.ndarray:
 
 
 @contextmanager
-def _opened(source: Path | bytes) -> Iterator[Image.Image]:
+def _opened(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
     """The picture in a file before it is decoded. Whatever goes wrong with it, in here or in the block, is a reason."""
     file = io.BytesIO(source) if isinstance(source, bytes) else _file(source)
     try:
         with file, _header(file) as image:
             width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise _Unreadable(f"has {width}x{height} pixels, at most {MAX_PIXELS:,} are read")
+            if width * height > max_pixels:
+                raise _Unreadable(f"has {width}x{height} pixels, at most {max_pixels:,} are read")
             yield image
     except (_Unreadable, MemoryError):
         raise
     except UnidentifiedImageError as error:
         raise _Unreadable(f"is no picture in a format known here ({', '.join(FORMATS)})") from error
     except Image.DecompressionBombError as error:
-        raise _Unreadable(f"has too many pixels, at most {MAX_PIXELS:,} are read") from error
+        raise _Unreadable(f"has too many pixels, at most {max_pixels:,} are read") from error
     except Exception as error:  # for a broken file Pillow raises a dozen unrelated classes; all mean the same
         raise _Unreadable(f"is broken ({' '.join(str(error).split()) or type(error).__name__})") from error
 

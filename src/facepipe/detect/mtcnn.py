@@ -30,7 +30,7 @@ from facepipe.geometry.mtcnn_boxes import (
     landmarks_of_offsets,
     pixel_regions,
 )
-from facepipe.geometry.pyramid import Level, pyramid_levels
+from facepipe.geometry.pyramid import CELL, Level, pyramid_levels
 from facepipe.results import Detections, no_detections
 from facepipe.specs import Pixels
 
@@ -52,6 +52,8 @@ class MtcnnSettings:
         factor: from one pyramid level to the next; about the root of one half, so that areas halve.
         batch: photographs of one size that go through PNet in one call.
         crops: candidates that go through RNet or ONet in one call; bounds memory.
+        strip_pixels: pixels of a pyramid level that go through PNet in one call; bounds memory to some 230 bytes for
+            each. 0 means all, for compiled models that have only so many input shapes.
         kernels: name of the host kernels; see `geometry.kernels`. All give the same bits.
     """
 
@@ -60,6 +62,7 @@ class MtcnnSettings:
     factor: float = 0.709
     batch: int = 16
     crops: int = 512
+    strip_pixels: int = 1 << 19
     kernels: str = "fastest"
 
 
@@ -215,7 +218,7 @@ def _propose_level(
     for row, item in enumerate(group):
         whole = np.array([[0, item.height, 0, item.width]], np.int64)
         _resize(kernels, item.sums, whole, pixels, scaled[row : row + 1])
-    offsets, logits = run(scaled)
+    offsets, logits = _pnet(scaled, run, settings.strip_pixels)
     images, rows, columns, scores = cells_above(logits, settings.thresholds[0])
     boxes = boxes_of_cells(rows, columns, level.scale)
     picked = kernels.suppress(boxes, scores, images, NMS_SCALE, False, False)
@@ -225,6 +228,24 @@ def _propose_level(
         scores[picked],
         offsets[images[picked], :, rows[picked], columns[picked]],  # (M, 4)
     )
+
+
+def _pnet(scaled: np.ndarray, run: Run, strip_pixels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Offsets and logits of a pyramid level; of a large one strip after strip of rows, which bounds memory.
+
+    Cell i looks at the rows 2 i to 2 i + 11, so that strips which overlap by ten rows give every cell once, of the
+    same pixels.
+    """
+    _, _, height, width = scaled.shape
+    if strip_pixels == 0 or height * width <= strip_pixels:
+        offsets, logits = run(scaled)
+        return offsets, logits
+    step = max(2, (strip_pixels // width) // 2 * 2)  # rows; the last strip takes what is left, at least one cell
+    starts = [start for start in range(0, height, step) if start == 0 or height - start >= CELL]
+    ends = [*(start + step + CELL - 2 for start in starts[:-1]), height]
+    parts = [run(np.ascontiguousarray(scaled[:, :, a:b])) for a, b in zip(starts, ends, strict=True)]
+    offsets, logits = (np.concatenate(column, axis=2) for column in zip(*parts, strict=True))
+    return offsets, logits
 
 
 def _resize(kernels: Kernels, sums: np.ndarray, regions: np.ndarray, pixels: Pixels, out: np.ndarray) -> None:

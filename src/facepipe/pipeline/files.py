@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -32,6 +33,31 @@ def atomic_path(path: Path) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def remove_dead_parts(folder: Path) -> None:
+    """Remove unfinished parts in `folder` (files or folders `.<name>.<process id>.part`) of processes that are gone.
+
+    A killed process leaves them; those of a living one are its own.
+    """
+    for part in folder.glob(".*.part"):
+        owner = part.name.split(".")[-2]
+        if not owner.isdigit() or _lives(int(owner)):
+            continue
+        if part.is_dir() and not part.is_symlink():
+            shutil.rmtree(part, ignore_errors=True)
+        else:
+            part.unlink(missing_ok=True)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):  # somebody else's; no process at all
+        return True
+    return process != os.getpid()  # this one has just begun: what has its number is of an earlier life
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -14,8 +14,12 @@ from facepipe.geometry.align import align
 from facepipe.results import Face, NoFace
 from facepipe.specs import Alignment, FivePoint
 
-MAX_BATCH_PIXELS = 1 << 24
-"""Photographs of one batch together: 16.8 million pixels, some 400 MB with all that the cascade makes of them."""
+MAX_BATCH_PIXELS = 1 << 23
+"""Photographs of one batch together: 8.4 million pixels, one 4K scene or 134 of LFW's."""
+
+MAX_PIXELS = 25_000_000
+"""The largest photograph that a run looks at, that of a 24-megapixel camera: what the cascade makes of it (some 30
+bytes for each pixel) and the networks stay below 1 GB, so that no file in an unknown folder can take more."""
 
 MAX_SIDE = 65_535
 """The longest side that is looked at: JPEG's own limit, and what the first network is declared for."""
@@ -31,7 +35,7 @@ def read_batches(root: Path, keys: Sequence[str], batch: int) -> Iterator[Batch]
     members: Batch = []
     pixels = 0
     for key in keys:
-        image = _bounded(read_or_reason(root, key))
+        image = _bounded(read_or_reason(root, key, MAX_PIXELS))
         size = 0 if isinstance(image, NoFace) else image.shape[0] * image.shape[1]
         if members and (len(members) == batch or pixels + size > MAX_BATCH_PIXELS):
             yield members

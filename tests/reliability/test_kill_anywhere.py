@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands are killed at random moments and at chosen ones, resume, and end with the same bytes.
+
+Some of it here; `make kill` does all: 200 random moments of `facepipe lfw`, every single change of a file, and the
+other commands.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import signal
+import tarfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import killing
+import pytest
+import victims
+from killing import Broken, Nursery, Reference, Victim
+from local_server import Site, served
+
+
+@pytest.fixture(scope="module")
+def nest(work: Path) -> Iterator[Nursery]:
+    """One nursery for every form of `facepipe lfw`."""
+    with killing.nursery(victims.lfw(work, staged=False, workers=1)) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def fused(work: Path, nest: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    """What an undisturbed fused run leaves, timed when all files are in the cache."""
+    folder = tmp_path_factory.mktemp("fused")
+    victim = victims.lfw(work, staged=False, workers=1)
+    killing.undisturbed(nest, victim, folder / "cold")
+    return killing.undisturbed(nest, victim, folder / "warm")
+
+
+@pytest.fixture(scope="module")
+def staged(work: Path, nest: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    folder = tmp_path_factory.mktemp("staged")
+    return killing.undisturbed(nest, victims.lfw(work, staged=True, workers=1), folder / "run")
+
+
+def test_a_fused_run_survives_kills_at_random_moments(
+    work: Path, nest: Nursery, fused: Reference, tmp_path: Path
+) -> None:
+    victim = victims.lfw(work, staged=False, workers=1)
+    kills = killing.survive(nest, victim, tmp_path / "run", fused, [0.9, *killing.moments_of(1, 3)])
+    assert kills >= 1
+
+
+def test_two_workers_survive_kills_and_leave_the_bytes_of_one(
+    work: Path, nest: Nursery, fused: Reference, tmp_path: Path
+) -> None:
+    victim = victims.lfw(work, staged=False, workers=2)
+    assert killing.survive(nest, victim, tmp_path / "run", fused, [1.4, 0.7]) >= 1
+
+
+def test_a_staged_run_survives_kills_at_random_moments(
+    work: Path, nest: Nursery, staged: Reference, tmp_path: Path
+) -> None:
+    victim = victims.lfw(work, staged=True, workers=1)
+    assert killing.survive(nest, victim, tmp_path / "run", staged, [0.8, *killing.moments_of(2, 2)]) >= 1
+
+
+def test_a_run_that_dies_just_before_a_chosen_change_of_a_file_resumes(
+    work: Path, nest: Nursery, fused: Reference, tmp_path: Path
+) -> None:
+    victim = victims.lfw(work, staged=False, workers=1)
+    assert killing.die_everywhere(nest, victim, tmp_path / "run", fused, first=5, step=17) >= 2
+
+
+def test_a_worker_that_dies_while_it_writes_ends_the_run_and_the_next_one_finishes(
+    work: Path, nest: Nursery, fused: Reference, tmp_path: Path
+) -> None:
+    victim = victims.lfw(work, staged=False, workers=2)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    dying = {"DIE_AT": "2", "DIE_BELOW": str(folder), "DIE_IN_WORKER": "1"}
+    nest.start(victim, folder, dying)
+    assert nest.wait() == 1
+    assert "ended with status -9 while it had work to do" in (tmp_path / "run.log").read_text()
+    done = killing.after_a_death(victim, folder, fused, {})
+    killing.finish(nest, victim, folder)
+    killing.whole_again(victim, folder, fused, done, [])
+
+
+def test_workers_end_with_a_parent_that_was_killed(work: Path, nest: Nursery, tmp_path: Path) -> None:
+    victim = victims.lfw(work, staged=False, workers=2)
+    (tmp_path / "run").mkdir()
+    process = nest.start(victim, tmp_path / "run", {"PLANTED_BUG": "slow shard"})
+    until = time.monotonic() + 60
+    while not (tmp_path / "run" / "begun-a-shard").exists() and time.monotonic() < until:
+        time.sleep(0.02)
+    assert len(killing.living(process)) >= 3  # the parent and two workers, in the middle of a shard
+    os.kill(process, signal.SIGKILL)
+    assert nest.wait() == -signal.SIGKILL
+    until = time.monotonic() + 5
+    while killing.living(process) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert killing.living(process) == []
+
+
+@pytest.mark.parametrize(
+    ("bug", "complaint"),
+    [
+        ("not atomic", "is visible, and is neither a result nor whole JSON|is visible and not whole"),
+        ("finished twice", "was finished, and was written again"),
+        ("swallowed exception", "has other bytes than undisturbed|is visible and not whole"),
+    ],
+)
+def test_the_harness_finds_a_planted_bug(
+    work: Path, nest: Nursery, fused: Reference, tmp_path: Path, bug: str, complaint: str
+) -> None:
+    victim = victims.lfw(work, staged=False, workers=1)
+    planted = {"PLANTED_BUG": bug}
+    with pytest.raises(Broken, match=complaint):
+        killing.die_everywhere(nest, victim, tmp_path / "run", fused, planted, first=4 if bug == "not atomic" else 13)
+
+
+def test_the_harness_finds_a_planted_worker_that_outlives_its_parent(work: Path, tmp_path: Path) -> None:
+    victim = victims.lfw(work, staged=False, workers=1)
+    child = os.fork()
+    if child == 0:
+        os.setpgid(0, 0)
+        time.sleep(60)
+        os._exit(0)
+    try:
+        time.sleep(0.2)
+        assert killing.living(child) == [child]
+        with pytest.raises(Broken, match="outlive the one that was killed"):
+            killing.whole_again(victim, tmp_path, Reference({}, 0), {}, [child])
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+@contextmanager
+def lfw_site(work: Path) -> Iterator[tuple[Site, str, str]]:
+    """A server with an archive of the sample's photographs, and the digests of archive and pairs."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        archive.add(work / "sample/images", "lfw")
+    pairs = (work / "sample/pairs.txt").read_bytes()
+    files = {"/lfw.tgz": packed.getvalue(), "/pairs.txt": pairs}
+    with served(Site(files)) as site:
+        yield site, hashlib.sha256(files["/lfw.tgz"]).hexdigest(), hashlib.sha256(pairs).hexdigest()
+
+
+def test_a_fetch_that_dies_before_chosen_changes_goes_on(work: Path, tmp_path: Path) -> None:
+    with lfw_site(work) as (site, images, pairs):
+        victim: Victim = victims.fetch(work, site.url, images, pairs)
+        with killing.nursery(victim) as nest:
+            reference = killing.undisturbed(nest, victim, tmp_path / "whole")
+            assert killing.die_everywhere(nest, victim, tmp_path / "run", reference, first=2, step=9) >= 3
+
+
+def test_a_compilation_that_dies_before_chosen_changes_is_done_again(
+    work: Path, weights_dir: Path, tmp_path: Path
+) -> None:
+    victim = victims.om(work, weights_dir, tmp_path / "logs")
+    with killing.nursery(victim) as nest:
+        reference = killing.undisturbed(nest, victim, tmp_path / "whole")
+        assert killing.die_everywhere(nest, victim, tmp_path / "run", reference, first=3, step=3) >= 1
