@@ -7,6 +7,7 @@ matplotlib is used through its objects, never through pyplot: no window, no glob
 from __future__ import annotations
 
 import importlib
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 
 from facepipe.datasets.lfw import VerificationSet
 from facepipe.errors import BackendError
-from facepipe.pipeline.files import atomic_path
+from facepipe.pipeline.files import write_bytes
 from facepipe.postprocess.score import FAR, Figures, JoinedPairs, figures, join
 
 ROC_FILE, DISTANCES_FILE = "roc.png", "distances.png"
@@ -38,13 +39,21 @@ def write_report(run: Path, pairs: VerificationSet, accuracy: Mapping[str, Any])
         DataError: as `score.join`.
     """
     _figure_class()  # before any work
-    joined = join(run, pairs)
+    paths = run / ROC_FILE, run / DISTANCES_FILE
+    for path, png in zip(paths, report_pngs(join(run, pairs), pairs, accuracy), strict=True):
+        write_bytes(path, png)
+    return paths
+
+
+def report_pngs(joined: JoinedPairs, pairs: VerificationSet, accuracy: Mapping[str, Any]) -> tuple[bytes, bytes]:
+    """The ROC curve and the distances as PNG files in memory; arguments as `write_report`'s.
+
+    Raises:
+        BackendError: matplotlib is not installed.
+    """
     measured = figures(joined, accuracy["pairs"]["missing_policy"])
     caption = _caption(pairs, joined, accuracy)
-    paths = run / ROC_FILE, run / DISTANCES_FILE
-    _save(_roc_figure(measured, caption, accuracy), paths[0])
-    _save(_distance_figure(measured, caption, accuracy), paths[1])
-    return paths
+    return _png(_roc_figure(measured, caption, accuracy)), _png(_distance_figure(measured, caption, accuracy))
 
 
 def _roc_figure(measured: Figures, caption: str, accuracy: Mapping[str, Any]) -> Any:
@@ -144,8 +153,9 @@ def _figure_class() -> Any:
         ) from error
 
 
-def _save(figure: Any, path: Path) -> None:
+def _png(figure: Any) -> bytes:
     canvas = importlib.import_module("matplotlib.backends.backend_agg").FigureCanvasAgg(figure)
-    with atomic_path(path) as part, part.open("wb") as target:
-        figure.set_dpi(120)
-        canvas.print_png(target)
+    figure.set_dpi(120)
+    target = io.BytesIO()
+    canvas.print_png(target)
+    return target.getvalue()
