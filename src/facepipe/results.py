@@ -16,7 +16,8 @@ class Detections:
         boxes: float32 [N, 4], corners x1, y1, x2, y2 in pixels of the original image.
         scores: float32 [N], in [0, 1].
         landmarks: float32 [N, K, 2], x and y in pixels. K is 0 where the detector gives none; 5 means left eye,
-            right eye, nose, left mouth corner, right mouth corner, as they lie in the picture.
+            right eye, nose, left mouth corner, right mouth corner, as they lie in the picture; 6 (BlazeFace): left eye,
+            right eye, nose, middle of the mouth, left ear, right ear.
     """
 
     boxes: np.ndarray

@@ -52,6 +52,8 @@ DETECTORS: dict[str, tuple[str, ...]] = {
 }
 """Detector name to the models it is made of."""
 
+MTCNN_LANDMARKS = 5
+
 EMBEDDERS: tuple[str, ...] = tuple(name for name, spec in MODELS.items() if spec.task == "embed")
 """In the order in which a default is looked for."""
 
@@ -87,6 +89,16 @@ def records(name: str) -> tuple[ModelSpec, ...]:
         DataError: it is neither.
     """
     return detector_models(name) if name in DETECTORS else (model(name),)
+
+
+def landmark_count(detector: str) -> int:
+    """How many landmarks the detector gives for each face; 0: none.
+
+    Raises:
+        DataError: no such detector.
+    """
+    shot = detector_models(detector)[0].single_shot
+    return MTCNN_LANDMARKS if shot is None else shot.keypoints
 
 
 def embedder(name: str) -> ModelSpec:

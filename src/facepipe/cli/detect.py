@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from facepipe.backends import backend_by_name
-from facepipe.cli.run_options import add_model_arguments, mtcnn_settings, runtime_options
+from facepipe.cli.run_options import add_model_arguments, detector_settings, runtime_options
 from facepipe.datasets.images import read
 from facepipe.detect import open_detector
 from facepipe.errors import DataError
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     backend = backend_by_name(args.backend, runtime_options(args))
-    settings = mtcnn_settings(args)
+    settings = detector_settings(args)
     if len(args.photographs) < FEW:
         settings = replace(settings, kernels="numpy")
     drawings = _drawing_paths(args)

@@ -21,14 +21,14 @@ from facepipe.cli.run_options import (
     add_model_arguments,
     add_run_arguments,
     chosen_embedder,
-    mtcnn_settings,
+    detector_settings,
     runtime_options,
     shard_size,
     worker_count,
 )
 from facepipe.datasets.images import list_keys
 from facepipe.pipeline.stage import locked
-from facepipe.preprocess.job import RunJob
+from facepipe.preprocess.job import RunJob, alignment_note
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,8 +53,10 @@ def run(args: argparse.Namespace) -> int:
         batch=args.batch,
         selection=args.select,
         shard_size=shard_size(args, len(keys)),
-        settings=mtcnn_settings(args),
+        settings=detector_settings(args),
     )
+    if note := alignment_note(job):
+        print(f"note: {note}", file=sys.stderr)
     with locked(args.out):
         finished = run_faces(job, worker_count(args), force=args.force)
     written = finished.written

@@ -24,7 +24,7 @@ from facepipe.cli.run_options import (
     add_model_arguments,
     add_run_arguments,
     chosen_embedder,
-    mtcnn_settings,
+    detector_settings,
     runtime_options,
     shard_size,
     worker_count,
@@ -39,7 +39,7 @@ from facepipe.pipeline.stage import locked
 from facepipe.postprocess.provenance_check import results_of, seal
 from facepipe.postprocess.report_plots import write_report
 from facepipe.postprocess.score import ACCURACY_FILE, MISSING_POLICIES, Provenance, score_run
-from facepipe.preprocess.job import RunJob, model_precisions
+from facepipe.preprocess.job import RunJob, alignment_note, model_precisions
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ def lfw_job(args: argparse.Namespace) -> LfwJob:
         batch=args.batch,
         selection=args.select,
         shard_size=shard_size(args, len(keys)),
-        settings=mtcnn_settings(args),
+        settings=detector_settings(args),
     )
     return LfwJob(job, pairs, pairs_path)
 
@@ -127,6 +127,8 @@ def run(args: argparse.Namespace) -> int:
     asked = lfw_job(args)
     if not embedder(asked.job.embedder).for_accuracy:
         print(SEEDED_NOTE.format(name=asked.job.embedder))
+    if note := alignment_note(asked.job):
+        print(f"note: {note}")
     with locked(asked.job.run):
         if args.staged:
             models = run_all_stages(asked.job, worker_count(args), force=args.force)
@@ -159,6 +161,7 @@ def score_lfw(asked: LfwJob, models: tuple[ModelFile, ...], missing: str) -> dic
             "precision": "compiled in" if suffix == ".om" else job.options.precision,
             "model_precisions": model_precisions(job),
             "selection": job.selection,
+            "alignment_note": alignment_note(job),
             "sources": results_of(job.run, scored=False) | {"pairs": sha256_of_file(asked.pairs_file)},
             "models": {file.model: file.sha256 for file in models},
         },

@@ -10,12 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from facepipe.assets.workspace import find_weights, open_workspace
-from facepipe.backends import PROCESS_PER_CALL, backend_names
+from facepipe.backends import PROCESS_PER_CALL, backend_by_name, backend_names
 from facepipe.backends.base import RuntimeOptions
 from facepipe.catalogue import DETECTORS, EMBEDDERS, MODELS
+from facepipe.detect import DetectorSettings, default_settings
 from facepipe.detect.mtcnn import MtcnnSettings
 from facepipe.detect.select import SELECTIONS
-from facepipe.errors import BackendError
+from facepipe.errors import BackendError, DataError
 from facepipe.geometry.pyramid import CELL
 
 DEFAULT_BATCH = 16
@@ -83,7 +84,24 @@ def runtime_options(args: argparse.Namespace) -> RuntimeOptions:
 
 def mtcnn_settings(args: argparse.Namespace) -> MtcnnSettings:
     """What the command line says about the cascade."""
-    return replace(MtcnnSettings(), min_face_px=args.min_face, batch=args.batch)
+    settings = replace(MtcnnSettings(), min_face_px=args.min_face, batch=args.batch)
+    if backend_by_name(args.backend, runtime_options(args)).suffix == ".om":
+        return replace(settings, strip_pixels=0)  # a compiled model takes the planned shapes, and no strip of them
+    return settings
+
+
+def detector_settings(args: argparse.Namespace) -> DetectorSettings:
+    """What the command line says about the detector, of its kind.
+
+    Raises:
+        DataError: no such detector, or --min-face for one that has no pyramid.
+    """
+    settings = default_settings(args.detector)
+    if isinstance(settings, MtcnnSettings):
+        return mtcnn_settings(args)
+    if args.min_face != MtcnnSettings().min_face_px:
+        raise DataError(f"--min-face: {args.min_face} was asked for, and {args.detector} has no pyramid to set it on.")
+    return replace(settings, batch=args.batch)
 
 
 def worker_count(args: argparse.Namespace) -> int:

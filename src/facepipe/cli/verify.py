@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,13 +17,13 @@ import numpy as np
 
 from facepipe.backends import backend_by_name
 from facepipe.catalogue import embedder
-from facepipe.cli.run_options import add_model_arguments, chosen_embedder, mtcnn_settings, runtime_options
+from facepipe.cli.run_options import add_model_arguments, chosen_embedder, detector_settings, runtime_options
 from facepipe.datasets.images import read
 from facepipe.detect import open_detector
 from facepipe.detect.select import choose
 from facepipe.embed import open_embedder
 from facepipe.errors import DataError
-from facepipe.geometry.align import align
+from facepipe.geometry.align import align, alignment_for
 from facepipe.metrics.verification import squared_distances
 from facepipe.results import NoFace
 
@@ -38,15 +39,17 @@ def run(args: argparse.Namespace) -> int:
     backend = backend_by_name(args.backend, runtime_options(args))
     spec = embedder(chosen_embedder(args))
     assert spec.alignment is not None, spec.name
-    settings = replace(mtcnn_settings(args), kernels="numpy")  # two photographs do not repay loading a compiler
+    settings = replace(detector_settings(args), kernels="numpy")  # two photographs do not repay loading a compiler
     crops = []
     with open_detector(args.detector, backend, args.weights, args.batch, settings) as detector:
+        if alignment_for(spec.alignment, detector.landmark_count) != spec.alignment:
+            print(f"note: {detector.name} gives no landmarks; {spec.name} gets a margin crop.", file=sys.stderr)
         for path in (args.first, args.second):
             image = read(path)
             face = choose(detector.detect([image])[0], image.shape[0], image.shape[1], args.select)
             if isinstance(face, NoFace):
                 raise DataError(f"{path}: {face.reason}, expected a face.", "--min-face with fewer pixels.")
-            crops.append(align(image, face, spec.alignment))
+            crops.append(align(image, face, alignment_for(spec.alignment, detector.landmark_count)))
     with open_embedder(spec, backend, args.weights, args.batch) as recogniser:
         embeddings = recogniser.embed(np.stack(crops))
     distance = float(squared_distances(embeddings[:1], embeddings[1:])[0])

@@ -24,7 +24,7 @@ from facepipe.pipeline.provenance import ModelFile
 from facepipe.pipeline.stage import Stage, begin, finish
 from facepipe.pipeline.workers import work
 from facepipe.preprocess.faces_of import crop_or_reason, digests, read_batches
-from facepipe.preprocess.job import RunJob, detection_parameters
+from facepipe.preprocess.job import RunJob, alignment_note, alignment_of, detection_parameters
 from facepipe.results import Face, NoFace
 from facepipe.specs import Alignment
 
@@ -56,6 +56,9 @@ def fused_stage(job: RunJob, models: tuple[ModelFile, ...]) -> Stage:
         "selection": job.selection,
         "models": {file.model: file.sha256 for file in models},
     }
+    note = alignment_note(job)
+    if note is not None:
+        parameters["alignment"] = note
     return Stage(job.run / "fused", "fused", parameters, job.keys, job.shard_size)
 
 
@@ -80,9 +83,7 @@ def open_fused(work_item: tuple[RunJob, Stage], worker: int) -> Iterator[Callabl
     """Models loaded; yields the function that does one shard."""
     job, stage = work_item
     backend = backend_by_name(job.backend, job.options.of_worker(worker))
-    spec = embedder(job.embedder)
-    assert spec.alignment is not None, spec.name
-    alignment = spec.alignment
+    spec, alignment = embedder(job.embedder), alignment_of(job)
     with (
         open_detector(job.detector, backend, job.weights, job.batch, job.settings) as detector,
         open_embedder(spec, backend, job.weights, job.batch) as recogniser,
@@ -149,5 +150,5 @@ def _face_arrays(faces: list[Face], detector: Detector) -> dict[str, np.ndarray]
     return {
         "boxes": np.array([face.box for face in faces], np.float32).reshape(-1, 4),  # (F, 4)
         "scores": np.array([face.score for face in faces], np.float32),
-        "landmarks": np.array([face.landmarks for face in faces], np.float32).reshape(-1, count, 2),  # (F, K, 2)
+        "landmarks": np.array([face.landmarks for face in faces], np.float32).reshape(len(faces), count, 2),  # (F, K, 2)
     }

@@ -9,10 +9,13 @@ from pathlib import Path
 from facepipe.backends import backend_by_name
 from facepipe.backends.base import Backend, RuntimeOptions, making_of, model_file, network_precision
 from facepipe.backends.om import read_sidecar
-from facepipe.catalogue import detector_models, embedder, model
+from facepipe.catalogue import detector_models, embedder, landmark_count, model
+from facepipe.detect import DetectorSettings
 from facepipe.detect.mtcnn import MtcnnSettings
 from facepipe.errors import BackendError
+from facepipe.geometry.align import alignment_for
 from facepipe.pipeline.provenance import ModelFile, model_provenance
+from facepipe.specs import Alignment, MarginCrop
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,7 @@ class RunJob:
         batch: photographs through PNet, and crops through the recogniser, in one call.
         selection: which face of a photograph goes on; a name of `detect.select.SELECTIONS`.
         shard_size: photographs of one shard.
+        settings: of the detector, of its kind.
     """
 
     root: Path
@@ -40,7 +44,7 @@ class RunJob:
     batch: int = 16
     selection: str = "center_weighted_size"
     shard_size: int = 256
-    settings: MtcnnSettings = field(default_factory=MtcnnSettings)
+    settings: DetectorSettings = field(default_factory=MtcnnSettings)
 
 
 def models_of(job: RunJob) -> tuple[ModelFile, ...]:
@@ -62,6 +66,25 @@ def model_precisions(job: RunJob) -> dict[str, str]:
         records = {spec.name: read_sidecar(model_file(backend, spec, job.weights, job.batch)) for spec in specs}
         return {name: record.precision if record else "compiled in" for name, record in records.items()}
     return {spec.name: network_precision(spec, job.options.precision) for spec in specs}
+
+
+def alignment_of(job: RunJob) -> Alignment:
+    """How the job's faces are cut: as the embedder wants, or by a margin where its detector gives no landmarks."""
+    alignment = embedder(job.embedder).alignment
+    assert alignment is not None, job.embedder
+    return alignment_for(alignment, landmark_count(job.detector))
+
+
+def alignment_note(job: RunJob) -> str | None:
+    """What a user has to know of the job's crops; None when they are what the embedder wants."""
+    used = alignment_of(job)
+    if used == embedder(job.embedder).alignment:
+        return None
+    assert isinstance(used, MarginCrop)
+    return (
+        f"{job.detector} gives no landmarks: {job.embedder}, which wants five-point alignment, gets the margin crop "
+        f"({used.size} pixels, {used.margin} of them margin) and is much less accurate with it"
+    )
 
 
 def detection_parameters(job: RunJob) -> dict[str, object]:

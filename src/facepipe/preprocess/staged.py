@@ -126,6 +126,7 @@ def open_detection(item: StageItem, worker: int) -> Iterator[Callable[[int], int
 
 def _detect_shard(job: RunJob, stage: Stage, shard: int, run: Run) -> int:
     rows = rows_per_call(job.backend, job.batch)
+    assert isinstance(job.settings, MtcnnSettings), "staged_stage refuses other detectors"
     settings = replace(job.settings, batch=rows, crops=max(job.settings.crops, rows))
     kernels = kernels_by_name(settings.kernels)
     keys = stage.shard_keys(shard)
