@@ -150,5 +150,5 @@ def _face_arrays(faces: list[Face], detector: Detector) -> dict[str, np.ndarray]
     return {
         "boxes": np.array([face.box for face in faces], np.float32).reshape(-1, 4),  # (F, 4)
         "scores": np.array([face.score for face in faces], np.float32),
-        "landmarks": np.array([face.landmarks for face in faces], np.float32).reshape(len(faces), count, 2),  # (F, K, 2)
+        "landmarks": np.array([face.landmarks for face in faces], np.float32).reshape(len(faces), count, 2),
     }
