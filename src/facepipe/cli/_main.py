@@ -41,6 +41,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "verification",
         "a recogniser on lfw, cfp_fp, agedb_30 by insightface's protocol, or pack such a set",
     ),
+    "report": ("report", "a scored run as one HTML page that needs no network"),
     "gallery": ("gallery", "names for faces: build, add, remove, list, search, calibrate, import"),
     "recognise": ("recognise", "names on the faces of a picture, a folder or a film"),
     "cluster": ("cluster", "unnamed faces of a folder grouped into people, as contact sheets"),

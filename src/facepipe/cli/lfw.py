@@ -3,8 +3,8 @@
 
 Photographs to LFW verification accuracy: detect, crop, embed, and score the pairs by ten folds. Can be killed and run
 again. Writes accuracy.json, faces.jsonl, embeddings.npy and run.json into --run. With --staged the work is done stage
-by stage through files (and `.bin` batches), with the same boxes and the same accuracy. With --report also roc.png and
-distances.png.
+by stage through files (and `.bin` batches), with the same boxes and the same accuracy. With --report also roc.png,
+distances.png and report.html, the whole run as one page.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from facepipe.errors import DataError
 from facepipe.pipeline.files import sha256_of_file
 from facepipe.pipeline.provenance import ModelFile, versions
 from facepipe.pipeline.stage import locked
+from facepipe.postprocess.html_report import write_html_report
 from facepipe.postprocess.provenance_check import results_of, seal
 from facepipe.postprocess.report_plots import write_report
 from facepipe.postprocess.score import ACCURACY_FILE, MISSING_POLICIES, Provenance, score_run
@@ -54,7 +55,7 @@ class LfwJob:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_lfw_arguments(parser)
     parser.add_argument("--staged", action="store_true", help="stage by stage through files")
-    parser.add_argument("--report", action="store_true", help="draw roc.png and distances.png")
+    parser.add_argument("--report", action="store_true", help="draw roc.png and distances.png; write report.html")
     parser.add_argument("--json", action="store_true", help="print accuracy.json instead of the summary")
 
 
@@ -135,7 +136,10 @@ def run(args: argparse.Namespace) -> int:
         else:
             models = run_faces(asked.job, worker_count(args), force=args.force).models
         accuracy = score_lfw(asked, models, args.missing)
-        drawings = write_report(asked.job.run, asked.pairs, accuracy) if args.report else ()
+        drawings: tuple[Path, ...] = ()
+        if args.report:
+            page = write_html_report(asked.job.run, asked.pairs, asked.job.root)
+            drawings = (*write_report(asked.job.run, asked.pairs, accuracy), page)
     print(json.dumps(accuracy, indent=2, ensure_ascii=False) if args.json else summary(asked, accuracy))
     for path in drawings:
         print(f"drawn: {path}")

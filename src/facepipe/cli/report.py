@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""facepipe report runs/lfw
+
+One HTML page of a scored run that needs no network: accuracy with its protocol, ROC, distances, the worst false accepts
+and rejects side by side, photographs without a face, time by step, and every artefact with its sha256. Photographs and
+pairs are those that the run names, or --data and --pairs.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from facepipe.datasets.lfw import extensions_in, read_pairs
+from facepipe.errors import DataError
+from facepipe.pipeline.files import read_json
+from facepipe.postprocess.html_report import RUN_FILE, write_html_report
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a scored run; gets report.html")
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help="the photographs (default: where they lay)")
+    parser.add_argument("--pairs", type=Path, help="the pairs file (default: the one the run was scored on)")
+
+
+def run(args: argparse.Namespace) -> int:
+    record = read_json(args.run / RUN_FILE) if (args.run / RUN_FILE).is_file() else {}
+    root = args.data or _told(record, "root")
+    pairs = args.pairs or _told(record.get("sources", {}).get("pairs", {}), "path")
+    for name, value in (("--data", root), ("--pairs", pairs)):
+        if value is None:
+            raise DataError(f"{args.run}: its record does not tell {name}, expected it there or on the command line.")
+    assert root is not None and pairs is not None
+    path = write_html_report(args.run, read_pairs(pairs, extensions_in(root)), root)
+    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, all in one file")
+    return 0
+
+
+def _told(record: dict[str, Any], name: str) -> Path | None:
+    value = record.get(name)
+    return Path(value) if isinstance(value, str) else None
