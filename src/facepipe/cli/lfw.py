@@ -138,8 +138,8 @@ def run(args: argparse.Namespace) -> int:
         accuracy = score_lfw(asked, models, args.missing)
         drawings: tuple[Path, ...] = ()
         if args.report:
-            page = write_html_report(asked.job.run, asked.pairs, asked.job.root)
-            drawings = (*write_report(asked.job.run, asked.pairs, accuracy), page)
+            pictures = write_report(asked.job.run, asked.pairs, accuracy)
+            drawings = (*pictures, write_html_report(asked.job.run, asked.pairs, asked.job.root))
     print(json.dumps(accuracy, indent=2, ensure_ascii=False) if args.json else summary(asked, accuracy))
     for path in drawings:
         print(f"drawn: {path}")
