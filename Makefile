@@ -87,10 +87,11 @@ test: lint  ## every check a change must pass
 accept: $(READY)  ## every promise of the project in full, into runs/accept.json [ONLY="name ..."]
 	@$(VENV)/bin/python tests/acceptance $(ONLY)
 
-bench: $(READY)  ## speed beside facenet-pytorch, never accuracy, into runs/bench/bench.json [PARTS="end_to_end ..."]
+bench: $(READY)  ## speed beside facenet-pytorch, never accuracy, into runs/bench/bench.json [PARTS="end_to_end ..." PAGE]
 	@$(FACEPIPE) fetch mtcnn facenet.seeded
 	@$(FACEPIPE) onnx mtcnn facenet.seeded
-	@$(FACEPIPE) bench $(PARTS)
+	@$(FACEPIPE) quantise facenet.seeded
+	@$(FACEPIPE) bench $(PARTS) $(call value,page,PAGE)
 
 lint: $(READY)  ## style and types
 	@$(VENV)/bin/ruff check --quiet

@@ -71,11 +71,11 @@ def measure_end_to_end(
     for number in range(repeats):
         if peer is not None:
             rounds.setdefault("peer", []).append(_ask_peer(peer, root, keys, cores))
-            progress(f"round {number + 1}: facenet-pytorch {_rate(rounds['peer'][-1]):.1f} photographs/s")
+            progress(f"round {number + 1}: facenet-pytorch {rate(rounds['peer'][-1]):.1f} photographs/s")
         for configuration in configurations:
-            answer = _ask_own(configuration, root, keys, weights)
+            answer = ask_own(configuration, root, keys, weights)
             rounds.setdefault(configuration.key, []).append(answer)
-            progress(f"round {number + 1}: {configuration.key} {_rate(answer):.1f} photographs/s")
+            progress(f"round {number + 1}: {configuration.key} {rate(answer):.1f} photographs/s")
     result: dict[str, Any] = {"photographs": len(keys), "repeats": repeats, "cores": cores}
     base = None
     if peer is not None:
@@ -103,12 +103,15 @@ def _ask_peer(peer: Peer, root: Path, keys: Sequence[str], cores: int) -> dict[s
     return ask([str(peer.python), str(peer.script)], question)
 
 
-def _ask_own(configuration: Configuration, root: Path, keys: Sequence[str], weights: Path) -> dict[str, Any]:
+def ask_own(
+    configuration: Configuration, root: Path, keys: Sequence[str], weights: Path, *, measure: str = "pipeline"
+) -> dict[str, Any]:
+    """facepipe's answer, from a process of its own; `measure` is "pipeline", or "detection" for every face."""
     # Small shards, so that the workers end at about the same time.
     size = max(configuration.batch, min(256, -(-len(keys) // (8 * configuration.workers))))
     question = {
         **asdict(configuration),
-        "measure": "pipeline",
+        "measure": measure,
         "root": str(root),
         "keys": list(keys),
         "weights": str(weights),
@@ -118,12 +121,13 @@ def _ask_own(configuration: Configuration, root: Path, keys: Sequence[str], weig
     return ask([sys.executable, "-m", "facepipe.bench.own"], question)
 
 
-def _rate(answer: dict[str, Any]) -> float:
+def rate(answer: dict[str, Any]) -> float:
+    """Photographs per second, the median of the answer's repeats."""
     return float(answer["photographs"] / statistics.median(answer["seconds"]))
 
 
 def _summary(answers: list[dict[str, Any]]) -> dict[str, Any]:
-    rates = [_rate(answer) for answer in answers]
+    rates = [rate(answer) for answer in answers]
     last = answers[-1]
     return {
         "per_second": statistics.median(rates),

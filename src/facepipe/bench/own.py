@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """facepipe's side of a measurement, in a process of its own: `python -m facepipe.bench.own`, JSON in and out.
 
-Two measurements. "pipeline": photographs to embeddings by the fused run. "network": one model at one input shape.
+"pipeline": photographs to embeddings by the fused run. "detection": photographs to all their faces. "network": one
+model at one input shape. "product": a matrix product, as the processor's limit.
 Loading models and one warm-up are not in the time; reading, decoding and writing the results are.
 """
 
@@ -24,24 +25,31 @@ import numpy as np
 from facepipe.backends import backend_by_name
 from facepipe.backends.base import RuntimeOptions, model_file, open_session
 from facepipe.catalogue import model
+from facepipe.datasets.images import read
+from facepipe.detect import open_detector
 from facepipe.pipeline.provenance import versions
 from facepipe.pipeline.stage import Stage, begin, finish
 from facepipe.pipeline.workers import work
+from facepipe.preprocess.faces_of import read_batches
 from facepipe.preprocess.fused import ShardReport, fused_stage, open_fused
 from facepipe.preprocess.job import RunJob, models_of
+from facepipe.results import NoFace
 
 Measured = tuple[int, int, ShardReport]
 """Which worker, the most memory it held so far in bytes, and its report of one shard."""
 
-MIN_CALLS, MAX_SECONDS = 3, 3.0  # of one network measurement, after one call to warm up
+MIN_CALLS, MAX_SECONDS = 3, 1.5  # of one network measurement, after one call to warm up
 
 
 def main() -> None:
     """Answer the one question on standard input."""
     question = json.load(sys.stdin)
-    measure: Callable[[dict[str, Any]], dict[str, Any]] = {"pipeline": pipeline, "network": network}[
-        question["measure"]
-    ]
+    measure: Callable[[dict[str, Any]], dict[str, Any]] = {
+        "pipeline": pipeline,
+        "detection": detection,
+        "network": network,
+        "product": product,
+    }[question["measure"]]
     json.dump(measure(question), sys.stdout)
 
 
@@ -103,12 +111,55 @@ def open_measured(work_item: tuple[RunJob, Stage], worker: int) -> Iterator[Call
         yield lambda item: (worker, _peak_memory(), do(item if item >= 0 else worker % stage.shard_count))
 
 
+def detection(question: dict[str, Any]) -> dict[str, Any]:
+    """Seconds over the photographs, read and searched one after another in this process, and every face counted."""
+    options = RuntimeOptions(threads=question["threads"], precision=question["precision"])
+    backend, root = backend_by_name(question["backend"], options), Path(question["root"])
+    seconds, faces = list[float](), 0
+    with open_detector(question["detector"], backend, Path(question["weights"]), question["batch"]) as detector:
+        detector.detect([read(root / question["keys"][0])])
+        for _ in range(question["repeats"]):
+            began, faces = time.perf_counter(), 0
+            for members in read_batches(root, question["keys"], question["batch"]):
+                images = [image for _, image in members if not isinstance(image, NoFace)]
+                faces += sum(map(len, detector.detect(images)))
+            seconds.append(time.perf_counter() - began)
+    return {
+        "photographs": len(question["keys"]),
+        "faces": faces,
+        "seconds": seconds,
+        "peak_memory_bytes": _peak_memory(),
+        "versions": versions(),
+    }
+
+
+def product(question: dict[str, Any]) -> dict[str, Any]:
+    """Operations per second of NumPy's float32 matrix product on large matrices: what this processor can do in f32.
+
+    The number of threads is the environment's: NumPy's library reads it when it is loaded.
+    """
+    side = 2048
+    left = np.random.default_rng(0).uniform(-1, 1, (side, side)).astype(np.float32)
+    best = min(_seconds_of(lambda: left @ left) for _ in range(8))
+    return {"operations_per_second": 2 * side**3 / best}
+
+
+def _seconds_of(action: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    action()
+    return time.perf_counter() - began
+
+
 def network(question: dict[str, Any]) -> dict[str, Any]:
     """Milliseconds of one call at the shape asked for: the median, and how many calls it is of."""
     spec = model(question["model"])
-    backend = backend_by_name(
-        question["backend"], RuntimeOptions(threads=question["threads"], precision=question["precision"])
+    options = RuntimeOptions(
+        threads=question["threads"],
+        device=question.get("device", 0),
+        precision=question["precision"],
+        hint=question["hint"],
     )
+    backend = backend_by_name(question["backend"], options)
     shape = tuple(question["shape"])
     image = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
     spent = list[float]()

@@ -2,17 +2,21 @@
 """facepipe bench end_to_end --photographs 600
 
 Speed, never accuracy. Parts: end_to_end (photographs to embeddings beside facenet-pytorch, which is installed in an
-environment of its own the first time, about 6 GB), networks (every network at the vendor's fourteen shapes) and gallery
-(search among a million random embeddings: exact and approximate, with what the latter misses).
-Each side runs in a process of its own, several times; medians and ratios are printed and written to bench.json.
+environment of its own the first time, about 6 GB), networks (every network at the vendor's fourteen shapes), scaling
+(more photographs, more processes, larger photographs), memory (of those runs), startup (whole commands in fresh
+processes) and gallery (search among a million random embeddings: exact and approximate, with what the latter misses).
+Each side runs in a process of its own, several times; medians and ratios are printed and written to bench.json, part by
+part, and drawn in bench.png.
 
-  facepipe bench end_to_end --no-peer --backend onnxruntime:f32
+  facepipe bench end_to_end --no-peer --backend onnxruntime:f32 --backend openvino:int8
   facepipe bench networks --threads 1
+  facepipe bench startup --page docs/performance.md
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import shlex
 import sys
@@ -29,13 +33,20 @@ from facepipe.bench.end_to_end import Configuration, Peer, measure_end_to_end, s
 from facepipe.bench.gallery_search import measure_gallery_search
 from facepipe.bench.machine import machine
 from facepipe.bench.networks import measure_networks
+from facepipe.bench.page import page
 from facepipe.bench.peer import peer_python
+from facepipe.bench.scaling import COUNTS, SIZES, Growth, measure_scaling, memory_of
+from facepipe.bench.startup import measure_startup
+from facepipe.catalogue import embedder
 from facepipe.datasets.images import list_keys
 from facepipe.errors import BackendError, DataError
-from facepipe.pipeline.files import read_json, write_json
+from facepipe.pipeline.files import read_json, write_json, write_text
 from facepipe.pipeline.provenance import versions
+from facepipe.postprocess.bench_chart import write_chart
 
-PARTS = ("end_to_end", "networks", "gallery")
+PARTS = ("end_to_end", "networks", "scaling", "memory", "startup", "gallery")
+# Fastest first, of those whose boxes and accuracy are f32's; the growth of the work is measured with the first of them.
+KEEPS_ANSWERS = (("openvino", "bf16"), ("openvino", "f32"), ("onnxruntime", "f32"))
 PEER_SCRIPT = Path("scripts/peer_facenet_pytorch.py")
 
 
@@ -45,12 +56,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--backend",
         action="append",
         metavar="NAME[:PRECISION]",
-        help="back end and precision, may be repeated (default: every one that can run here, in f32)",
+        help="back end and precision, may be repeated (default: every one that can run here, in f32; "
+        "OpenVINO also in bf16 and int8, where the processor and the quantised model are there)",
     )
     parser.add_argument("--embedder", default="facenet.seeded", help="default: the network the peer has too")
     parser.add_argument("--detector", default="mtcnn")
-    parser.add_argument("--photographs", type=int, default=600, metavar="N", help="how many (default: 600)")
+    parser.add_argument("--photographs", type=int, default=400, metavar="N", help="how many (default: 400)")
     parser.add_argument("--repeats", type=int, default=3, metavar="N", help="rounds; medians are taken (default: 3)")
+    parser.add_argument(
+        "--counts", type=int, nargs="+", default=list(COUNTS), metavar="N", help="of scaling (default: 100 1000 7701)"
+    )
+    parser.add_argument(
+        "--sizes", nargs="+", choices=list(SIZES), default=list(SIZES), help="of scaling (default: all)"
+    )
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--workers", type=int, help="processes (default: one for each core)")
     parser.add_argument("--threads", type=int, help="of each network (default: cores / workers)")
@@ -60,6 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-peer", action="store_true", help="do not install or run facenet-pytorch")
     parser.add_argument("--peer", type=Path, default=Path(".venv-peer"), help="environment of facenet-pytorch")
     parser.add_argument("--out", type=Path, default=Path("runs/bench"), help="folder of bench.json")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="write all figures as a page, as docs/performance.md")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -69,14 +88,7 @@ def run(args: argparse.Namespace) -> int:
             raise DataError(f"bench: '{part}' is no part, expected one of {', '.join(PARTS)}.")
     if min(args.photographs, args.repeats, args.batch) < 1:
         raise DataError("bench: --photographs, --repeats and --batch must be at least 1.")
-    backends = _backends(args.backend)
-    found: dict[str, Any] = {}
-    if "end_to_end" in parts:
-        found["end_to_end"] = _end_to_end(args, backends)
-    if "networks" in parts:
-        found["networks"] = measure_networks(args.weights, backends, args.threads or _cores(), _say)
-    if "gallery" in parts:
-        found["gallery"] = measure_gallery_search(args.rows, 128, 1000, _say)
+    backends = _backends(args)
     target = args.out / "bench.json"
     about = {
         "machine": machine(),
@@ -85,10 +97,44 @@ def run(args: argparse.Namespace) -> int:
         "command": shlex.join(["facepipe", *sys.argv[1:]]),
     }
     known = read_json(target) if target.is_file() else {}
-    write_json(target, {**known, **{part: {**found[part], "measured": about} for part in parts}})
-    _print_end_to_end(found.get("end_to_end"))
+    for part in parts:
+        known[part] = {**_measure(part, args, backends, known), "measured": about}
+        write_json(target, known)  # each time: a failure further on leaves what was measured
+        if part == "end_to_end":
+            _print_end_to_end(known[part])
     print(f"{target}: all figures")
+    if importlib.util.find_spec("matplotlib") is not None:
+        write_chart(known, args.out / "bench.png")
+        print(f"{args.out / 'bench.png'}: drawn")
+    if args.page is not None:
+        write_text(args.page, page(known))
+        print(f"{args.page}: written")
     return 0
+
+
+def _measure(
+    part: str, args: argparse.Namespace, backends: list[tuple[str, str]], known: dict[str, Any]
+) -> dict[str, Any]:
+    """One part of bench.json; `known` are the parts that were measured before."""
+    if part == "end_to_end":
+        return _end_to_end(args, backends)
+    if part == "networks":
+        return measure_networks(args.weights, backends, args.threads or _cores(), _say)
+    if part == "scaling":
+        root, keys = _photographs(args)
+        kept = [pair for pair in KEEPS_ANSWERS if pair in backends] or backends
+        counts, sizes = tuple(sorted(args.counts)), tuple(args.sizes)
+        growth = Growth(root, keys, args.weights, _configuration(args, *kept[0]), counts, sizes)
+        return measure_scaling(growth, _say)
+    if part == "memory":
+        if "scaling" not in known:
+            raise DataError("bench: memory is that of the scaling runs, and there are none.", "bench scaling memory")
+        return memory_of(known["scaling"])
+    if part == "startup":
+        root, keys = _photographs(args)
+        names = list(dict.fromkeys(name for name, _ in backends))
+        return measure_startup(root / keys[0], args.weights, names, max(3, args.repeats), _say)
+    return measure_gallery_search(args.rows, 128, 1000, _say)
 
 
 def _cores() -> int:
@@ -99,13 +145,14 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _backends(asked: list[str] | None) -> list[tuple[str, str]]:
+def _backends(args: argparse.Namespace) -> list[tuple[str, str]]:
     """(name, precision) pairs: those asked for, else all that can run here."""
-    if asked is None:
+    if args.backend is None:
         names = [name for name in backend_names() if name != "null" and backend_by_name(name).suffix == ".onnx"]
-        return [(name, "f32") for name in names if backend_by_name(name).why_unavailable() is None]
+        names = [name for name in names if backend_by_name(name).why_unavailable() is None]
+        return [(name, precision) for name in names for precision in _precisions(name, args)]
     pairs = []
-    for text in asked:
+    for text in args.backend:
         name, _, precision = text.partition(":")
         precision = precision or "f32"
         reason = backend_by_name(name, RuntimeOptions(precision=precision)).why_unavailable()
@@ -113,6 +160,28 @@ def _backends(asked: list[str] | None) -> list[tuple[str, str]]:
             raise BackendError(f"backend '{name}' is unavailable: {reason}", "`facepipe backends` lists what can run.")
         pairs.append((name, precision))
     return pairs
+
+
+def _precisions(backend: str, args: argparse.Namespace) -> list[str]:
+    """What is measured of a back end when nothing was asked for."""
+    if backend != "openvino":
+        return ["f32"]
+    instructions = machine().get("instructions")
+    has_bf16 = isinstance(instructions, list) and any("bf16" in name for name in instructions)
+    has_int8 = embedder(args.embedder).quantised(args.weights).is_file()
+    return ["f32", *(["bf16"] if has_bf16 else []), *(["int8"] if has_int8 else [])]
+
+
+def _photographs(args: argparse.Namespace) -> tuple[Path, list[str]]:
+    """The folder, and the keys of all its photographs."""
+    root = args.data or locate_lfw(replace(open_workspace(), weights=args.weights))[0]
+    return root, list_keys(root)
+
+
+def _configuration(args: argparse.Namespace, backend: str, precision: str) -> Configuration:
+    workers = args.workers or _cores()
+    threads = args.threads or max(1, _cores() // workers)
+    return Configuration(backend, precision, args.detector, args.embedder, args.batch, workers, threads)
 
 
 def _end_to_end(args: argparse.Namespace, backends: list[tuple[str, str]]) -> dict[str, Any]:
@@ -124,17 +193,10 @@ def _end_to_end(args: argparse.Namespace, backends: list[tuple[str, str]]) -> di
                 "run in the repository, or --no-peer.",
             )
         peer = Peer(peer_python(args.peer, _say), PEER_SCRIPT)
-    root = args.data or locate_lfw(replace(open_workspace(), weights=args.weights))[0]
-    keys = spread(list_keys(root), args.photographs)
-    if not keys:
-        raise DataError(f"{root}: holds no photographs, expected some to measure with.")
-    workers = args.workers or _cores()
-    threads = args.threads or max(1, _cores() // workers)
-    configurations = [
-        Configuration(name, precision, args.detector, args.embedder, args.batch, workers, threads)
-        for name, precision in backends
-    ]
-    return measure_end_to_end(root, keys, args.weights, configurations, peer, _cores(), args.repeats, _say)
+    root, keys = _photographs(args)
+    configurations = [_configuration(args, name, precision) for name, precision in backends]
+    chosen = spread(keys, args.photographs)
+    return measure_end_to_end(root, chosen, args.weights, configurations, peer, _cores(), args.repeats, _say)
 
 
 def _print_end_to_end(found: dict[str, Any] | None) -> None:

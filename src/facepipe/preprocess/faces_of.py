@@ -17,9 +17,9 @@ from facepipe.specs import Alignment, FivePoint
 MAX_BATCH_PIXELS = 1 << 23
 """Photographs of one batch together: 8.4 million pixels, one 4K scene or 134 of LFW's."""
 
-MAX_PIXELS = 25_000_000
-"""The largest photograph that a run looks at, that of a 24-megapixel camera: what the cascade makes of it (some 30
-bytes for each pixel) and the networks stay below 1 GB, so that no file in an unknown folder can take more."""
+MAX_PIXELS = 1 << 24
+"""The largest photograph that a run looks at unless told otherwise: the cascade takes some 33 bytes for each pixel, so
+that a process stays below 1 GB whatever lies in an unknown folder."""
 
 MAX_SIDE = 65_535
 """The longest side that is looked at: JPEG's own limit, and what the first network is declared for."""
@@ -27,15 +27,17 @@ MAX_SIDE = 65_535
 Batch = list[tuple[str, np.ndarray | NoFace]]
 
 
-def read_batches(root: Path, keys: Sequence[str], batch: int) -> Iterator[Batch]:
+def read_batches(root: Path, keys: Sequence[str], batch: int, max_pixels: int = MAX_PIXELS) -> Iterator[Batch]:
     """The photographs in order, at most `batch` and MAX_BATCH_PIXELS at a time (one that is larger comes alone).
+
+    One of more than `max_pixels` pixels is not decoded.
 
     What cannot be read comes as NoFace with the reason, in its place.
     """
     members: Batch = []
     pixels = 0
     for key in keys:
-        image = _bounded(read_or_reason(root, key, MAX_PIXELS))
+        image = _bounded(read_or_reason(root, key, max_pixels))
         size = 0 if isinstance(image, NoFace) else image.shape[0] * image.shape[1]
         if members and (len(members) == batch or pixels + size > MAX_BATCH_PIXELS):
             yield members

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""docs/performance.md, made from bench.json: what is measured, and the figures with their machine, date and command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+Part = Mapping[str, Any]
+
+INTRODUCTION = """\
+# Performance
+
+This page is made by `facepipe bench --page`; its figures are those of one machine, named beside each. For yours:
+
+```sh
+make bench                                                  # everything; the figures go to runs/bench/bench.json
+make bench PARTS="end_to_end startup"
+facepipe bench end_to_end --photographs 1000 --repeats 5 --backend onnxruntime:f32 --backend openvino:int8
+facepipe bench networks --threads 1
+```
+
+Accuracy is never measured in the same run; see [accuracy.md](accuracy.md).
+
+## What is measured
+
+**end_to_end**: photographs to embeddings. The peer is facenet-pytorch 2.5.3 with torch 2.14.1 and torchvision
+0.29.1, in an environment of its own (`.venv-peer`, about 6 GB on Linux, made the first time and kept).
+
+- Both sides run in processes of their own, on the same photographs (LFW's, taken at even distances), one after the
+  other, several rounds; the figure is the median, the ratio is that of the medians.
+- The peer detects in batches of 32, with as many threads as there are cores, selects by `center_weighted_size`,
+  crops and embeds in one batch: as its own LFW notebook does. Selection goes photograph by photograph, because its
+  call on a batch raises with NumPy 1.24 or newer as soon as one photograph has no face.
+- Both recognisers are InceptionResnetV1 with the same seeded weights.
+- Loading models and one warm-up are outside the clock on both sides. Reading and decoding are inside; facepipe also
+  writes its results inside.
+- Memory is the greatest resident size; with several worker processes, their sum.
+
+**networks**: each network at the fourteen shapes of the vendor's table (PNet 1/4/8 x 1500x1500, RNet 100/800/1600,
+ONet 50/400/800, FaceNet 1/4/8/16/32), each in a process of its own: the median of at least three calls after one.
+Operations are counted from the ONNX graph (two for a multiply-add), and stand beside those of a large f32 matrix
+product.
+
+**scaling**: photographs to embeddings for 100, 1,000 and 7,701 photographs, and by one and by several processes;
+and detection in one process on photographs of 250 pixels, 1080p and 4K, which are made of LFW's side by side.
+
+**memory**: the highest of those runs. **startup**: whole commands in fresh processes. **gallery**: search among a
+million random embeddings.
+
+## Precisions
+
+| `--precision` | computes in | answers |
+|---|---|---|
+| `f32` | everything in f32 | the reference |
+| `bf16` (OpenVINO) | the recogniser in bf16, detectors in f32 | the same boxes; embeddings differ in the third digit |
+| `int8` | the recogniser in eight bits (`facepipe quantise`), detectors in f32 | the same boxes; see its cosine |
+| `bf16-all` (OpenVINO) | every network in bf16 | **other boxes**: faster, and never a default |
+
+What runs is read back from the compiled model, and `accuracy.json` names it for each network under
+`model_precisions`.
+"""
+
+
+def page(found: Mapping[str, Part]) -> str:
+    """The whole page, from the content of bench.json; parts that were not measured are left out."""
+    sections = [INTRODUCTION]
+    for name, title, body in (
+        ("end_to_end", "Photographs to embeddings", _end_to_end),
+        ("networks", "Networks", _networks),
+        ("scaling", "As the work grows", _scaling),
+        ("memory", "Memory", _memory),
+        ("startup", "Start-up", _startup),
+        ("gallery", "Search in a gallery", _gallery),
+    ):
+        if name in found:
+            sections.append(f"## {title}\n\n{body(found[name])}\n{_measured(found[name])}")
+    sections.append(KEYS)
+    return "\n".join(section.rstrip("\n") + "\n" for section in sections)
+
+
+KEYS = """\
+## bench.json
+
+| key | value |
+|---|---|
+| `end_to_end.peer_per_second` | photographs per second of facenet-pytorch |
+| `end_to_end.<backend>_<precision>.per_second`, `.ratio` | facepipe's, and how many times the peer's that is |
+| `….peak_memory_bytes`, `….step_seconds` | memory; seconds of all workers in reading, detecting, cropping, embedding |
+| `networks.<backend>_<precision>.<model>.<shape>` | `latency_ms` of one call; rows `per_second`; `gflops` |
+| `networks.limit_gflops` | of an f32 matrix product |
+| `scaling.photographs`, `.processes`, `.sizes` | `per_second`, `faces`, `peak_memory_bytes` by count, number and size |
+| `memory.peak_bytes`, `.growth_of_the_last_step` | by number of photographs; 0.01 is one per cent |
+| `startup.<command>.seconds` | median |
+| `<part>.measured` | machine, date, command, versions |
+"""
+
+
+def _end_to_end(found: Part) -> str:
+    own = {name: row for name, row in found.items() if isinstance(row, dict) and "backend" in row}
+    rows: list[Sequence[str]] = []
+    if "peer" in found:
+        peer = found["peer"]
+        rows.append(("facenet-pytorch", f"{peer['per_second']:.1f}", "1", _megabytes(peer), "", "", "", ""))
+    for name, row in own.items():
+        ratio = f"{row['ratio']:.2f}" if "ratio" in row else ""
+        rows.append((f"`{name}`", f"{row['per_second']:.1f}", ratio, _megabytes(row), *_steps(row, found)))
+    head = ("", "photographs/s", "times the peer", "memory MB", "read", "detect", "crop", "embed")
+    note = (
+        f"{found['photographs']} photographs, median of {found['repeats']} rounds, {found['cores']} cores. "
+        "The last four columns are the profile: core-milliseconds for each photograph."
+    )
+    return f"{_table(head, rows)}\n\n{note}"
+
+
+def _steps(row: Part, found: Part) -> list[str]:
+    steps = row.get("step_seconds", {})
+    return [f"{1000 * steps[name] / found['photographs']:.2f}" for name in ("read", "detect", "crop", "embed")]
+
+
+def _networks(found: Part) -> str:
+    rows = []
+    for name, table in found.items():
+        if not isinstance(table, dict) or "threads" not in table:
+            continue
+        for model, shapes in table.items():
+            if not isinstance(shapes, dict):
+                continue
+            for shape, row in shapes.items():
+                share = f"{100 * row['gflops'] / found['limit_gflops']:.0f}"
+                figures = (f"{row['latency_ms']:.1f}", f"{row['per_second']:,.0f}", f"{row['gflops']:.0f}", share)
+                rows.append((f"`{name}`", model, shape, *figures))
+    head = ("", "network", "shape", "ms", "rows/s", "GFLOP/s", "% of the f32 limit")
+    note = (
+        f"The limit is an f32 matrix product of NumPy with as many threads: {found['limit_gflops']:.0f} GFLOP/s. "
+        "bf16 and eight bits can be above it."
+    )
+    return f"{_table(head, rows)}\n\n{note}"
+
+
+def _scaling(found: Part) -> str:
+    rows: list[Sequence[str]] = []
+    for kind, noun in (("photographs", "photographs"), ("processes", "processes"), ("sizes", "detection")):
+        for name, row in found[kind].items():
+            faces = f"{row['faces'] / row['photographs']:.1f}"
+            rows.append((f"{name} {noun}", f"{row['per_second']:.2f}", faces, _megabytes(row)))
+    head = ("", "photographs/s", "faces each", "memory MB")
+    return f"{_table(head, rows)}\n\nBy `{found['configuration']}`. Only `detection` counts every face."
+
+
+def _memory(found: Part) -> str:
+    rows = [(f"{int(count):,}", f"{peak / 1e6:.0f}") for count, peak in found["peak_bytes"].items()]
+    growth = found.get("growth_of_the_last_step")
+    note = "" if growth is None else f"\n\nFrom the last but one to the last: {100 * growth:+.1f} %."
+    return _table(("photographs", "memory MB"), rows) + note
+
+
+def _startup(found: Part) -> str:
+    rows = [(f"`{name}`", f"{row['seconds']:.2f}") for name, row in found.items() if name != "measured"]
+    return _table(("command", "seconds"), rows)
+
+
+def _gallery(found: Part) -> str:
+    rows = []
+    for kind, row in found.items():
+        if isinstance(row, dict) and "latency_ms" in row:
+            latency = row["latency_ms"]
+            rows.append(
+                (
+                    kind,
+                    f"{row['build_seconds']:.1f}",
+                    f"{latency['median']:.2f}",
+                    f"{row['per_second']:,.0f}",
+                    f"{row['copies']['recall_at_1']:.4f}",
+                    f"{row['random']['recall_at_1']:.4f}",
+                )
+            )
+    head = ("index", "built in s", "ms a probe", "probes/s", "recall at 1, copies", "recall at 1, random")
+    return f"{_table(head, rows)}\n\n{found['rows']:,} rows of {found['dimension']} numbers."
+
+
+def _measured(part: Part) -> str:
+    about = part.get("measured")
+    if about is None:
+        return ""
+    machine, versions = about["machine"], about["versions"]
+    said = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return (
+        f"\nMeasured {about['date']} on {machine.get('processor', 'an unnamed processor')}, {machine['cores']} cores "
+        f"({machine['system']}), by `{about['command']}`. Versions: {said}.\n"
+    )
+
+
+def _megabytes(row: Part) -> str:
+    return f"{row['peak_memory_bytes'] / 1e6:.0f}"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table whose figures stand at the right."""
+    lines = ["| " + " | ".join(head) + " |", "|---" + "|--:" * (len(head) - 1) + "|"]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
