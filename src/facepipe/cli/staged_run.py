@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Mapping
 
 from tqdm import tqdm
 
@@ -33,9 +35,20 @@ ORDER = (*STAGES, "pack", "embed")
 def run_all_stages(job: RunJob, workers: int, *, force: bool = False) -> tuple[ModelFile, ...]:
     """Every stage that is not complete; then faces.jsonl and embeddings.npy. Call it while the run is locked."""
     models = models_of(job)
+    seconds: dict[str, float] = {}
     for name in ORDER:
+        began = time.perf_counter()
         run_one_stage(name, job, workers, force=force)
-    collect_run(job)
+        seconds[name] = round(time.perf_counter() - began, 3)
+    # Of this call alone, by the clock: a stage that was finished before costs nothing and shows so.
+    timing = {
+        "photographs": len(job.keys),
+        "wall_seconds": round(sum(seconds.values()), 3),
+        "workers": workers,
+        "threads": job.options.threads,
+        "stage_seconds": seconds,
+    }
+    collect_run(job, {"timing": timing})
     return models
 
 
@@ -112,12 +125,12 @@ def _takes_bytes(job: RunJob) -> bool:
     return sidecar is not None and sidecar.aipp
 
 
-def collect_run(job: RunJob) -> Written:
-    """faces.jsonl, embeddings.npy and run.json of a run whose stages are complete."""
+def collect_run(job: RunJob, facts: Mapping[str, object] | None = None) -> Written:
+    """faces.jsonl, embeddings.npy and run.json (with further facts) of a run whose stages are complete."""
     crops = staged_stage("crop", job)
     require_complete(crops.folder, "crop")
     spec = embedder(job.embedder)
     embedded = unpack(job.run / "pack", job.run / "embed", width=spec.outputs[0].dims[1].high)
     written = collect_staged(crops, job.run, FACE_ARRAYS, embedded, spec.name)
-    write_record(job, models_of(job), written, crops.definition() | {"stage": "staged"})
+    write_record(job, models_of(job), written, crops.definition() | {"stage": "staged"} | dict(facts or {}))
     return written

@@ -258,18 +258,18 @@ def _times(record: Mapping[str, Any]) -> str:
     timing = record.get("timing")
     if not timing:
         return "<h2>Time by step</h2><p>The run has not recorded its times.</p>"
-    seconds = timing["worker_seconds"]
+    by_stage = "stage_seconds" in timing
+    seconds = timing["stage_seconds" if by_stage else "worker_seconds"]
     whole = sum(seconds.values())
     rows = "".join(
         f'<tr><td>{escape(step)}</td><td class="number">{value:,.1f} s</td>'
         f'<td class="bar"><i style="width:{100 * value / whole if whole else 0:.1f}%"></i></td></tr>'
-        for step, value in sorted(seconds.items(), key=lambda entry: -entry[1])
+        for step, value in (seconds.items() if by_stage else sorted(seconds.items(), key=lambda entry: -entry[1]))
     )
-    rate = timing["photographs"] / timing["wall_seconds"] if timing["wall_seconds"] else 0.0
     text = (
-        f"{timing['photographs']:,} photographs in {timing['wall_seconds']:,.1f} s on the clock ({rate:.1f} a second), "
-        f"{timing['workers']} workers of {timing['threads']} threads. Below: seconds of all workers together, of this "
-        "run's last call alone."
+        f"{timing['photographs']:,} photographs in {timing['wall_seconds']:,.1f} s on the clock, {timing['workers']} "
+        f"workers of {timing['threads']} threads; the run's last call alone: what was finished before costs nothing. "
+        + ("Below: each stage on the clock." if by_stage else "Below: seconds of all workers together.")
     )
     return f"<h2>Time by step</h2><p>{escape(text)}</p><table>{rows}</table>"
 
