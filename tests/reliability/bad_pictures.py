@@ -13,6 +13,7 @@ import random
 import struct
 import zlib
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -106,9 +107,9 @@ def _sizes(source: random.Random, content: bytes, kind: str) -> bytes:
 
 def _bomb(source: random.Random, content: bytes, kind: str) -> bytes:
     """A small file that is, or says it is, millions of pixels."""
-    side = source.choice((3000, 6000, 12000, 20000, 65535))
+    side = source.choice((3000, 4090, 12000, 20000, 65535))
     if kind == "PNG":
-        return png_of_nothing(side, side)
+        return png_of_nothing(side, side) if side < 10_000 else with_size(png_of_nothing(3000, 3000), kind, side, side)
     if kind == "TIFF":
         return tiff_of_nothing(side)
     return with_size(content, kind, min(side, 16383 if kind == "WEBP" else 65535), side)
@@ -125,8 +126,9 @@ def _thin(source: random.Random, content: bytes, kind: str) -> bytes:
 def _exif(source: random.Random, content: bytes, kind: str) -> bytes:
     """An EXIF block whose entries point outside it, into each other, or count to four billion."""
     entries = b"".join(
-        struct.pack("<HHII", source.choice((0x0112, 0x8769, 0x0100, 0x9286)), source.randrange(14),
-                    source.choice((0, 1, 2**31, 2**32 - 1)), source.choice((0, 8, 2**32 - 1, source.randrange(1 << 16))))
+        struct.pack("<HH", source.choice((0x0112, 0x8769, 0x0100, 0x9286)), source.randrange(14))
+        + struct.pack("<I", source.choice((0, 1, 2**31, 2**32 - 1)))
+        + struct.pack("<I", source.choice((0, 8, 2**32 - 1, source.randrange(1 << 16))))
         for _ in range(source.randint(1, 40))
     )  # fmt: skip
     block = b"II*\x00\x08\x00\x00\x00" + struct.pack("<H", source.choice((1, 40, 65535))) + entries
@@ -155,7 +157,8 @@ def _animated(source: random.Random, content: bytes, kind: str) -> bytes:
 def _disguised(source: random.Random, content: bytes, kind: str) -> bytes:
     """Another thing under a picture's name."""
     return source.choice((
-        b"", b"\0" * 1000, b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n(x) show", b"GIF89a", b"#!/bin/sh\nexit 1\n",
+        b"", b"\0" * 1000, b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n(x) show", b"GIF89a",
+        b"#!/bin/sh\nexit 1\n",
         b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>', b"P6 99999 99999 255\n",
         b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0" + b"\xff" * 400, source.randbytes(2000), b"BM" + source.randbytes(60),
         b"P5 -1 -1 255\n", b"RIFF\xff\xff\xff\xffWEBPVP8X" + b"\xff" * 40, b"MM\x00*\x00\x00\x00\x08" + b"\xff" * 200,
@@ -205,6 +208,7 @@ def with_size(content: bytes, kind: str, width: int, height: int) -> bytes:
     return bytes(changed)
 
 
+@lru_cache(maxsize=4)
 def png_of_nothing(width: int, height: int) -> bytes:
     """A whole, valid PNG of black pixels: a thousandth of its pixels' bytes."""
     packer = zlib.compressobj(1)

@@ -39,6 +39,7 @@ class Victim:
         imports: modules that are imported before it starts.
         once: patterns of files that are finished one by one and never written again.
         timed: names of files that hold times, so that their bytes differ from run to run.
+        loose: patterns of files that hold the name of a temporary folder: only their presence is compared.
         whole: patterns of files that appear together or not at all.
         environment: further variables.
         prepare: called with the folder before anything starts.
@@ -50,6 +51,7 @@ class Victim:
     imports: tuple[str, ...] = ()
     once: tuple[str, ...] = ()
     timed: tuple[str, ...] = ("run.json",)
+    loose: tuple[str, ...] = ()
     whole: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     prepare: Callable[[Path], None] | None = None
@@ -216,7 +218,7 @@ def after_a_death(
     """
     there = dict(visible(folder))
     for name, path in there.items():
-        if name.endswith(".part"):
+        if name.endswith(".part") or any(fnmatch(name, pattern) for pattern in victim.loose):
             continue  # a download, which goes on where it stopped; its final name has no such end
         content = path.read_bytes()
         if name in reference.files and path.name not in victim.timed:
@@ -252,7 +254,8 @@ def whole_again(
         differing = sorted(there.keys() ^ reference.files.keys())
         raise Broken(f"{victim.name}: other files than undisturbed: {differing[:5]}")
     for name, path in there.items():
-        if path.name not in victim.timed and path.read_bytes() != reference.files[name]:
+        exact = path.name not in victim.timed and not any(fnmatch(name, pattern) for pattern in victim.loose)
+        if exact and path.read_bytes() != reference.files[name]:
             raise Broken(f"{victim.name}: {name} has other bytes than undisturbed")
     _not_written_again(victim, there, done)
     rubbish = [path for path in folder.rglob("*") if path.name.startswith(".") or path.name.endswith(".part")]

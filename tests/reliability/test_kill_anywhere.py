@@ -7,21 +7,16 @@ other commands.
 
 from __future__ import annotations
 
-import hashlib
-import io
 import os
 import signal
-import tarfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import killing
 import pytest
 import victims
 from killing import Broken, Nursery, Reference, Victim
-from local_server import Site, served
 
 
 @pytest.fixture(scope="module")
@@ -140,20 +135,8 @@ def test_the_harness_finds_a_planted_worker_that_outlives_its_parent(work: Path,
         os.waitpid(child, 0)
 
 
-@contextmanager
-def lfw_site(work: Path) -> Iterator[tuple[Site, str, str]]:
-    """A server with an archive of the sample's photographs, and the digests of archive and pairs."""
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
-        archive.add(work / "sample/images", "lfw")
-    pairs = (work / "sample/pairs.txt").read_bytes()
-    files = {"/lfw.tgz": packed.getvalue(), "/pairs.txt": pairs}
-    with served(Site(files)) as site:
-        yield site, hashlib.sha256(files["/lfw.tgz"]).hexdigest(), hashlib.sha256(pairs).hexdigest()
-
-
 def test_a_fetch_that_dies_before_chosen_changes_goes_on(work: Path, tmp_path: Path) -> None:
-    with lfw_site(work) as (site, images, pairs):
+    with victims.lfw_site(work) as (site, images, pairs):
         victim: Victim = victims.fetch(work, site.url, images, pairs)
         with killing.nursery(victim) as nest:
             reference = killing.undisturbed(nest, victim, tmp_path / "whole")

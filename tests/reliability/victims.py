@@ -3,11 +3,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 import shutil
+import sys
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from killing import Victim
+from local_server import Site, served
 from small_networks import write_onnx
 
 from facepipe.catalogue import model
@@ -55,6 +62,18 @@ def lfw(work: Path, staged: bool, workers: int) -> Victim:
     )
 
 
+@contextmanager
+def lfw_site(work: Path) -> Iterator[tuple[Site, str, str]]:
+    """A server with an archive of the sample's photographs, and the digests of archive and pairs."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        archive.add(work / "sample/images", "lfw")
+    pairs = (work / "sample/pairs.txt").read_bytes()
+    files = {"/lfw.tgz": packed.getvalue(), "/pairs.txt": pairs}
+    with served(Site(files)) as site:
+        yield site, hashlib.sha256(files["/lfw.tgz"]).hexdigest(), hashlib.sha256(pairs).hexdigest()
+
+
 def fetch(work: Path, url: str, images_sha256: str, pairs_sha256: str) -> Victim:
     """`facepipe fetch lfw` from a server on this machine."""
     return Victim(
@@ -78,13 +97,15 @@ def onnx(work: Path, weights: Path) -> Victim:
 
 def om(work: Path, weights: Path, logs: Path) -> Victim:
     """`facepipe om rnet` with the stand-in for ATC."""
+    tools = f"{Path(sys.executable).parent}:{Path(__file__).parents[1] / 'fakes' / 'bin'}"
     return Victim(
         "om",
         lambda folder: [
             "om", "rnet", "--soc", "Ascend310", "--batch", "4", "--weights", str(folder), "--logs", str(logs),
         ],
         imports=("facepipe.cli.om",),
-        environment={"PATH": f"{Path(__file__).parents[1] / 'fakes' / 'bin'}:{os.environ['PATH']}"},
+        loose=("*.om", "*.om.json"),
+        environment={"PATH": f"{tools}:{os.environ['PATH']}"},
         prepare=lambda folder: _link(model("rnet").final(weights), folder),
     )  # fmt: skip
 

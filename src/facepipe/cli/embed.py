@@ -54,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
         selection=args.select,
         shard_size=shard_size(args, len(keys)),
         settings=detector_settings(args),
+        max_pixels=args.max_pixels,
     )
     if note := alignment_note(job):
         print(f"note: {note}", file=sys.stderr)

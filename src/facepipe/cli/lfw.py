@@ -99,6 +99,7 @@ def lfw_job(args: argparse.Namespace) -> LfwJob:
         selection=args.select,
         shard_size=shard_size(args, len(keys)),
         settings=detector_settings(args),
+        max_pixels=args.max_pixels,
     )
     return LfwJob(job, pairs, pairs_path)
 

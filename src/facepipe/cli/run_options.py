@@ -18,6 +18,7 @@ from facepipe.detect.mtcnn import MtcnnSettings
 from facepipe.detect.select import SELECTIONS
 from facepipe.errors import BackendError, DataError
 from facepipe.geometry.pyramid import CELL
+from facepipe.preprocess.faces_of import MAX_PIXELS
 
 DEFAULT_BATCH = 16
 
@@ -49,6 +50,13 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--shard", type=positive, default=None, help="photographs that are finished together (default: 64, of many 256)"
+    )
+    parser.add_argument(
+        "--max-pixels",
+        type=positive,
+        default=MAX_PIXELS,
+        metavar="N",
+        help=f"pixels of the largest photograph that is looked at (default: {MAX_PIXELS:,}); each takes some 33 bytes",
     )
     parser.add_argument("--force", action="store_true", help="start over what was begun with other parameters")
 

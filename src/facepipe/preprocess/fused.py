@@ -101,7 +101,7 @@ def _do_shard(
     crops: list[np.ndarray] = []
     reasons: list[str] = []
     sha256 = digests(job.root, keys)
-    batches = read_batches(job.root, keys, rows_per_call(job.backend, job.batch))
+    batches = read_batches(job.root, keys, rows_per_call(job.backend, job.batch), job.max_pixels)
     while True:
         began = time.perf_counter()
         members = next(batches, None)

@@ -15,6 +15,7 @@ from facepipe.detect.mtcnn import MtcnnSettings
 from facepipe.errors import BackendError
 from facepipe.geometry.align import alignment_for
 from facepipe.pipeline.provenance import ModelFile, model_provenance
+from facepipe.preprocess.faces_of import MAX_PIXELS
 from facepipe.specs import Alignment, MarginCrop
 
 
@@ -31,6 +32,7 @@ class RunJob:
         selection: which face of a photograph goes on; a name of `detect.select.SELECTIONS`.
         shard_size: photographs of one shard.
         settings: of the detector, of its kind.
+        max_pixels: a photograph of more is listed with the reason and not decoded.
     """
 
     root: Path
@@ -45,6 +47,7 @@ class RunJob:
     selection: str = "center_weighted_size"
     shard_size: int = 256
     settings: DetectorSettings = field(default_factory=MtcnnSettings)
+    max_pixels: int = MAX_PIXELS
 
 
 def models_of(job: RunJob) -> tuple[ModelFile, ...]:
@@ -95,6 +98,7 @@ def detection_parameters(job: RunJob) -> dict[str, object]:
         "backend": job.backend,
         "precision": job.options.precision,
         "batch": job.batch,
+        "max_pixels": job.max_pixels,
         "settings": settings,
     }
 

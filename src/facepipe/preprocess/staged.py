@@ -135,7 +135,7 @@ def _detect_shard(job: RunJob, stage: Stage, shard: int, run: Run) -> int:
     sha256 = _digests_as_before(job, stage, shard)
     reasons: list[str] = []
     found: list[Detections] = []
-    for members in read_batches(job.root, keys, rows):
+    for members in read_batches(job.root, keys, rows, job.max_pixels):
         low = len(reasons)
         reasons += [image.reason if isinstance(image, NoFace) else "" for _, image in members]
         images = [photograph(image, kernels) for _, image in members if not isinstance(image, NoFace)]
@@ -166,7 +166,7 @@ def _crop_shard(job: RunJob, stage: Stage, shard: int) -> int:
     sha256 = _digests_as_before(job, stage, shard)
     reasons, found = read_detections(job.run / "onet" / stage.shard_path(shard).name, len(keys))
     faces: list[Face] = []
-    for start, members in _numbered(read_batches(job.root, keys, job.batch)):
+    for start, members in _numbered(read_batches(job.root, keys, job.batch, job.max_pixels)):
         for row, (key, image) in enumerate(members, start):
             if isinstance(image, NoFace):
                 reasons[row] = image.reason

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Many photographs through two workers: memory, speed, open files and temporary files over time."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import victims
+from measured import facepipe
+
+SHARD = 500
+
+
+def run_load(folder: Path, weights: Path, count: int, workers: int = 2) -> dict[str, Any]:
+    """Run `facepipe embed` over `count` names of a few photographs; return what was seen, in thirds of the time.
+
+    The names are hard links, so that the list is long and the disk is not full; the back end is `null`, so that what
+    is measured is the pipeline and not the networks.
+    """
+    victims.make_work(folder / "work", weights)
+    photographs = sorted((folder / "work/sample/images").rglob("*.jpg"))
+    for number in range(count):
+        target = folder / "many" / f"{number // 1000:04d}" / f"{number:06d}.jpg"
+        if number % 1000 == 0:
+            target.parent.mkdir(parents=True)
+        os.link(photographs[number % len(photographs)], target)
+    run = folder / "run"
+    measured = facepipe(
+        ["embed", str(folder / "many"), "--out", str(run), "--weights", str(folder / "work/weights"),
+         "--backend", "null",
+         "--embedder", "facenet.seeded", "--workers", str(workers), "--shard", str(SHARD), "--min-face", "40"],
+        timeout_s=7200,
+        every_s=0.5 if count > 10_000 else 0.05,
+    )  # fmt: skip
+    shards = sorted(path.stat().st_mtime - measured.started for path in (run / "fused").glob("shard-*.npz"))
+    # The first shard of each worker pays for its start; then equal numbers of shards make equal parts.
+    steady = np.diff(np.array(shards[workers - 1 :]))
+    halves = np.array_split(steady, 2)
+    working = [sample for sample in measured.samples if shards[0] <= sample[0] <= shards[-1]]
+    memory = [float(np.median([s[1] for s in part])) for part in np.array_split(np.array(working), 2)]
+    files = [float(np.median([s[2] for s in part])) for part in np.array_split(np.array(working), 2)]
+    return {
+        "status": measured.status,
+        "photographs": count,
+        "lines": sum(1 for _ in (run / "faces.jsonl").open("rb")),
+        "workers": workers,
+        "seconds": round(measured.seconds, 1),
+        "peak_megabytes_of_a_process": round(measured.peak_bytes / 1e6),
+        "megabytes_by_half": [round(value / 1e6, 1) for value in memory],
+        "open_files_by_half": files,
+        "per_second_by_half": [round(SHARD * len(half) / max(float(half.sum()), 1e-9), 1) for half in halves],
+        "temporary_left": list(measured.temporary),
+        "parts_left": len(list(run.rglob(".*"))),
+    }
+
+
+def judge(figures: dict[str, Any], speed_tolerance: float = 0.25) -> None:
+    """Raise AssertionError unless memory, speed and files are flat and nothing is left."""
+    count, (early, late) = figures["photographs"], figures["megabytes_by_half"]
+    assert (figures["status"], figures["lines"]) == (0, count), figures
+    assert late <= 1.05 * early + 8, f"memory grows: {figures['megabytes_by_half']} MB"
+    assert figures["open_files_by_half"][1] <= figures["open_files_by_half"][0], figures["open_files_by_half"]
+    assert (figures["temporary_left"], figures["parts_left"]) == ([], 0), figures
+    slow, fast = sorted(figures["per_second_by_half"])
+    assert slow >= (1 - speed_tolerance) * fast, f"speed changes: {figures['per_second_by_half']} per second"

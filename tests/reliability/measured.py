@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A command as a process of its own, with what it took: time, peak memory, open files, temporary files."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one command took.
+
+    Attributes:
+        peak_bytes: the largest resident memory of the command or of any one of its workers.
+        samples: for each look, (seconds, resident bytes of all its processes, open files of all its processes).
+        temporary: what it left in its folder for temporary files.
+    """
+
+    status: int
+    text: str
+    seconds: float
+    peak_bytes: int
+    samples: tuple[tuple[float, int, int], ...]
+    temporary: tuple[str, ...]
+    started: float = field(default=0.0)
+
+
+def facepipe(words: Sequence[str], timeout_s: float = 600, every_s: float = 0.05) -> Measured:
+    """Run `facepipe WORDS` and look at it again and again.
+
+    Raises:
+        TimeoutError: it is still running after `timeout_s`; it was killed.
+    """
+    with tempfile.TemporaryDirectory(prefix="facepipe-tests-") as scratch:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": scratch}
+        log = Path(scratch).with_suffix(".log")
+        began, wall = time.monotonic(), time.time()
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "facepipe", *words],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,
+            )
+            samples, peaks = [], [0]
+            while process.poll() is None:
+                seen = [_look(pid) for pid in _group(process.pid)]
+                peaks += [peak for _, peak, _ in seen]
+                samples.append((time.monotonic() - began, sum(now for now, _, _ in seen), sum(f for _, _, f in seen)))
+                if time.monotonic() - began > timeout_s:
+                    os.killpg(process.pid, 9)
+                    process.wait()
+                    raise TimeoutError(f"facepipe {words[0]} is still running after {timeout_s:g} s")
+                time.sleep(every_s)
+        text = log.read_text(errors="replace")
+        log.unlink()
+        left = tuple(sorted(path.name for path in Path(scratch).iterdir()))
+        return Measured(process.returncode, text, time.monotonic() - began, max(peaks), tuple(samples), left, wall)
+
+
+def embed_folder(folder: Path, run: Path, weights: Path, *more: str, timeout_s: float = 600) -> Measured:
+    """`facepipe embed` over a folder, in one process."""
+    words = ["embed", str(folder), "--out", str(run), "--weights", str(weights), "--embedder", "facenet.seeded"]
+    return facepipe([*words, "--workers", "1", *more], timeout_s)
+
+
+def _group(leader: int) -> list[int]:
+    """The processes of a session that was started for one command."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[3]) == leader:
+                found.append(int(entry.name))
+    return found
+
+
+def _look(pid: int) -> tuple[int, int, int]:
+    """(resident bytes now, at most, open files); zeros when it is gone."""
+    try:
+        lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+        now, peak = (int(lines[name].split()[0]) << 10 for name in ("VmRSS", "VmHWM"))
+        return now, peak, len(list(Path(f"/proc/{pid}/fd").iterdir()))
+    except (OSError, KeyError):
+        return 0, 0, 0
