@@ -18,7 +18,7 @@ from pathlib import Path
 
 from facepipe.catalogue import detector_models, embedder, model
 from facepipe.catalogue.chips import DEFAULT_CANN, Soc, soc_by_name, takes_ranges
-from facepipe.cli.plan import add_photograph_arguments, plan_of_arguments, read_plan
+from facepipe.cli.plan import add_photograph_arguments, parse_size, plan_of_arguments, read_plan
 from facepipe.convert.atc import (
     Order,
     aipp_path,
@@ -48,6 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--shapes", choices=("gears", "range"), default="gears", help="fixed steps, or ranges where the chip takes them"
+    )
+    parser.add_argument(
+        "--image-sizes", nargs="+", metavar="HxW", help="the gears of a network of many image sizes, instead of a plan"
     )
     parser.add_argument("--plan", type=Path, help="the file of `facepipe plan --out`")
     parser.add_argument("--photographs", type=Path, help="folder of photographs whose sizes are read for the plan")
@@ -95,8 +98,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _orders(args: argparse.Namespace, specs: list[ModelSpec], soc: Soc, cann: str) -> list[Order]:
-    plan = read_plan(args.plan) if args.plan else plan_of_arguments(args)
-    sizes = tuple((height, width) for height, width in plan["image_sizes"])
+    if args.image_sizes:
+        sizes, letterbox = tuple(parse_size(text) for text in args.image_sizes), False
+    else:
+        plan = read_plan(args.plan) if args.plan else plan_of_arguments(args)
+        sizes, letterbox = tuple((height, width) for height, width in plan["image_sizes"]), bool(plan["letterbox"])
     if args.aipp and not any(spec.atc.aipp for spec in specs):
         raise ConversionError(
             f"{', '.join(spec.name for spec in specs)}: the catalogue offers AIPP for none of them.",
@@ -112,7 +118,7 @@ def _orders(args: argparse.Namespace, specs: list[ModelSpec], soc: Soc, cann: st
             args.batch,
             args.shapes,
             sizes,
-            bool(plan["letterbox"]),
+            letterbox,
             args.precision,
             # MTCNN's resized images are no whole bytes: for AIPP they would have to be rounded.
             args.aipp and spec.atc.aipp,

@@ -7,6 +7,7 @@ more, Kullback-Leibler divergence 0.005, root mean square error 1, mean relative
 
   facepipe parity facenet.seeded --layers                  every operator, single against half precision
   facepipe parity pnet --layers --other other.onnx         against another version; the first that drifts is named
+  facepipe parity --runs runs/cpu runs/board               the faces and embeddings of two finished runs
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from facepipe.backends.om import OmShapes, read_sidecar
 from facepipe.catalogue import model
 from facepipe.errors import DataError
 from facepipe.metrics.layer_figures import LayerFigures
+from facepipe.postprocess.rehearsal import compare_runs
 from facepipe.specs import ModelSpec
 
 if TYPE_CHECKING:
@@ -31,7 +33,14 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("models", nargs="+", help="names of the catalogue")
+    parser.add_argument("models", nargs="*", help="names of the catalogue")
+    parser.add_argument(
+        "--runs",
+        nargs=2,
+        type=Path,
+        metavar="RUN",
+        help="two finished runs over the same photographs instead of models",
+    )
     parser.add_argument("--backend", default="onnxruntime", help="the one that is believed (default: onnxruntime)")
     parser.add_argument("--against", help="the one that is judged")
     parser.add_argument("--layers", action="store_true", help="operator by operator, on onnxruntime")
@@ -45,6 +54,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.runs:
+        return _runs(args)
+    if not args.models:
+        raise DataError("parity: no model is named, expected some of the catalogue, or --runs.")
     specs = [model(name) for name in args.models]
     if args.layers:
         return max(_layers(spec, args) for spec in specs)
@@ -78,6 +91,20 @@ def _outputs(spec: ModelSpec, args: argparse.Namespace) -> int:
             f"{figures.relative_euclidean:>15.3g}{'  drifts: ' + figures.drifts if figures.drifts else ''}"
         )
     return int(bool(drifting))
+
+
+def _runs(args: argparse.Namespace) -> int:
+    """Chosen faces and embeddings of two runs; nothing is judged, a board's arithmetic moves both a little."""
+    found = compare_runs(*args.runs)
+    if args.json:
+        print(json.dumps(asdict(found)))
+        return 0
+    print(f"{args.runs[1]} against {args.runs[0]}: {found.photographs} photographs, a face in both for {found.faces}")
+    print(f"  {len(found.gained)} gained, {len(found.lost)} lost, {len(found.another_face)} another face")
+    print(f"  corners move by {found.box_shift[0]:.2f} px at most, {found.box_shift[1]:.4f} on average")
+    for name, values in (("cosines", found.cosines), ("mean-centred", found.centred)):
+        print(f"  {name}: least {values.least:.6f}, 1st percentile {values.hundredth:.6f}, mean {values.mean:.6f}")
+    return 0
 
 
 def _compiled_for(files: list[Path]) -> OmShapes | None:

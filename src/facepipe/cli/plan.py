@@ -118,11 +118,20 @@ def _photograph_sizes(args: argparse.Namespace) -> Counter[Size]:
         return Counter(read_size(args.photographs / key) for key in bar)
     counts: Counter[Size] = Counter()
     for text in args.sizes or ["250x250"]:
-        match = re.fullmatch(r"(\d+)x(\d+)", text)
-        if match is None or not int(match[1]) or not int(match[2]):
-            raise DataError(f"plan: --sizes has '{text}', expected HEIGHTxWIDTH in pixels, such as 250x250.")
-        counts[int(match[1]), int(match[2])] += 1
+        counts[parse_size(text)] += 1
     return counts
+
+
+def parse_size(text: str) -> Size:
+    """HEIGHTxWIDTH as numbers.
+
+    Raises:
+        DataError: another form.
+    """
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    if match is None or not int(match[1]) or not int(match[2]):
+        raise DataError(f"size '{text}': expected HEIGHTxWIDTH in pixels, such as 250x250.")
+    return int(match[1]), int(match[2])
 
 
 def _print(plan: dict[str, Any], batch: int, soc: str, ranges: bool) -> None:

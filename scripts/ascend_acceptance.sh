@@ -1,0 +1,174 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Accepts a board: environment, compile, parity of each .om against onnxruntime, LFW accuracy, latency, memory.
+# Writes one Markdown report, whose first lines say what passed. Status 0 when every step did.
+#
+#   SOC=Ascend310 BATCH=16 scripts/ascend_acceptance.sh
+#
+# Variables: SOC (default: what the board says), BATCH (16), DEVICE (0), BACKEND (pyacl, msame or ais_bench),
+# EMBEDDER (the first that is converted), DATA and PAIRS (LFW), WEIGHTS (weights), OUT (runs/ascend), CANN, PRECISION,
+# MARGIN (0.002: how far the accuracy may lie below onnxruntime's), SHAPES (the vendor's table), FACEPIPE.
+set -u -o pipefail
+
+FACEPIPE=${FACEPIPE:-$([ -x .venv/bin/facepipe ] && echo .venv/bin/facepipe || echo facepipe)}
+PYTHON=${PYTHON:-$(dirname "$(command -v "$FACEPIPE")")/python}
+BATCH=${BATCH:-16}
+DEVICE=${DEVICE:-0}
+BACKEND=${BACKEND:-pyacl}
+WEIGHTS=${WEIGHTS:-weights}
+OUT=${OUT:-runs/ascend}
+MARGIN=${MARGIN:-0.002}
+DETECTOR_MODELS="pnet rnet onet"
+SHAPES=${SHAPES-"pnet:1x3x1500x1500 pnet:4x3x1500x1500 pnet:8x3x1500x1500 rnet:100x3x24x24 rnet:800x3x24x24
+rnet:1600x3x24x24 onet:50x3x48x48 onet:400x3x48x48 onet:800x3x48x48 embedder:1 embedder:4 embedder:8 embedder:16
+embedder:32"}
+
+command -v "$FACEPIPE" >/dev/null || { echo "ascend_acceptance: no '$FACEPIPE', expected facepipe. Try: make onnx" >&2; exit 1; }
+if [ -z "${SOC:-}" ]; then
+  SOC=$("$PYTHON" -c 'import acl; print(acl.get_soc_name() or "")' 2>/dev/null) || SOC=
+fi
+[ -n "$SOC" ] || { echo "ascend_acceptance: the chip is not known. Try: SOC=Ascend310, 'Ascend' and the Name of npu-smi info" >&2; exit 1; }
+if [ -z "${EMBEDDER:-}" ]; then
+  for name in facenet.vggface2 facenet.casia mobilefacenet.ms1m facenet.seeded; do
+    [ -f "$WEIGHTS/$name.simplified.onnx" ] && { EMBEDDER=$name; break; }
+  done
+fi
+[ -n "${EMBEDDER:-}" ] || { echo "ascend_acceptance: no embedder in $WEIGHTS. Try: make onnx" >&2; exit 1; }
+
+# --force: what was begun with other models is begun again, what was begun with these is resumed.
+compile_options=(--soc "$SOC" ${CANN:+--cann "$CANN"} ${PRECISION:+--precision "$PRECISION"})
+lfw_options=(--force --batch "$BATCH" --embedder "$EMBEDDER" --weights "$WEIGHTS" ${DATA:+--data "$DATA"} ${PAIRS:+--pairs "$PAIRS"})
+
+rm -rf "$OUT/logs" "$OUT/models" && mkdir -p "$OUT/logs" "$OUT/models" || exit 1
+rows="$OUT/logs/steps" failed=0 total=0
+: >"$rows"
+
+# step NAME COMMAND...: run it, keep what it prints, note its result; go on whatever it is
+step() {
+  local name=$1 log="$OUT/logs/$1.log" began=$SECONDS status
+  shift
+  echo "$name ..." >&2
+  { echo "\$ $*"; "$@"; } >"$log" 2>&1
+  status=$?
+  total=$((total + 1))
+  [ $status -eq 0 ] || { failed=$((failed + 1)); tail -n 3 "$log" >&2; }
+  echo "| $name | $([ $status -eq 0 ] && echo passed || echo "**failed** ($status)") | $((SECONDS - began)) | logs/$name.log |" >>"$rows"
+  return $status
+}
+
+environment() {
+  local missing=0
+  uname -srm
+  "$FACEPIPE" --version
+  echo "ASCEND_TOOLKIT_HOME=${ASCEND_TOOLKIT_HOME:-unset}"
+  cat "${ASCEND_TOOLKIT_HOME:-/nowhere}"/*-linux/*_install.info 2>/dev/null
+  npu-smi info || { echo "npu-smi: not here, or no device"; missing=1; }
+  atc --help >/dev/null || { echo "atc: not on PATH; source set_env.sh"; missing=1; }
+  "$FACEPIPE" backends
+  "$FACEPIPE" backends | grep -q "^$BACKEND  *available" || { echo "backend $BACKEND is not available"; missing=1; }
+  return $missing
+}
+
+check() { # shellcheck disable=SC2086
+  "$FACEPIPE" check $DETECTOR_MODELS "$EMBEDDER" --weights "$WEIGHTS" --soc "$SOC" ${CANN:+--cann "$CANN"} --quiet
+}
+
+compile() { # shellcheck disable=SC2086
+  "$FACEPIPE" om $DETECTOR_MODELS "$EMBEDDER" --weights "$WEIGHTS" --batch "$BATCH" --logs "$OUT/logs" \
+    ${DATA:+--photographs "$([ -d "$DATA/images" ] && echo "$DATA/images" || echo "$DATA")"} "${compile_options[@]}"
+}
+
+parity() {
+  "$FACEPIPE" parity "$1" --against "$BACKEND" --batch "$BATCH" --device "$DEVICE" --weights "$WEIGHTS"
+}
+
+accuracy() { # of the board, beside onnxruntime on the same photographs
+  "$FACEPIPE" lfw --run "$OUT/lfw-onnxruntime" --backend onnxruntime "${lfw_options[@]}" &&
+    "$FACEPIPE" lfw --run "$OUT/lfw-$BACKEND" --backend "$BACKEND" --device "$DEVICE" "${lfw_options[@]}" &&
+    "$FACEPIPE" parity --runs "$OUT/lfw-onnxruntime" "$OUT/lfw-$BACKEND" &&
+    "$PYTHON" - "$OUT/lfw-onnxruntime/accuracy.json" "$OUT/lfw-$BACKEND/accuracy.json" "$MARGIN" <<'PYTHON'
+import json, sys
+reference, board = (json.load(open(path))["accuracy"]["mean"] for path in sys.argv[1:3])
+print(f"accuracy: onnxruntime {reference:.4f}, board {board:.4f}, difference {board - reference:+.4f}")
+sys.exit(f"below by more than {sys.argv[3]}" if board < reference - float(sys.argv[3]) else 0)
+PYTHON
+}
+
+# latency MODEL SHAPE: a model compiled for that very shape, timed in a process of its own; one line of the table
+latency() {
+  local model=$1 shape=$2 batch=${2%%x*} sizes=() size
+  if [ "$model" = embedder ]; then
+    model=$EMBEDDER
+    size=$([ "${EMBEDDER%%.*}" = facenet ] && echo 160 || echo 112)
+    shape="${batch}x3x${size}x${size}"
+  fi
+  size=${shape#*x}
+  [ "$model" = pnet ] && sizes=(--image-sizes "${size#*x}")
+  ln -sf "$(realpath "$WEIGHTS/$model.simplified.onnx")" "$OUT/models/" || return 1
+  "$FACEPIPE" om "$model" --weights "$OUT/models" --logs "$OUT/logs" --batch "$batch" "${sizes[@]}" \
+    "${compile_options[@]}" || return 1
+  printf '{"measure": "network", "model": "%s", "shape": [%s], "weights": "%s", "backend": "%s", "precision": "f32", "threads": 1, "hint": "latency", "device": %s}' \
+    "$model" "${shape//x/, }" "$OUT/models" "$BACKEND" "$DEVICE" >"$OUT/logs/question.json"
+  "$PYTHON" -m facepipe.bench.own <"$OUT/logs/question.json" >"$OUT/logs/answer.json" || return 1
+  "$PYTHON" - "$model" "$shape" "$OUT/logs/answer.json" <<'PYTHON' | tee -a "$OUT/logs/latency.md"
+import json, sys
+answer, rows = json.load(open(sys.argv[3])), int(sys.argv[2].partition("x")[0])
+print(f"| {sys.argv[1]} | {sys.argv[2]} | {answer['latency_ms']:.3f} | {1000 * rows / answer['latency_ms']:.1f} | {answer['calls']} |")
+PYTHON
+}
+
+# What npu-smi says of memory while the rest runs; the greatest is reported.
+watch_memory() {
+  while :; do
+    npu-smi info 2>/dev/null >>"$OUT/logs/npu-smi.txt" || return
+    sleep "${EVERY:-2}"
+  done
+}
+
+step environment environment
+watch_memory &
+watcher=$!
+trap 'kill $watcher 2>/dev/null' EXIT
+step check check
+if step compile compile; then
+  for model in $DETECTOR_MODELS $EMBEDDER; do step "parity-$model" parity "$model"; done
+  step accuracy accuracy
+  for item in $SHAPES; do step "latency-${item/:/-}" latency "${item%%:*}" "${item#*:}"; done
+fi
+
+memory() { # the lines of npu-smi with "used / total" in MB; the greatest use
+  "$PYTHON" - "$OUT/logs/npu-smi.txt" <<'PYTHON'
+import pathlib, re, sys
+path = pathlib.Path(sys.argv[1])
+found = re.findall(r"(\d+)\s*/\s*(\d+)", path.read_text()) if path.is_file() else []
+used = [(int(a), int(b)) for a, b in found if int(b) > 0]
+if not used:
+    sys.exit("npu-smi printed no memory in the form 'used / total'")
+print(f"device memory: {min(a for a, _ in used)} MB at rest, {max(a for a, _ in used)} of {max(used)[1]} MB at the highest")
+PYTHON
+}
+step memory memory
+
+{
+  echo "# Acceptance of $SOC"
+  echo
+  echo "$([ $failed -eq 0 ] && echo "**Passed**" || echo "**Failed: $failed of $total steps**"), $(date -u +%Y-%m-%dT%H:%MZ)," \
+    "backend $BACKEND, batch $BATCH, embedder $EMBEDDER, device $DEVICE."
+  echo
+  echo "| step | result | seconds | log |"
+  echo "|---|---|---|---|"
+  cat "$rows"
+  for name in environment accuracy memory; do
+    printf '\n## %s\n\n```text\n' "$name"
+    sed 's/.*\r//' "$OUT/logs/$name.log" 2>/dev/null
+    printf '```\n'
+  done
+  printf '\n## parity against onnxruntime\n\n```text\n'
+  for log in "$OUT"/logs/parity-*.log; do [ -f "$log" ] && grep -v '^\$' "$log"; done
+  printf '```\n'
+  printf '\n## latency and throughput\n\n| model | input | ms | rows per second | calls |\n|---|---|---|---|---|\n'
+  cat "$OUT/logs/latency.md" 2>/dev/null
+} >"$OUT/report.md"
+
+echo "$OUT/report.md: $([ $failed -eq 0 ] && echo passed || echo "$failed of $total steps failed")"
+[ $failed -eq 0 ]
