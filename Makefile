@@ -54,9 +54,11 @@ rehearse: $(READY)  ## the run in half precision, as an .om computes it, without
 	@$(FACEPIPE) rehearse --precision fp16 --batch '$(BATCH)' --detector '$(DETECTOR)' --embedder '$(EMBEDDER)' \
 	  $(call option,data,DATA) $(call option,pairs,PAIRS) $(call option,out,OUT)
 
+# A board runs .om files, which `make om` made, perhaps elsewhere: it needs neither weights nor ONNX.
 lfw: $(READY)  ## photographs to LFW accuracy [BATCH BACKEND EMBEDDER DETECTOR DATA PAIRS RUN ALL PRECISION THREADS WORKERS]
-	@$(FACEPIPE) fetch $(DETECTOR) $(EMBEDDER) $(if $(DATA),,lfw)
-	@$(FACEPIPE) onnx $(DETECTOR) $(EMBEDDER)
+	@$(if $(DATA),,$(FACEPIPE) fetch lfw)
+	@$(if $(filter pyacl msame ais_bench,$(BACKEND)),,$(FACEPIPE) fetch $(DETECTOR) $(EMBEDDER))
+	@$(if $(filter pyacl msame ais_bench,$(BACKEND)),,$(FACEPIPE) onnx $(DETECTOR) $(EMBEDDER))
 	@$(if $(filter int8,$(PRECISION)),$(FACEPIPE) quantise $(EMBEDDER))
 	@$(FACEPIPE) lfw --batch '$(BATCH)' --backend '$(BACKEND)' --embedder '$(EMBEDDER)' --detector '$(DETECTOR)' \
 	  $(call option,data,DATA) $(call option,pairs,PAIRS) $(call option,run,RUN) $(call flag,all,ALL) \

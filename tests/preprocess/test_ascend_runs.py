@@ -113,6 +113,41 @@ def test_an_error_is_one_line_and_the_run_is_resumed(
         board.same_as_onnxruntime(run)
 
 
+@pytest.mark.parametrize("backend", ["pyacl", "msame"])
+def test_the_staged_run_packs_bytes_for_a_recogniser_with_aipp(backend: str, board: Board, sample: Path) -> None:
+    people = sorted(path.name for path in (sample / "images").iterdir())[:4]
+    folds = [f"{a}\t1\t2\n{a}\t1\t{b}\t1\n" for a, b in zip(people[:2], people[2:], strict=True)]
+    (board.root / "pairs.txt").write_text("2\t1\n" + "".join(folds))
+    models = board.root / "with-aipp"
+    if not models.is_dir():
+        shutil.copytree(board.root / "weights", models, symlinks=True)
+        for om in models.glob("facenet*.om*"):
+            om.unlink()
+        made = board.command(
+            *("om", EMBEDDER, "--aipp", "--batch", "4", "--cann", "8.0", "--weights", models.name),
+            *("--logs", "runs/atc-aipp"),
+        )
+        assert made.returncode == 0, made.stderr
+        sizes = board.command(
+            *("om", "pnet", "--force", "--batch", "4", "--cann", "8.0", "--weights", models.name),
+            *("--photographs", str(sample / "images"), "--logs", "runs/atc-aipp"),
+        )
+        assert sizes.returncode == 0, sizes.stderr
+    common = ("--data", str(sample), "--pairs", "pairs.txt", "--embedder", EMBEDDER, "--batch", "4", "--workers", "1")
+    plain = board.command("lfw", *common, "--run", "fused")
+    staged = board.command(
+        "lfw", *common, "--run", f"staged-{backend}", "--staged", "--backend", backend, "--weights", models.name
+    )
+    assert plain.returncode == 0 and staged.returncode == 0, plain.stderr + staged.stderr
+    index = json.loads((board.root / f"staged-{backend}" / "pack" / "index.json").read_text())
+    assert index["tensor"]["dtype"] == "uint8" and index["tensor"]["shape"] == [4, 160, 160, 3]
+    embeddings = [np.load(board.root / run / "embeddings.npy") for run in ("fused", f"staged-{backend}")]
+    np.testing.assert_allclose(embeddings[0], embeddings[1], atol=1e-5)
+    report = json.loads((board.root / f"staged-{backend}" / "accuracy.json").read_text())
+    assert report["model_precisions"]["pnet"].startswith("force_fp16")
+    assert report["weights"]["rnet"] is not None and report["backend"] == backend
+
+
 def test_two_devices_share_the_work(board: Board) -> None:
     report = board.root / "devices.report"
     done = board.embed(
