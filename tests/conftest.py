@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,13 @@ from facepipe.pipeline.files import sha256_of_file
 from facepipe.specs import Recipe, WheelMember
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def pytest_configure() -> None:
+    """Tests start programs in folders of their own: the mirror's path becomes absolute, and `python3` is this Python."""
+    if named := os.environ.get(MIRROR_VARIABLE):
+        os.environ[MIRROR_VARIABLE] = str(Path(named).resolve())
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 
 
 @pytest.fixture(scope="session")

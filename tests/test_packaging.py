@@ -60,8 +60,12 @@ def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def facepipe(bare: Path, *arguments: str | Path, folder: Path) -> str:
     """What `facepipe` prints in `folder`, with the mirror hidden."""
-    environment = {name: value for name, value in os.environ.items() if name != "FACEPIPE_ASSETS"}
-    return run([bare / "facepipe", *arguments], cwd=folder, env=environment).stdout
+    return run([bare / "facepipe", *arguments], cwd=folder, env=without_mirror()).stdout
+
+
+def without_mirror() -> dict[str, str]:
+    """The environment of a machine that has no mirror."""
+    return {name: value for name, value in os.environ.items() if name != "FACEPIPE_ASSETS"}
 
 
 def test_the_wheel_holds_exactly_the_package(wheel: Path) -> None:
@@ -112,7 +116,12 @@ def test_converting_without_torch_says_what_to_install(bare: Path, weights_dir: 
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "pnet.pt").symlink_to(weights_dir / "pnet.pt")
     done = subprocess.run(
-        [bare / "facepipe", "onnx", "pnet"], cwd=tmp_path, check=False, capture_output=True, text=True
+        [bare / "facepipe", "onnx", "pnet"],
+        cwd=tmp_path,
+        env=without_mirror(),
+        check=False,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 1
     assert re.search(r"needs the module '(torch|onnx)'.*facepipe\[convert\]", done.stderr), done.stderr
