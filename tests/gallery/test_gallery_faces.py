@@ -12,9 +12,9 @@ from PIL import Image
 
 from facepipe.catalogue import model
 from facepipe.embed import Embedder
-from facepipe.errors import DataError
 from facepipe.gallery.faces import EmbeddedFace, Recogniser, enrol, read_pictures
 from facepipe.results import Detections, NoFace
+from facepipe.specs import MarginCrop
 
 FACENET = model("facenet.seeded")  # takes a margin crop
 ARCFACE = model("mobilefacenet.paddle")  # takes five landmarks
@@ -111,10 +111,12 @@ def test_without_a_detector_the_whole_picture_is_the_face() -> None:
     np.testing.assert_allclose(found.faces[0].embedding, Embedder(FACENET, _mean_colour, 1).embed(crops)[0])
 
 
-def test_a_detector_without_landmarks_is_refused_for_a_five_point_alignment() -> None:
-    wrong = Recogniser(Squares(), Embedder(ARCFACE, _mean_colour, 4), "00")
-    with pytest.raises(DataError, match=r"detector squares: it gives 0 landmarks, and mobilefacenet\.paddle wants"):
-        wrong.all_faces([picture((10, 10, 40))])
+def test_a_detector_without_landmarks_gives_a_margin_crop_and_says_so() -> None:
+    poor = Recogniser(Squares(), Embedder(ARCFACE, _mean_colour, 4), "00")
+    assert isinstance(poor.alignment, MarginCrop)
+    assert "squares gives no landmarks: mobilefacenet.paddle, which wants five-point alignment" in (poor.note or "")
+    assert recogniser(Squares()).note is None
+    assert recogniser(None).note is None
 
 
 def _folder(root: Path) -> list[str]:

@@ -18,8 +18,8 @@ from tqdm import tqdm
 
 from facepipe.backends import backend_by_name
 from facepipe.catalogue import embedder
-from facepipe.cli.gallery import detector_settings
-from facepipe.cli.run_options import add_model_arguments, chosen_embedder, runtime_options
+from facepipe.cli.gallery import say_note
+from facepipe.cli.run_options import add_model_arguments, chosen_embedder, detector_settings, runtime_options
 from facepipe.datasets.images import list_keys
 from facepipe.errors import DataError
 from facepipe.gallery.clusters import FolderFaces, cluster_faces, folder_faces
@@ -86,6 +86,7 @@ def _of_folder(args: argparse.Namespace) -> tuple[str, Path, FolderFaces]:
         open_recogniser(args.detector, name, backend, args.weights, args.batch, settings=settings) as recogniser,
         tqdm(total=len(keys), desc="faces", unit="picture", disable=None) as bar,
     ):
+        say_note(recogniser)
         return name, root, folder_faces(root, keys, recogniser, batch=args.batch, progress=bar.update)
 
 

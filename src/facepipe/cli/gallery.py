@@ -20,8 +20,8 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -30,12 +30,11 @@ from tqdm import tqdm
 
 from facepipe.backends import backend_by_name
 from facepipe.catalogue import embedder
-from facepipe.cli.run_options import add_model_arguments, chosen_embedder, mtcnn_settings, positive, runtime_options
+from facepipe.cli.run_options import add_model_arguments, chosen_embedder, detector_settings, positive, runtime_options
 from facepipe.datasets.face_sets import open_face_set
 from facepipe.datasets.image_records import read_labels
 from facepipe.datasets.images import list_keys, read
 from facepipe.datasets.lfw import read_pairs
-from facepipe.detect import DetectorSettings
 from facepipe.errors import DataError
 from facepipe.gallery.calibrate import calibrate, embed_set
 from facepipe.gallery.evaluate import PROTOCOL, evaluate
@@ -116,11 +115,6 @@ def run(args: argparse.Namespace) -> int:
         "import": _import,
     }
     return commands[args.command](args)
-
-
-def detector_settings(args: argparse.Namespace) -> DetectorSettings | None:
-    """What the command line says about the cascade; another detector keeps its own settings."""
-    return mtcnn_settings(args) if args.detector == "mtcnn" else None
 
 
 def given_threshold(value: float | None, gallery: Gallery, where: Path) -> Threshold:
@@ -282,10 +276,21 @@ def _import(args: argparse.Namespace) -> int:
     return 0
 
 
-def _open(args: argparse.Namespace, name: str) -> AbstractContextManager[Recogniser]:
+@contextmanager
+def _open(args: argparse.Namespace, name: str) -> Iterator[Recogniser]:
     backend = backend_by_name(args.backend, runtime_options(args))
     detector = None if args.aligned else args.detector
-    return open_recogniser(detector, name, backend, args.weights, args.batch, settings=detector_settings(args))
+    with open_recogniser(
+        detector, name, backend, args.weights, args.batch, settings=detector_settings(args)
+    ) as recogniser:
+        say_note(recogniser)
+        yield recogniser
+
+
+def say_note(recogniser: Recogniser) -> None:
+    """What the recogniser's user has to know, on standard error."""
+    if recogniser.note is not None:
+        print(f"note: {recogniser.note}", file=sys.stderr)
 
 
 def _named(args: argparse.Namespace) -> tuple[list[str], dict[str, str]]:

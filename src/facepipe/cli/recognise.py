@@ -27,8 +27,8 @@ from tqdm import tqdm
 from facepipe.backends import backend_by_name
 from facepipe.catalogue import DETECTORS
 from facepipe.cli import gallery as gallery_command
-from facepipe.cli.gallery import detector_settings, given_threshold
-from facepipe.cli.run_options import add_model_arguments, positive, runtime_options
+from facepipe.cli.gallery import given_threshold, say_note
+from facepipe.cli.run_options import add_model_arguments, detector_settings, positive, runtime_options
 from facepipe.datasets.images import list_keys
 from facepipe.datasets.video import Frame, is_film, open_writer, read_frames, read_info
 from facepipe.detect import open_detector
@@ -139,6 +139,7 @@ def _opened(args: argparse.Namespace) -> Iterator[_Job]:
                 detector, embedder, backend, args.weights, args.batch, settings=settings, least_score=args.det_thresh
             )
         )
+        say_note(recogniser)
         gallery, threshold = _gallery_and_threshold(args, gallery, recogniser)
         namer = Namer(
             recogniser,

@@ -19,13 +19,16 @@ from facepipe.detect import Detector, DetectorSettings, open_detector
 from facepipe.detect.select import choose
 from facepipe.embed import Embedder, open_embedder
 from facepipe.errors import DataError, StageError
-from facepipe.geometry.align import align
+from facepipe.geometry.align import align, alignment_for
 from facepipe.pipeline.provenance import model_provenance
 from facepipe.results import Detections, Face, NoFace
-from facepipe.specs import FivePoint, MarginCrop
+from facepipe.specs import Alignment, MarginCrop
 
-MAX_BATCH_PIXELS = 1 << 24
+MAX_BATCH_PIXELS = 1 << 23
 """Pictures of one batch together, so that a folder of large ones is never held."""
+
+MAX_PIXELS = 1 << 24
+"""The largest picture that is looked at unless told otherwise."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,12 +71,27 @@ class Recogniser:
     def dimension(self) -> int:
         return self.embedder.spec.outputs[0].dims[1].high
 
-    def all_faces(self, images: Sequence[np.ndarray]) -> list[PictureFaces]:
-        """Every face of each uint8 [H, W, 3] RGB picture.
+    @property
+    def alignment(self) -> Alignment:
+        """What is done to a face: the embedder's own, or what the detector's landmarks allow, or the whole picture."""
+        wanted = self.embedder.spec.alignment
+        assert wanted is not None, self.model
+        if self.detector is None:
+            return MarginCrop(size=wanted.size, margin=0)
+        return alignment_for(wanted, self.detector.landmark_count)
 
-        Raises:
-            DataError: the detector gives no landmarks and the embedder needs five.
-        """
+    @property
+    def note(self) -> str | None:
+        """What a user has to know of the crops; None when they are what the embedder wants."""
+        if self.detector is None or self.alignment == self.embedder.spec.alignment:
+            return None
+        return (
+            f"{self.detector.name} gives no landmarks: {self.model}, which wants five-point alignment, gets a margin "
+            "crop and is much less accurate with it"
+        )
+
+    def all_faces(self, images: Sequence[np.ndarray]) -> list[PictureFaces]:
+        """Every face of each uint8 [H, W, 3] RGB picture."""
         faces = [
             [Face(box, float(score), points) for box, score, points in zip(*_arrays(found), strict=True)]
             for found in self._detections(images)
@@ -108,21 +126,7 @@ class Recogniser:
         self, images: Sequence[np.ndarray], faces: Sequence[Sequence[Face]]
     ) -> tuple[np.ndarray, list[list[Face]], list[list[str]]]:
         """All crops together uint8 [N, S, S, 3], and for each picture the faces they are of and the others' reasons."""
-        alignment = self.embedder.spec.alignment
-        assert alignment is not None, self.model
-        if self.detector is None:
-            # The whole picture, stretched to the crop's size.
-            alignment = MarginCrop(size=alignment.size, margin=0)
-        if (
-            self.detector is not None
-            and isinstance(alignment, FivePoint)
-            and self.detector.landmark_count not in (5, 6)
-        ):
-            raise DataError(
-                f"detector {self.detector.name}: it gives {self.detector.landmark_count} landmarks, and {self.model} "
-                "wants faces aligned by five.",
-                "a detector with five landmarks (mtcnn), or an embedder that takes a margin crop (facenet.*).",
-            )
+        alignment = self.alignment
         crops: list[np.ndarray] = []
         placed: list[list[Face]] = []
         reasons: list[list[str]] = []
@@ -174,14 +178,14 @@ def open_recogniser(
 
 
 def read_pictures(
-    root: Path, keys: Sequence[str], batch: int
+    root: Path, keys: Sequence[str], batch: int, max_pixels: int = MAX_PIXELS
 ) -> Iterator[tuple[list[tuple[str, np.ndarray]], list[tuple[str, str]]]]:
     """The pictures of `keys` below `root` in order, `batch` at a time: those that can be read, and why others not."""
     members: list[tuple[str, np.ndarray]] = []
     unread: list[tuple[str, str]] = []
     pixels = 0
     for key in keys:
-        image = read_or_reason(root, key)
+        image = read_or_reason(root, key, max_pixels)
         if isinstance(image, NoFace):
             unread.append((key, image.reason))
             continue

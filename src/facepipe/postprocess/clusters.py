@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from facepipe.datasets.images import read
-from facepipe.geometry.align import align
+from facepipe.geometry.align import align, alignment_for
 from facepipe.postprocess.drawings import contact_sheet, write_drawing
 from facepipe.results import Face
 from facepipe.specs import Alignment
@@ -34,6 +34,6 @@ def write_sheets(
     """
     for name, faces in groups.items():
         shown = faces[:MOST_ON_A_SHEET]
-        crops = [align(read(root / key), face, alignment) for key, face in shown]
+        crops = [align(read(root / key), face, alignment_for(alignment, len(face.landmarks))) for key, face in shown]
         write_drawing(out / f"{name}.png", contact_sheet(crops, [key for key, _ in shown]))
         progress(1)

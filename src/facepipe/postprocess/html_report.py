@@ -22,7 +22,7 @@ from facepipe.catalogue import MODELS
 from facepipe.datasets.images import read
 from facepipe.datasets.lfw import VerificationSet
 from facepipe.errors import DataError
-from facepipe.geometry.align import align
+from facepipe.geometry.align import align, alignment_for
 from facepipe.pipeline.files import read_json, sha256_of_file, write_text
 from facepipe.postprocess.drawings import draw_detections
 from facepipe.postprocess.faces import FACES_FILE, read_faces
@@ -140,7 +140,9 @@ class _Pictures:
         try:
             image = read(self.root / key)
             marked = _thumbnail(_marked(image, face), _PHOTOGRAPH_PX)
-            crop = align(image, face, self.alignment) if isinstance(face, Face) and self.alignment else None
+            crop = None
+            if isinstance(face, Face) and self.alignment is not None:
+                crop = align(image, face, alignment_for(self.alignment, len(face.landmarks)))
         except DataError as error:
             return (
                 f'<figure><div class="gone">{escape(error.what)}</div><figcaption>{escape(key)}</figcaption></figure>'
