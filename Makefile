@@ -40,7 +40,8 @@ om: $(READY)  ## ONNX to .om by Ascend's ATC [SOC BATCH PRECISION AIPP DRY_RUN M
 	@$(if $(filter-out 0,$(DRY_RUN)),,$(FACEPIPE) fetch $(DETECTOR) && $(FACEPIPE) onnx $(MODELS))
 	@$(FACEPIPE) om $(MODELS) --soc '$(SOC)' --batch '$(BATCH)' --detector '$(DETECTOR)' --embedder '$(EMBEDDER)' \
 	  $(call option,precision,PRECISION) $(call flag,aipp,AIPP) $(call flag,dry-run,DRY_RUN) $(call option,cann,CANN) \
-	  $(call option,shapes,SHAPES) $(call option,plan,PLAN) $(call option,photographs,PHOTOGRAPHS)
+	  $(call option,shapes,SHAPES) $(call option,plan,PLAN) $(call option,photographs,PHOTOGRAPHS) \
+	  $(call option,weights,WEIGHTS)
 
 plan: $(READY)  ## which input shapes photographs need, and the gears for them [PHOTOGRAPHS SOC BATCH PLAN]
 	@$(FACEPIPE) plan $(if $(PHOTOGRAPHS),'$(PHOTOGRAPHS)') --soc '$(SOC)' --batch '$(BATCH)' $(call option,out,PLAN)
@@ -62,7 +63,8 @@ lfw: $(READY)  ## photographs to LFW accuracy [BATCH BACKEND EMBEDDER DETECTOR D
 	@$(if $(filter int8,$(PRECISION)),$(FACEPIPE) quantise $(EMBEDDER))
 	@$(FACEPIPE) lfw --batch '$(BATCH)' --backend '$(BACKEND)' --embedder '$(EMBEDDER)' --detector '$(DETECTOR)' \
 	  $(call option,data,DATA) $(call option,pairs,PAIRS) $(call option,run,RUN) $(call flag,all,ALL) \
-	  $(call option,precision,PRECISION) $(call option,threads,THREADS) $(call option,workers,WORKERS)
+	  $(call option,precision,PRECISION) $(call option,threads,THREADS) $(call option,workers,WORKERS) \
+	  $(call option,weights,WEIGHTS)
 
 verify: $(READY)  ## a recogniser on a verification set [SET=lfw.bin, or a folder with PAIRS; EMBEDDER BATCH BACKEND THREADS RUN]
 	@$(if $(SET),,$(error SET is empty. Try: make verify SET=data/lfw.bin EMBEDDER=$(EMBEDDER)))
