@@ -45,7 +45,7 @@ def run_load(folder: Path, weights: Path, count: int, workers: int = 2) -> dict[
     return {
         "status": measured.status,
         "photographs": count,
-        "lines": sum(1 for _ in (run / "faces.jsonl").open("rb")),
+        "lines": (run / "faces.jsonl").read_bytes().count(b"\n"),
         "workers": workers,
         "seconds": round(measured.seconds, 1),
         "peak_megabytes_of_a_process": round(measured.peak_bytes / 1e6),

@@ -65,7 +65,7 @@ def test_every_format_meets_every_mutation(face: Path) -> None:
     assert {name.partition(".")[2] for name in names} == {"jpg", "png", "webp", "bmp", "tif"}
 
 
-@pytest.mark.parametrize("side", [5001, 12000, 40000])
+@pytest.mark.parametrize("side", [3536, 12000, 40000])
 def test_a_bomb_is_refused_before_it_is_decoded(tmp_path: Path, side: int) -> None:
     content = bad_pictures.png_of_nothing(8, 8)
     (tmp_path / "bomb.png").write_bytes(bad_pictures.with_size(content, "PNG", side, side))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import onnxruntime
 
 
-PRECISIONS = ("f32", "int8")  # int8: of the recogniser, from its quantised file; see `network_precision`
+PRECISIONS = ("f32", "int8", "int8-all")  # from quantised files; of which networks: see `network_precision`
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,14 @@ class OnnxRuntimeSession:
 
     def run(self, inputs: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
         feeds = dict(zip(self.input_names, inputs, strict=True))
-        return tuple(self.inner.run(None, feeds))
+        try:
+            return tuple(self.inner.run(None, feeds))
+        except Exception as error:  # as in `_open`: its classes share no base below Exception
+            shapes = ", ".join(str(list(array.shape)) for array in inputs)
+            raise BackendError(
+                f"onnxruntime: the model did not run on {shapes} ({str(error).splitlines()[0]}).",
+                "`facepipe onnx` makes the model anew; it may be another network's.",
+            ) from error
 
     def close(self) -> None:
         """onnxruntime frees with the object; there is no handle to give back."""

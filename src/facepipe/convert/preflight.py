@@ -85,7 +85,10 @@ def read_model(path: Path) -> onnx.ModelProto:
         DataError: it is none.
     """
     try:
-        return onnx.load(str(path))
+        model = onnx.load(str(path))
+        for tensor in model.graph.initializer:
+            onnx.numpy_helper.to_array(tensor)  # as many numbers as its shape says
+        return model
     except Exception as error:  # protobuf's DecodeError among others; all mean "no ONNX file"
         raise DataError(f"{path}: cannot be read as ONNX ({' '.join(str(error).split())[:120]}).") from error
 

@@ -51,7 +51,7 @@ class MtcnnSettings:
         thresholds: least face probability after PNet, RNet and ONet, in (0, 1). The authors' values.
         factor: from one pyramid level to the next; about the root of one half, so that areas halve.
         batch: photographs of one size that go through PNet in one call.
-        crops: candidates that go through RNet or ONet in one call; bounds memory.
+        crops: candidates that go through RNet in one call, and four times as many as through ONet; bounds memory.
         strip_pixels: pixels of a pyramid level that go through PNet in one call; bounds memory to some 230 bytes for
             each. 0 means all, for compiled models that have only so many input shapes.
         kernels: name of the host kernels; see `geometry.kernels`. All give the same bits.
@@ -236,9 +236,14 @@ def _pnet(scaled: np.ndarray, run: Run, strip_pixels: int) -> tuple[np.ndarray, 
     Cell i looks at the rows 2 i to 2 i + 11, so that strips which overlap by ten rows give every cell once, of the
     same pixels.
     """
-    _, _, height, width = scaled.shape
-    if strip_pixels == 0 or height * width <= strip_pixels:
+    count, _, height, width = scaled.shape
+    together = max(1, 2 * strip_pixels // (height * width))  # photographs
+    if strip_pixels == 0 or (count <= together and height * width <= strip_pixels):
         offsets, logits = run(scaled)
+        return offsets, logits
+    if count > together:
+        groups = [_pnet(scaled[i : i + together], run, strip_pixels) for i in range(0, count, together)]
+        offsets, logits = (np.concatenate(column) for column in zip(*groups, strict=True))
         return offsets, logits
     step = max(2, (strip_pixels // width) // 2 * 2)  # rows; the last strip takes what is left, at least one cell
     starts = [start for start in range(0, height, step) if start == 0 or height - start >= CELL]
@@ -286,9 +291,10 @@ def _look_closer(
 ) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
     """The network's outputs for every candidate, and the face probabilities float32 [R] from its last output."""
     parts: list[tuple[np.ndarray, ...]] = []
-    for start in range(0, len(candidates.boxes), settings.crops):
-        images = candidates.images[start : start + settings.crops]
-        regions = candidates.regions[start : start + settings.crops]
+    size = max(1, settings.crops * RNET_SIDE**2 // side**2)  # as many pixels for ONet as for RNet
+    for start in range(0, len(candidates.boxes), size):
+        images = candidates.images[start : start + size]
+        regions = candidates.regions[start : start + size]
         crops = np.empty((len(images), 3, side, side), np.float32)
         # The candidates of one photograph are neighbours, so its crops are one slice.
         edges = np.flatnonzero(np.diff(images, prepend=-1, append=-1))

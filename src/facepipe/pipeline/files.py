@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import shutil
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -111,7 +110,7 @@ def read_arrays(path: Path, dtypes: Mapping[str, str]) -> dict[str, np.ndarray]:
         # Opened here, since np.load leaves a broken archive open.
         with path.open("rb") as source, np.load(source, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in dtypes}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # of a damaged file NumPy and zipfile raise a dozen unrelated classes
         raise StageError(f"{path}: cannot be read ({error}).", "delete it and run the stage again.") from error
     for name, array in arrays.items():
         if array.dtype.str.lstrip("<>|=")[:1] == "U" == dtypes[name].lstrip("<")[:1]:

@@ -156,7 +156,7 @@ def read_embeddings(path: Path, rows: int | None = None) -> np.ndarray:
     """
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # of a damaged header NumPy raises a dozen unrelated classes; all mean the same
         raise DataError(f"{path}: cannot be read ({error}), expected the embeddings of a run.") from error
     if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype != np.float32:
         found = f"{array.dtype} {list(array.shape)}" if isinstance(array, np.ndarray) else "an archive"

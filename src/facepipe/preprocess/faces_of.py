@@ -17,9 +17,9 @@ from facepipe.specs import Alignment, FivePoint
 MAX_BATCH_PIXELS = 1 << 23
 """Photographs of one batch together: 8.4 million pixels, one 4K scene or 134 of LFW's."""
 
-MAX_PIXELS = 1 << 24
-"""The largest photograph that a run looks at unless told otherwise: the cascade takes some 33 bytes for each pixel, so
-that a process stays below 1 GB whatever lies in an unknown folder."""
+MAX_PIXELS = 12_500_000
+"""The largest photograph that a run looks at unless told otherwise, a telephone's 4032 x 3024: the cascade takes some
+33 bytes for each pixel, so that a process stays below 1 GB whatever lies in an unknown folder."""
 
 MAX_SIDE = 65_535
 """The longest side that is looked at: JPEG's own limit, and what the first network is declared for."""

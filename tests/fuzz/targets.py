@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every parser that facepipe owns, as a function of bytes: it returns, or raises one of facepipe's own errors.
+
+Anything else (another exception, a hang, memory without bound) is a defect. `run.py` lets atheris look for such bytes;
+test_targets.py tries some thousand seeded mutations of good files.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from facepipe.datasets.image_records import ImageRecord, bytes_from_record, read_labels, record_from_bytes
+from facepipe.datasets.images import decode
+from facepipe.datasets.lfw import read_pairs
+from facepipe.datasets.restricted_pickle import read_pickle
+from facepipe.datasets.verification_bin import read_verification_bin, verification_bin
+from facepipe.datasets.widerface import read_prediction, read_sizes
+from facepipe.errors import FacepipeError
+from facepipe.gallery.file import empty_gallery, read_gallery, with_rows, write_gallery
+from facepipe.gallery.port_index import read_port_index
+from facepipe.pipeline.bins import BinTensor, read_bins, write_bins
+from facepipe.pipeline.files import read_arrays, write_arrays
+from facepipe.pipeline.stage import require_complete
+from facepipe.postprocess.faces import read_embeddings, read_faces
+from facepipe.postprocess.photographs import read_digests
+from facepipe.postprocess.provenance_check import changes
+from facepipe.postprocess.unpack import output_files
+
+KINDS = ("list", "tuple", "dict", "bool", "int", "float", "bytes", "str", "none", "array")
+DIGEST = "ab" * 32
+
+
+@dataclass(frozen=True)
+class Target:
+    """A parser: `parse(content, folder)` reads `content`, with `folder` to lay files in; `seeds` are good contents."""
+
+    parse: Callable[[bytes, Path], object]
+    seeds: Callable[[Path], list[bytes]]
+
+
+def survives(target: Target, content: bytes, folder: Path) -> bool:
+    """Parse; True when the content was taken, False when it was refused. Any other exception passes."""
+    try:
+        target.parse(content, folder)
+    except FacepipeError as error:
+        assert str(error).strip(), "an error without words"
+        return False
+    return True
+
+
+def _in_file(name: str, read: Callable[[Path], object]) -> Callable[[bytes, Path], object]:
+    def parse(content: bytes, folder: Path) -> object:
+        path = folder / name
+        path.write_bytes(content)
+        return read(path)
+
+    return parse
+
+
+def _seed(name: str, write: Callable[[Path], object]) -> Callable[[Path], list[bytes]]:
+    def seeds(folder: Path) -> list[bytes]:
+        write(folder)
+        return [(folder / name).read_bytes()]
+
+    return seeds
+
+
+def _bins(folder: Path) -> object:
+    tensor = BinTensor("image", "float32", "NCHW", (2, 1, 2, 2))
+    return write_bins(folder, [("a", "b"), ("c",)], lambda keys: np.ones((len(keys), 1, 2, 2), np.float32), tensor, {})
+
+
+def _parse_index(content: bytes, folder: Path) -> object:
+    if not (folder / "bins").is_dir():
+        _bins(folder)
+    (folder / "index.json").write_bytes(content)
+    return list(read_bins(folder))
+
+
+def _gallery(folder: Path) -> None:
+    rows = np.eye(3, 4, dtype=np.float32)
+    write_gallery(folder / "g", with_rows(empty_gallery("m", DIGEST, 4), ["A", "B", "A"], ["1", "2", "3"], rows))
+
+
+def _faces() -> bytes:
+    face = {"key": "a.jpg", "box": [1, 2, 3.5, 4], "score": 0.9, "landmarks": [[1, 2]] * 5, "row": 0}
+    return "".join(json.dumps(line) + "\n" for line in (face, {"key": "b.jpg", "reason": "is empty"})).encode()
+
+
+def _parse_names(content: bytes, folder: Path) -> object:
+    """Names of output files, one per line, in a folder beside the packed one."""
+    outputs = folder / "outputs"
+    outputs.mkdir(exist_ok=True)
+    for path in outputs.iterdir():
+        path.unlink()
+    for line in content.decode("utf-8", "ignore").split("\n")[:8]:
+        name = "".join(letter for letter in line if letter not in "/\0")[:60]
+        if name not in ("", ".", ".."):
+            (outputs / name).touch()
+    return output_files(outputs, _bins(folder / "packed"))  # type: ignore[arg-type]
+
+
+def _run(content: bytes, folder: Path) -> object:
+    (folder / "run.json").write_bytes(content)
+    (folder / "photographs.sha256").write_text(f"{DIGEST}  a.jpg\n")
+    return list(changes(folder))
+
+
+def _record() -> bytes:
+    models = [{"model": "pnet", "file": "pnet.onnx", "sha256": DIGEST, "weights_sha256": None}]
+    record = {"results": {"faces.jsonl": DIGEST}, "models": models, "sources": {}, "root": "r", "weights_folder": "w"}
+    return json.dumps(record).encode()
+
+
+def _arrays(folder: Path) -> None:
+    write_arrays(folder / "a.npz", {"x": np.zeros(3, np.float32), "t": np.array(["a"])})
+
+
+PORT = pickle.dumps({"label": ["A"], "feature": [np.ones((1, 4), np.float32)]}, protocol=2)
+PAIRS = b"1\t2\nA\t1\t2\nB\t1\t3\nA\t1\tB\t2\nA\t2\tB\t1\n"
+
+TARGETS: dict[str, Target] = {
+    "bins_index": Target(_parse_index, _seed("index.json", _bins)),
+    "image_record": Target(
+        lambda content, _: record_from_bytes(content, "x"),
+        lambda _: [bytes_from_record(ImageRecord("a.jpg", b"\xff\xd8\xff"))],
+    ),
+    "pickle": Target(
+        lambda content, _: read_pickle(content, "x", KINDS),
+        lambda _: [PORT, *(pickle.dumps([1, (b"x", "y", None, True, 1.5), {"a": [2]}], protocol=p) for p in range(5))],
+    ),
+    "verification_bin": Target(
+        _in_file("v.bin", read_verification_bin), lambda _: [verification_bin([b"a", b"b", b"c", b"d"], [True, False])]
+    ),
+    "pairs": Target(_in_file("pairs.txt", read_pairs), lambda _: [PAIRS, PAIRS.replace(b"1\t2\n", b"2\n", 1)]),
+    "labels": Target(_in_file("label.txt", read_labels), lambda _: [b"a/1.jpg\t0\nb/2.jpg\t1\n", b"# x\na.jpg 3\n"]),
+    "wider_sizes": Target(_in_file("list.txt", read_sizes), lambda _: [b"# 0--Parade/a.jpg 1024 768\n1 2 3 4\n"]),
+    "wider_prediction": Target(
+        _in_file("a.txt", lambda path: read_prediction(path, "0--Parade/a")), lambda _: [b"a\n1\n1 2 3 4 0.5\n"]
+    ),
+    "output_names": Target(
+        _parse_names, lambda _: [b"000000_output_0.bin\n000001_output_0.bin", b"000000_0.txt\n000001_0.txt"]
+    ),
+    "gallery": Target(_in_file("g", read_gallery), _seed("g", _gallery)),
+    "port_index": Target(_in_file("index.bin", lambda path: read_port_index(path, "m", DIGEST, 4)), lambda _: [PORT]),
+    "faces": Target(_in_file("faces.jsonl", lambda path: list(read_faces(path))), lambda _: [_faces()]),
+    "embeddings": Target(
+        _in_file("e.npy", read_embeddings),
+        _seed("e.npy", lambda folder: np.save(folder / "e.npy", np.zeros((2, 3), np.float32))),
+    ),
+    "photographs": Target(
+        _in_file("p.sha256", lambda path: list(read_digests(path))), lambda _: [f"{DIGEST}  a\n-  b\n".encode()]
+    ),
+    "run_record": Target(_run, lambda _: [_record()]),
+    "shard": Target(
+        _in_file("a.npz", lambda path: read_arrays(path, {"x": "float32", "t": "<U"})), _seed("a.npz", _arrays)
+    ),
+    "manifest": Target(
+        _in_file("manifest.json", lambda path: require_complete(path.parent, "pnet")), lambda _: [b'{"shards": {}}']
+    ),
+    "picture": Target(
+        lambda content, _: decode(content, "x"),
+        lambda _: [
+            b"P6 2 1 255\n" + bytes(6),
+            b"BM" + struct.pack("<IIIIiiHHIIiiII", 58, 0, 54, 40, 1, 1, 1, 24, 0, 4, 0, 0, 0, 0) + bytes(4),
+        ],
+    ),
+}
+"""By name; `make fuzz` gives each its turn."""
