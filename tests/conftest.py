@@ -23,7 +23,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def pytest_configure() -> None:
-    """Tests start programs in folders of their own: the mirror's path becomes absolute, and `python3` is this Python."""
+    """For programs that tests start elsewhere: the mirror's path becomes absolute, and `python3` is this Python."""
     if named := os.environ.get(MIRROR_VARIABLE):
         os.environ[MIRROR_VARIABLE] = str(Path(named).resolve())
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
