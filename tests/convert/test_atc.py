@@ -298,6 +298,22 @@ def test_the_command_compiles_what_is_missing_and_skips_what_is_there(
     assert "weights/onet.simplified.onnx: no such file" in capsys.readouterr().err
 
 
+def test_a_model_that_atc_would_refuse_is_not_handed_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stand_in(monkeypatch, FAKE_ATC_LOG=str(tmp_path / "calls"))
+    monkeypatch.chdir(tmp_path)
+    write_onnx(model("rnet"), model("rnet").final(Path("weights")), opset=14)
+    command = ["om", "rnet", "--soc", "Ascend310", "--cann", "6.0.1"]
+    assert main(command) == 1
+    err = capsys.readouterr().err
+    assert "is of opset 14; CANN 6.0.1 registers operators up to 13" in err and "--no-check lets ATC judge" in err
+    assert not (tmp_path / "calls").exists()
+    monkeypatch.setenv("FAKE_CANN", "6.0.1")
+    assert main([*command, "--no-check"]) == 1
+    assert "E16002: no ONNX parser" in capsys.readouterr().err
+
+
 def test_a_plan_of_photographs_is_compiled_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -63,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--logs", type=Path, default=Path("runs/atc"), help="folder of logs (default: runs/atc)")
     parser.add_argument("--dry-run", action="store_true", help="print the commands; needs no CANN and no ONNX files")
     parser.add_argument("--force", action="store_true", help="compile again what is up to date")
+    parser.add_argument("--no-check", action="store_true", help="skip the pre-flight (see `facepipe check`)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -86,6 +87,8 @@ def run(args: argparse.Namespace) -> int:
             f"{missing[0].onnx}: no such file, expected the final ONNX of {missing[0].spec.name}.",
             f"`facepipe onnx {names}`",
         )
+    if not args.no_check:
+        _check(orders)
     for order in orders:
         if not args.force and is_made(order):
             print(f"{order.om}: up to date")
@@ -95,6 +98,28 @@ def run(args: argparse.Namespace) -> int:
         sidecar = om_from_onnx(order, log)
         print(f"{order.om}: {_shapes_in_words(order)}, {sidecar.precision}, from {sidecar.onnx_sha256[:12]}")
     return 0
+
+
+def _check(orders: list[Order]) -> None:
+    """The pre-flight: ATC takes minutes to say what it says at once.
+
+    Raises:
+        ConversionError: a model has a blocker.
+    """
+    from facepipe.convert.preflight import preflight, read_model
+
+    for order in orders:
+        blockers = [
+            finding
+            for finding in preflight(read_model(order.onnx), order.soc, order.cann)
+            if finding.severity == "blocker"
+        ]
+        if blockers:
+            first, more = blockers[0], f" (and {len(blockers) - 1} more)" if len(blockers) > 1 else ""
+            raise ConversionError(
+                f"{order.onnx}: {first.where}: {first.reason}{more}; ATC would refuse it.",
+                f"{first.repair}. `facepipe check {order.onnx}` tells all; --no-check lets ATC judge.",
+            )
 
 
 def _orders(args: argparse.Namespace, specs: list[ModelSpec], soc: Soc, cann: str) -> list[Order]:
