@@ -51,7 +51,7 @@ class MtcnnSettings:
         thresholds: least face probability after PNet, RNet and ONet, in (0, 1). The authors' values.
         factor: from one pyramid level to the next; about the root of one half, so that areas halve.
         batch: photographs of one size that go through PNet in one call.
-        crops: candidates that go through RNet in one call, and four times as many as through ONet; bounds memory.
+        crops: candidates that go through RNet in one call, a quarter of them through ONet; bounds memory.
         strip_pixels: pixels of a pyramid level that go through PNet in one call; bounds memory to some 230 bytes for
             each. 0 means all, for compiled models that have only so many input shapes.
         kernels: name of the host kernels; see `geometry.kernels`. All give the same bits.
