@@ -11,7 +11,8 @@ Part = Mapping[str, Any]
 INTRODUCTION = """\
 # Performance
 
-This page is made by `make bench PAGE=docs/performance.md`; its figures are those of one machine, named beside each. For yours:
+This page is made by `make bench PAGE=docs/performance.md`; its figures are those of one machine, named beside each. For
+yours:
 
 ```sh
 make bench                                                  # everything; the figures go to runs/bench/bench.json
