@@ -20,7 +20,7 @@ option     = $(if $($2),--$1 '$($2)')
 flag       = $(if $(filter-out 0,$($2)),--$1)
 
 .DEFAULT_GOAL := help
-.PHONY: help onnx om plan check rehearse lfw verify wider demo test accept bench lint clean
+.PHONY: help onnx om plan check rehearse lfw verify wider demo test accept bench kill fuzz load audit lint clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -96,6 +96,29 @@ bench: $(READY)  ## speed beside facenet-pytorch, never accuracy, into runs/benc
 	@$(FACEPIPE) onnx mtcnn facenet.seeded
 	@$(FACEPIPE) quantise facenet.seeded
 	@$(FACEPIPE) bench $(PARTS) $(call value,page,PAGE)
+
+kill: $(READY)  ## 200 random kills of `facepipe lfw`, one at every change of a file, and the other commands [KILLS]
+	@$(FACEPIPE) fetch mtcnn
+	@$(FACEPIPE) onnx mtcnn facenet.seeded
+	@$(VENV)/bin/python tests/reliability kill $(KILLS)
+
+# Linux on x86 alone: atheris has no other wheels.
+fuzz: $(READY)  ## 10,000 bad pictures, then every parser under atheris [PICTURES SECONDS of each parser]
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz]'
+	@$(FACEPIPE) fetch mtcnn
+	@$(FACEPIPE) onnx mtcnn facenet.seeded
+	@$(VENV)/bin/python tests/reliability pictures $(PICTURES)
+	@set -e; for target in $$($(VENV)/bin/python tests/fuzz/run.py --list); do \
+	  $(VENV)/bin/python tests/fuzz/run.py "$$target" -max_total_time='$(or $(SECONDS),60)'; done
+
+load: $(READY)  ## 100,000 photographs with two workers: flat memory, speed and files [PHOTOGRAPHS]
+	@$(FACEPIPE) fetch mtcnn
+	@$(FACEPIPE) onnx mtcnn
+	@$(VENV)/bin/python tests/reliability load $(PHOTOGRAPHS)
+
+audit: $(READY)  ## known vulnerabilities of the pinned versions; asks the advisory database, so it needs a network
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[audit]'
+	@$(VENV)/bin/python -m pip_audit --skip-editable --progress-spinner off
 
 lint: $(READY)  ## style and types
 	@$(VENV)/bin/ruff check --quiet
