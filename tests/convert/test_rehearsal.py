@@ -15,7 +15,8 @@ from small_networks import EMBEDDER, PNET, write_onnx
 
 from facepipe.catalogue import MODELS
 from facepipe.cli import main
-from facepipe.convert.layers import compare_layers, first_drift, image_of_bytes, shapes_to_compare
+from facepipe.convert.layers import compare_layers, first_drift
+from facepipe.convert.outputs import image_of_bytes, shapes_to_compare
 from facepipe.convert.rehearsal import rehearse_fp16, rounded
 from facepipe.errors import ConversionError, DataError
 from facepipe.postprocess.rehearsal import compare_runs, cosines, match

@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from facepipe.catalogue import MODELS
 from facepipe.catalogue.chips import DEFAULT_CANN, soc_by_name
+from facepipe.cli.requires import need_onnx
 from facepipe.errors import DataError
 from facepipe.postprocess.provenance_check import changes, summary
 
@@ -55,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
                 f"{runs[0]}: a run's folder among {len(args.models)} names, expected it alone.", "one at a time."
             )
         return _check_run(runs[0], args)
+    need_onnx()
     from facepipe.convert.atc import installed_cann
     from facepipe.convert.preflight import preflight, read_model
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from facepipe.catalogue import detector_models, embedder, model
 from facepipe.catalogue.chips import DEFAULT_CANN, Soc, soc_by_name, takes_ranges
 from facepipe.cli.plan import add_photograph_arguments, parse_size, plan_of_arguments, read_plan
+from facepipe.cli.requires import has_onnx
 from facepipe.convert.atc import (
     Order,
     aipp_path,
@@ -106,6 +107,9 @@ def _check(orders: list[Order]) -> None:
     Raises:
         ConversionError: a model has a blocker.
     """
+    if not has_onnx():
+        print("om: no module named 'onnx', so the pre-flight is left out; pip install onnx", file=sys.stderr)
+        return
     from facepipe.convert.preflight import preflight, read_model
 
     for order in orders:

@@ -23,6 +23,7 @@ from facepipe.backends import backend_by_name
 from facepipe.backends.base import RuntimeOptions, model_file, open_session
 from facepipe.backends.om import OmShapes, read_sidecar
 from facepipe.catalogue import model
+from facepipe.cli.requires import need_onnx
 from facepipe.errors import DataError
 from facepipe.metrics.layer_figures import LayerFigures
 from facepipe.postprocess.rehearsal import compare_runs
@@ -60,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
         raise DataError("parity: no model is named, expected some of the catalogue, or --runs.")
     specs = [model(name) for name in args.models]
     if args.layers:
+        need_onnx()
         return max(_layers(spec, args) for spec in specs)
     if args.against is None:
         raise DataError("parity: nothing to compare with, expected --against BACKEND or --layers.")
@@ -67,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _outputs(spec: ModelSpec, args: argparse.Namespace) -> int:
-    from facepipe.convert.layers import compare_outputs, shapes_to_compare
+    from facepipe.convert.outputs import compare_outputs, shapes_to_compare
 
     options = RuntimeOptions(device=args.device)
     sides = [backend_by_name(name, options) for name in (args.backend, args.against)]
@@ -117,7 +119,8 @@ def _compiled_for(files: list[Path]) -> OmShapes | None:
 
 
 def _layers(spec: ModelSpec, args: argparse.Namespace) -> int:
-    from facepipe.convert.layers import compare_layers, first_drift, image_of_bytes
+    from facepipe.convert.layers import compare_layers, first_drift
+    from facepipe.convert.outputs import image_of_bytes
     from facepipe.convert.preflight import read_model
     from facepipe.convert.rehearsal import rehearse_fp16
 

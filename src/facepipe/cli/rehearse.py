@@ -18,6 +18,7 @@ from facepipe.backends import backend_by_name
 from facepipe.catalogue import detector_models, embedder
 from facepipe.cli.faces_run import run_faces
 from facepipe.cli.lfw import LfwJob, add_lfw_arguments, lfw_job, score_lfw
+from facepipe.cli.requires import need_onnx
 from facepipe.cli.run_options import worker_count
 from facepipe.detect.mtcnn import MtcnnSettings
 from facepipe.errors import DataError
@@ -48,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
         raise DataError(
             f"rehearse: {args.detector} on {args.backend} cannot be rehearsed, expected mtcnn on onnxruntime."
         )
+    need_onnx()
     args.precision = "f32"  # onnxruntime's own; the rounding is in the models
     asked = lfw_job(args)
     out = args.out or Path("runs") / f"rehearsal-fp16-{asked.job.embedder}"
