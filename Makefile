@@ -76,6 +76,7 @@ verify: $(READY)  ## a recogniser on a verification set [SET=lfw.bin, or a folde
 wider: $(READY)  ## a detector on WIDER FACE [DETECTOR SIZE PROTOCOL DATA RUN BACKEND PRECISION THREADS WORKERS]
 	@$(FACEPIPE) fetch $(DETECTOR)
 	@$(FACEPIPE) onnx $(DETECTOR)
+	@$(if $(filter int8,$(PRECISION)),$(FACEPIPE) quantise $(DETECTOR))
 	@$(FACEPIPE) wider --detector '$(DETECTOR)' --backend '$(BACKEND)' $(call option,size,SIZE) \
 	  $(call option,protocol,PROTOCOL) $(call option,data,DATA) $(call option,run,RUN) $(call option,precision,PRECISION) \
 	  $(call option,threads,THREADS) $(call option,workers,WORKERS)

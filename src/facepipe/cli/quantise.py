@@ -5,6 +5,8 @@ A converted recogniser with its convolutions and products in eight bits: <name>.
 --precision int8 runs. It is calibrated on faces of photographs outside the test pairs: those of --photographs, else the
 photographs of LFW that no pair names, the mirror's photographs, and where there are none the made sample. The list of
 photographs and their overlap with the test pairs (none, or it fails) are in <name>.int8.onnx.json.
+A detector of one network (ultraface.*) is calibrated on whole photographs, none of them of WIDER FACE;
+`facepipe wider --precision int8` and, for any command, --precision int8-all run it.
 
   facepipe quantise facenet.seeded --photographs holiday/ family/ --faces 400
 """
@@ -25,22 +27,24 @@ from tqdm import tqdm
 from facepipe.assets.lfw import find_lfw
 from facepipe.assets.workspace import Workspace, open_workspace
 from facepipe.backends import backend_by_name
-from facepipe.catalogue import embedder
+from facepipe.catalogue import MODELS, embedder
 from facepipe.cli.run_options import positive
 from facepipe.datasets.images import list_keys
 from facepipe.datasets.lfw import extensions_in, read_pairs
-from facepipe.detect import open_detector
+from facepipe.detect import open_detector, open_single_shot
+from facepipe.detect.single_shot import single_shot_settings
 from facepipe.errors import ConversionError, DataError
 from facepipe.pipeline.files import read_json, sha256_of_file
-from facepipe.preprocess.calibration import CalibrationCrops, collect_crops, outside, overlap
+from facepipe.preprocess.calibration import CalibrationCrops, collect_crops, collect_inputs, outside, overlap
 from facepipe.specs import ModelSpec
 
 LEAST_FACES = 16
+PORTRAITS = 70  # of LFW, for a detector: large faces, beside the small ones of the group photographs
 MIRRORED = ("photos", "widerface/images", "widerface/val416")  # folders of the mirror that hold no test photograph
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("names", nargs="+", metavar="NAME", help="converted recognisers of the catalogue")
+    parser.add_argument("names", nargs="+", metavar="NAME", help="converted recognisers or detectors")
     parser.add_argument("--weights", type=Path, default=Path("weights"), help="folder of converted models")
     parser.add_argument("--photographs", type=Path, nargs="+", metavar="FOLDER", help="photographs to calibrate with")
     parser.add_argument("--faces", type=positive, default=256, help="crops to calibrate with (default: 256)")
@@ -49,7 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     ws = replace(open_workspace(), weights=args.weights)
-    missing = [name for name in ("onnx", "torch", "nncf") if importlib.util.find_spec(name) is None]
+    needed = ("onnx", "torch", "onnxruntime" if all(map(_is_single_shot, args.names)) else "nncf")
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
         raise ConversionError(
             f"quantise: needs the module '{missing[0]}', which is not installed.", "pip install 'facepipe[quantise]'"
@@ -57,6 +62,9 @@ def run(args: argparse.Namespace) -> int:
     from facepipe.convert import quantise
 
     for name in args.names:
+        if name in MODELS and MODELS[name].single_shot is not None:
+            _quantise_detector(MODELS[name], ws, args)
+            continue
         spec = embedder(name)
         target = spec.quantised(ws.weights)
         if not args.force and args.photographs is None and _up_to_date(spec, ws):
@@ -81,6 +89,63 @@ def run(args: argparse.Namespace) -> int:
             )
         )
     return 0
+
+
+def _is_single_shot(name: str) -> bool:
+    return name in MODELS and MODELS[name].single_shot is not None
+
+
+def _quantise_detector(spec: ModelSpec, ws: Workspace, args: argparse.Namespace) -> None:
+    """One detector of one network, by onnxruntime's quantiser."""
+    from facepipe.convert.quantise import Calibration
+    from facepipe.convert.quantise_detector import quantise_detector
+
+    target = spec.quantised(ws.weights)
+    if not args.force and args.photographs is None and _up_to_date(spec, ws):
+        print(f"{target}: up to date")
+        return
+    with tempfile.TemporaryDirectory(prefix="facepipe-sample-") as made:
+        paths = _whole_photographs(ws, args.photographs, Path(made))
+        with open_single_shot(
+            spec.name, backend_by_name("onnxruntime"), ws.weights, single_shot_settings(spec)
+        ) as shot:
+            found = collect_inputs(paths, shot)
+    wider = _wider_photographs(ws)
+    calibration = Calibration(
+        photographs=found.photographs,
+        crops=len(found.inputs),
+        test_set="WIDER FACE's photographs" if wider else None,
+        overlap=overlap(found.photographs.values(), wider),
+    )
+    report = quantise_detector(spec, ws.weights, found.inputs, calibration)
+    sizes = report["bytes"]
+    assert isinstance(sizes, dict)
+    print(
+        f"{target}: {sizes['int8']:,} bytes ({sizes['f32']:,} in f32), scores of candidates differ by "
+        f"{report['mean_score_difference']:.4f} on average; {len(found.inputs)} inputs of {len(found.photographs)} "
+        f"photographs, {calibration.overlap} of them in {calibration.test_set or 'no test set that is here'}"
+    )
+
+
+def _whole_photographs(ws: Workspace, folders: Sequence[Path] | None, made: Path) -> list[Path]:
+    """Photographs to calibrate a detector with: as named, else the mirror's group photographs and some of LFW."""
+    if folders is not None:
+        return [folder / key for folder in folders for key in list_keys(folder)]
+    groups = outside(ws.mirror / "photos", ()) if ws.mirror and (ws.mirror / "photos").is_dir() else []
+    lfw = find_lfw(ws)
+    portraits = outside(lfw[0], ()) if lfw else []
+    if groups or portraits:
+        return [*groups, *portraits[:: max(1, len(portraits) // PORTRAITS)][:PORTRAITS]]
+    from facepipe.datasets.sample import make_sample
+
+    sample = make_sample(made)
+    return [sample.images / key for key in sample.keys]
+
+
+def _wider_photographs(ws: Workspace) -> list[Path]:
+    """WIDER FACE's photographs that are here: those are scored, and must not be calibrated with."""
+    folders = [ws.data / "widerface", *([ws.mirror / "widerface"] if ws.mirror else [])]
+    return [path for folder in folders if folder.is_dir() for path in sorted(folder.rglob("*.jpg"))]
 
 
 def _up_to_date(spec: ModelSpec, ws: Workspace) -> bool:

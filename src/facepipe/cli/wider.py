@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from facepipe.assets.workspace import open_workspace
 from facepipe.backends import backend_names
+from facepipe.backends.base import RuntimeOptions
 from facepipe.catalogue import DETECTORS
 from facepipe.cli.run_options import add_run_arguments, positive, runtime_options, worker_count
 from facepipe.datasets.images import list_keys, read_size
@@ -85,7 +86,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--weights", type=Path, default=Path("weights"), help="folder of converted models")
     parser.add_argument("--backend", default="onnxruntime", metavar="NAME", help=f"one of {', '.join(backend_names())}")
-    parser.add_argument("--precision", default="f32", help="what the back end computes in (default: f32)")
+    parser.add_argument(
+        "--precision", default="f32", help="what the detector computes in; int8: its quantised file (default: f32)"
+    )
     parser.add_argument("--batch", type=positive, default=8, help="inputs of one size in one call")
     parser.add_argument("--threads", type=positive, default=1, help="of one session (default: 1)")
     parser.add_argument("--device", type=int, default=0, help="number of the device, where the back end has several")
@@ -141,7 +144,7 @@ def _detect_and_score(
             settings=settings,
             fits=fits,
             flips=protocol.flips,
-            options=runtime_options(args),
+            options=_options(args),
             batch=args.batch,
             shard_size=args.shard or SHARD,
         )
@@ -165,6 +168,13 @@ def _detect_and_score(
         "versions": versions(),
     }
     return passes, details
+
+
+def _options(args: argparse.Namespace) -> RuntimeOptions:
+    """Only a detector runs here, and its precision is what was asked for (elsewhere it is the recogniser's)."""
+    options = runtime_options(args)
+    every = options.precision if options.precision.endswith("-all") else f"{options.precision}-all"
+    return options if options.precision == "f32" else replace(options, precision=every)
 
 
 def _settings(args: argparse.Namespace) -> SingleShotSettings | None:

@@ -141,6 +141,11 @@ class SingleShotDetector:
                 found[index] = self._faces(numbers, anchors, canvas, fits[row], sizes[index])
         return found
 
+    def inputs_of(self, image: np.ndarray) -> np.ndarray:
+        """What the network would be shown of one uint8 [H, W, 3] RGB image: float32 [1, 3, h, w]."""
+        fit = fitted(self.settings.fit, *image.shape[:2])
+        return self._inputs([image], [fit], self._canvas(fit))[:1]
+
     def _batches(self, sizes: Sequence[Size]) -> Iterator[tuple[Size, list[int]]]:
         """Positions of photographs whose inputs have one size, with that size, a batch at a time."""
         by_canvas: dict[Size, list[int]] = {}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Crops to calibrate a quantised recogniser with, from photographs that no test pair names."""
+"""What quantised networks are calibrated with: crops for a recogniser, inputs for a detector of one network."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from facepipe.datasets.images import list_keys, read_or_reason
 from facepipe.detect import Detector
+from facepipe.detect.single_shot import SingleShotDetector
 from facepipe.geometry.boxes import area
 from facepipe.pipeline.files import sha256_of_file
 from facepipe.preprocess.faces_of import crop_or_reason
@@ -18,6 +19,7 @@ from facepipe.results import Face, NoFace
 from facepipe.specs import Alignment
 
 PER_PHOTOGRAPH = 12  # faces at most: a crowd must not outweigh all the rest
+LEAST_QUARTER = 150  # pixels of a quarter's shorter side
 LEAST_SIDE = 24  # pixels: of smaller faces a crop is mostly interpolation
 
 
@@ -77,3 +79,31 @@ def collect_crops(
         progress(taken)
     stacked = np.stack(crops) if crops else np.zeros((0, 1, 1, 3), np.uint8)
     return CalibrationCrops(stacked, photographs)
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationInputs:
+    """Inputs of a detector, float32 [1, 3, H, W] each, and the photographs that gave them: name to sha256."""
+
+    inputs: list[np.ndarray]
+    photographs: dict[str, str]
+
+
+def collect_inputs(paths: Sequence[Path], detector: SingleShotDetector) -> CalibrationInputs:
+    """Each photograph as the detector sees it, and its quarters too where it is large, so that faces vary in size.
+
+    What cannot be read is passed over.
+    """
+    inputs: list[np.ndarray] = []
+    photographs: dict[str, str] = {}
+    for path in paths:
+        image = read_or_reason(path.parent, path.name)
+        if isinstance(image, NoFace):
+            continue
+        parts = [image]
+        height, width = image.shape[0] // 2, image.shape[1] // 2
+        if min(height, width) >= LEAST_QUARTER:
+            parts += [image[y : y + height, x : x + width] for y in (0, height) for x in (0, width)]
+        inputs += [detector.inputs_of(part) for part in parts]
+        photographs[path.name] = sha256_of_file(path)
+    return CalibrationInputs(inputs, photographs)
