@@ -111,9 +111,11 @@ def test_final_onnx_equals_pytorch_on_a_photograph_alone_and_in_a_batch(
         batch = session.run(np.ascontiguousarray(images))
         alone = session.run(image)
     for tensor, reference, three, one in zip(spec.outputs, expected, batch, alone, strict=True):
-        # The relative part is for BlazeFace, whose offsets are pixels and whose logits go down to -200.
-        assert np.allclose(three, reference, atol=1e-4, rtol=1e-5), tensor.name
-        assert np.allclose(one, reference[:1], atol=1e-4, rtol=1e-5), tensor.name
+        # 1e-4; and for BlazeFace, whose logits here go down to -979, the conversion's own criterion, since one float32
+        # step at that size is 6e-5 and torch's answer changes by several with its number of threads.
+        limit = max(1e-4, 1e-5 * float(np.abs(reference).max()))
+        assert np.abs(three - reference).max() <= limit, tensor.name
+        assert np.abs(one - reference[:1]).max() <= limit, tensor.name
 
 
 @pytest.mark.weights
