@@ -105,6 +105,11 @@ def test_the_dry_run_for_310p3_offers_the_range(capsys: pytest.CaptureFixture[st
     assert 'with --shapes range: --input_shape="image:1~16,3,12~151,12~151"' in out
 
 
+def test_a_detector_of_one_network_is_compiled_for_the_size_it_was_trained_for() -> None:
+    assert shape_options(order("ultraface.rfb-320")) == ("--input_shape=image:16,3,240,320",)
+    assert shape_options(order("blazeface.front")) == ("--input_shape=image:16,3,128,128",)
+
+
 def test_one_image_size_is_a_static_shape_because_gears_begin_at_two() -> None:
     assert shape_options(order("pnet", image_sizes=((151, 151),))) == ("--input_shape=image:16,3,151,151",)
 

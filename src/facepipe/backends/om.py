@@ -130,7 +130,8 @@ def check_batch(shapes: OmShapes, om: Path) -> None:
 def output_shapes(spec: ModelSpec, shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
     """The shape of each output for an input of `shape` (N, C, H, W), from the specification.
 
-    The first axis is the batch; another that is not fixed is a side counted in cells, height before width.
+    The first axis is the batch; another that is not fixed is a side counted in cells, height before width, or -1 for
+    a model without a rule for cells.
     """
     found = []
     for tensor in spec.outputs:
@@ -139,8 +140,9 @@ def output_shapes(spec: ModelSpec, shape: tuple[int, ...]) -> tuple[tuple[int, .
         for dim in tensor.dims[1:]:
             if dim.is_fixed:
                 sizes.append(dim.low)
+            elif spec.atc.cells is None:
+                sizes.append(-1)
             else:
-                assert spec.atc.cells is not None, f"{spec.name}: '{tensor.name}' has a free axis and no rule for it"
                 sizes.append(cells(next(sides), *spec.atc.cells))
         found.append(tuple(sizes))
     return tuple(found)

@@ -107,7 +107,10 @@ def om_shapes(order: Order) -> OmShapes:
     if not low <= order.batch <= high:
         raise ConversionError(f"{order.spec.name}: batch is {order.batch}, expected {low} to {high}.")
     if axis == "none":
-        return OmShapes("static", ((order.batch, *(dim.low for dim in dims[1:])),))
+        # A detector of one network is compiled for the size that it was trained for; drivers fill inputs up to it.
+        shot = order.spec.single_shot
+        sides = shot.size if shot is not None else (dims[2].low, dims[3].low)
+        return OmShapes("static", ((order.batch, dims[1].low, *sides),))
     if axis == "image":
         _check_image_sizes(order)
     if order.shapes == "range":

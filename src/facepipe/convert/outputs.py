@@ -28,8 +28,7 @@ def shapes_to_compare(spec: ModelSpec, om: OmShapes | None) -> tuple[tuple[int, 
     if om.kind == "range":
         return (om.low, om.high)
     most = max(gear[0] for gear in om.gears)
-    rest = tuple(dim.low for dim in spec.input.dims[1:]) if spec.atc.cells is None else om.gears[0][1:]
-    return tuple((rows, *rest) for rows in sorted({1, most, most + most // 2 + 1}))
+    return tuple((rows, *om.gears[0][1:]) for rows in sorted({1, most, most + most // 2 + 1}))
 
 
 def image_of_bytes(spec: ModelSpec, shape: tuple[int, ...]) -> np.ndarray:
