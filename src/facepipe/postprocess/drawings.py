@@ -19,10 +19,11 @@ _BOX = (0, 230, 120)
 _POINTS = ((255, 80, 80), (80, 140, 255), (255, 220, 60), (255, 130, 230), (90, 230, 255))
 _INK, _PAPER = (20, 20, 20), (245, 245, 245)
 _LABEL_PX = 14
+WIDEST_PLATE = 1.5  # of a box's width: in a crowd, wider plates would hide the faces; those boxes have no score
 
 
 def draw_detections(image: np.ndarray, found: Detections) -> np.ndarray:
-    """The photograph with a box, the landmarks and the score of every face.
+    """The photograph with a box and the landmarks of every face, and the score of those large enough for it.
 
     Lines grow with the photograph. Boxes may leave it; then their visible part is drawn.
 
@@ -44,7 +45,9 @@ def draw_detections(image: np.ndarray, found: Detections) -> np.ndarray:
         radius = max(1.0, stroke, 0.02 * (right - left))
         for k, (x, y) in enumerate(found.landmarks[i].tolist()):
             pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=_POINTS[k % len(_POINTS)])
-        _score(pen, f"{found.scores[i]:.3f}", left, top, canvas.size, font, stroke)
+        text = f"{found.scores[i]:.3f}"
+        if pen.textlength(text, font=font) <= WIDEST_PLATE * (right - left):
+            _score(pen, text, left, top, canvas.size, font, stroke)
     return np.asarray(canvas)
 
 
