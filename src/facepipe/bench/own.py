@@ -26,7 +26,9 @@ from facepipe.backends import backend_by_name
 from facepipe.backends.base import RuntimeOptions, model_file, open_session
 from facepipe.catalogue import model
 from facepipe.datasets.images import read
-from facepipe.detect import open_detector
+from facepipe.detect import default_settings, open_detector
+from facepipe.detect.single_shot import SingleShotSettings
+from facepipe.geometry.fit import Stretch
 from facepipe.pipeline.provenance import versions
 from facepipe.pipeline.stage import Stage, begin, finish
 from facepipe.pipeline.workers import work
@@ -112,11 +114,20 @@ def open_measured(work_item: tuple[RunJob, Stage], worker: int) -> Iterator[Call
 
 
 def detection(question: dict[str, Any]) -> dict[str, Any]:
-    """Seconds over the photographs, read and searched one after another in this process, and every face counted."""
+    """Seconds over the photographs, read and searched one after another in this process, and every face counted.
+
+    With "size" (height, width), a detector of one network is shown inputs of that size.
+    """
     options = RuntimeOptions(threads=question["threads"], precision=question["precision"])
     backend, root = backend_by_name(question["backend"], options), Path(question["root"])
     seconds, faces = list[float](), 0
-    with open_detector(question["detector"], backend, Path(question["weights"]), question["batch"]) as detector:
+    settings = default_settings(question["detector"])
+    if "size" in question:
+        assert isinstance(settings, SingleShotSettings), "a cascade builds its own pyramid"
+        settings = replace(settings, fit=Stretch(*question["size"]))
+    with open_detector(
+        question["detector"], backend, Path(question["weights"]), question["batch"], settings
+    ) as detector:
         detector.detect([read(root / question["keys"][0])])
         for _ in range(question["repeats"]):
             began, faces = time.perf_counter(), 0

@@ -47,7 +47,8 @@ product.
 and detection in one process on photographs of 250 pixels, 1080p and 4K, which are made of LFW's side by side.
 
 **memory**: the highest of those runs. **startup**: whole commands in fresh processes. **gallery**: search among a
-million random embeddings.
+million random embeddings. **detectors**: UltraFace, RetinaFace and BlazeFace at their sizes, the network alone and
+with the host's work.
 
 ## Precisions
 
@@ -73,6 +74,7 @@ def page(found: Mapping[str, Part]) -> str:
         ("memory", "Memory", _memory),
         ("startup", "Start-up", _startup),
         ("gallery", "Search in a gallery", _gallery),
+        ("detectors", "Detectors of one network", _detectors),
     ):
         if name in found:
             sections.append(f"## {title}\n\n{body(found[name])}\n{_measured(found[name])}")
@@ -128,6 +130,7 @@ KEYS = """\
 | `scaling.photographs`, `.processes`, `.sizes` | `per_second`, `faces`, `peak_memory_bytes` by count, number and size |
 | `memory.peak_bytes`, `.growth_of_the_last_step` | by number of photographs; 0.01 is one per cent |
 | `startup.<command>.seconds` | median |
+| `detectors.<backend>_<precision>.<model>.<size>.<threads>` | `latency_ms` of the network, photographs `per_second` |
 | `<part>.measured` | machine, date, command, versions |
 """
 
@@ -213,6 +216,24 @@ def _gallery(found: Part) -> str:
             )
     head = ("index", "built in s", "ms a probe", "probes/s", "recall at 1, copies", "recall at 1, random")
     return f"{_table(head, rows)}\n\n{found['rows']:,} rows of {found['dimension']} numbers."
+
+
+def _detectors(found: Part) -> str:
+    rows = []
+    for name, table in found.items():
+        if not isinstance(table, dict) or name == "measured":
+            continue
+        for model, sizes in table.items():
+            for size, by_threads in sizes.items():
+                for threads, row in by_threads.items():
+                    figures = (f"{row['latency_ms']:.2f}", f"{row['per_second']:.0f}")
+                    rows.append((f"`{name}`", model, size, threads, *figures))
+    head = ("", "detector", "input", "threads", "ms, network alone", "photographs/s, whole")
+    note = (
+        f"The network alone: one input. Whole: {found['photographs']} photographs of LFW in batches of "
+        f"{found['batch']}, read, decoded, scaled, searched, suppressed, in one process."
+    )
+    return f"{_table(head, rows)}\n\n{note}"
 
 
 def _measured(part: Part) -> str:

@@ -4,7 +4,8 @@
 Speed, never accuracy. Parts: end_to_end (photographs to embeddings beside facenet-pytorch, which is installed in an
 environment of its own the first time, about 6 GB), networks (every network at the vendor's fourteen shapes), scaling
 (more photographs, more processes, larger photographs), memory (of those runs), startup (whole commands in fresh
-processes) and gallery (search among a million random embeddings: exact and approximate, with what the latter misses).
+processes), gallery (search among a million random embeddings: exact and approximate, with what the latter misses) and
+detectors (UltraFace, RetinaFace and BlazeFace, network and whole, on one and two threads).
 Each side runs in a process of its own, several times; medians and ratios are printed and written to bench.json, part by
 part, and drawn in bench.png.
 
@@ -29,6 +30,7 @@ from facepipe.assets.lfw import locate_lfw
 from facepipe.assets.workspace import open_workspace
 from facepipe.backends import backend_by_name, backend_names
 from facepipe.backends.base import RuntimeOptions
+from facepipe.bench.detectors import measure_detectors
 from facepipe.bench.end_to_end import Configuration, Peer, measure_end_to_end, spread
 from facepipe.bench.gallery_search import measure_gallery_search
 from facepipe.bench.machine import machine
@@ -44,9 +46,10 @@ from facepipe.pipeline.files import read_json, write_json, write_text
 from facepipe.pipeline.provenance import versions
 from facepipe.postprocess.bench_chart import write_chart
 
-PARTS = ("end_to_end", "networks", "scaling", "memory", "startup", "gallery")
+PARTS = ("end_to_end", "networks", "scaling", "memory", "startup", "gallery", "detectors")
 # Fastest first, of those whose boxes and accuracy are f32's; the growth of the work is measured with the first of them.
 KEEPS_ANSWERS = (("openvino", "bf16"), ("openvino", "f32"), ("onnxruntime", "f32"))
+MOST_SEARCHED = 96  # photographs for each detector, size, back end and number of threads
 PEER_SCRIPT = Path("scripts/peer_facenet_pytorch.py")
 
 
@@ -134,6 +137,12 @@ def _measure(
         root, keys = _photographs(args)
         names = list(dict.fromkeys(name for name, _ in backends))
         return measure_startup(root / keys[0], args.weights, names, max(3, args.repeats), _say)
+    if part == "detectors":
+        root, keys = _photographs(args)
+        names = list(dict.fromkeys(name for name, _ in backends))
+        threads = (args.threads,) if args.threads else tuple(count for count in (1, 2) if count <= _cores())
+        chosen = spread(keys, min(args.photographs, MOST_SEARCHED))
+        return measure_detectors(root, chosen, args.weights, names, threads, _say)
     return measure_gallery_search(args.rows, 128, 1000, _say)
 
 
