@@ -30,6 +30,7 @@ from tqdm import tqdm
 
 from facepipe.backends import backend_by_name
 from facepipe.catalogue import embedder
+from facepipe.cli.detect import FEW
 from facepipe.cli.run_options import add_model_arguments, chosen_embedder, detector_settings, positive, runtime_options
 from facepipe.datasets.face_sets import open_face_set
 from facepipe.datasets.image_records import read_labels
@@ -279,10 +280,10 @@ def _import(args: argparse.Namespace) -> int:
 @contextmanager
 def _open(args: argparse.Namespace, name: str) -> Iterator[Recogniser]:
     backend = backend_by_name(args.backend, runtime_options(args))
-    detector = None if args.aligned else args.detector
-    with open_recogniser(
-        detector, name, backend, args.weights, args.batch, settings=detector_settings(args)
-    ) as recogniser:
+    detector, settings = None if args.aligned else args.detector, detector_settings(args)
+    if args.command == "search" and len(args.photographs) < FEW:
+        settings = replace(settings, kernels="numpy")
+    with open_recogniser(detector, name, backend, args.weights, args.batch, settings=settings) as recogniser:
         say_note(recogniser)
         yield recogniser
 

@@ -16,7 +16,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import IO
@@ -126,6 +126,8 @@ def _opened(args: argparse.Namespace) -> Iterator[_Job]:
     """Models and gallery, ready."""
     backend = backend_by_name(args.backend, runtime_options(args))
     settings, detector = detector_settings(args), args.detector if args.det else None
+    if args.input.is_file() and not is_film(args.input):
+        settings = replace(settings, kernels="numpy")  # one picture does not repay loading a compiler
     with ExitStack() as stack:
         if not args.rec:
             found = stack.enter_context(open_detector(args.detector, backend, args.weights, args.batch, settings))
