@@ -101,3 +101,10 @@ def _convert_if_obtainable(name: str, ws: Workspace) -> None:
     from facepipe.convert.conversion import convert_model
 
     convert_model(spec, checkpoint, ws.weights)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_outer_make() -> None:
+    """Tests call make themselves: as a user would, not as a part of the make that runs the tests."""
+    for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
+        os.environ.pop(name, None)
