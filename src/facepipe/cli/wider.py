@@ -77,7 +77,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--whole", action="store_true", help="refuse to score fewer than all 3,226 photographs")
     parser.add_argument("--run", type=Path, help="folder of the results (default: named from the other options)")
     parser.add_argument("--threshold", type=float, default=THRESHOLD, help=f"least score (default: {THRESHOLD})")
-    parser.add_argument("--nms", choices=("hard", "soft", "blending"), help="default: the detector's")
+    parser.add_argument(
+        "--nms", choices=("hard", "soft", "blending"), default="hard", help="suppression (default: hard)"
+    )
     parser.add_argument(
         "--overlap", type=float, help="IoU above which two boxes are one face (default: the detector's)"
     )
@@ -178,10 +180,14 @@ def _options(args: argparse.Namespace) -> RuntimeOptions:
 
 
 def _settings(args: argparse.Namespace) -> SingleShotSettings | None:
-    """The detector's settings with what the command line says; None for a cascade, which has its own."""
+    """The detector's settings with what the command line says; None for a cascade, which has its own.
+
+    Suppression is hard unless asked otherwise, also for BlazeFace: blending averages every box in, and at the low
+    threshold that a curve needs most of them are no faces.
+    """
     settings = default_settings(args.detector)
     if not isinstance(settings, SingleShotSettings):
-        if args.nms or args.overlap is not None or args.threshold != THRESHOLD:
+        if args.nms != "hard" or args.overlap is not None or args.threshold != THRESHOLD:
             raise DataError(f"wider: {args.detector} is a cascade; --nms, --overlap and --threshold are not for it.")
         return None
     if not 0 <= args.threshold < 1:
@@ -190,7 +196,7 @@ def _settings(args: argparse.Namespace) -> SingleShotSettings | None:
         raise DataError(f"wider: overlap is {args.overlap}, expected more than 0, at most 1.")
     suppression = replace(
         settings.suppression,
-        method=args.nms or settings.suppression.method,
+        method=args.nms,
         overlap=settings.suppression.overlap if args.overlap is None else args.overlap,
     )
     return replace(settings, threshold=args.threshold, suppression=suppression, resample=args.resample)
@@ -238,7 +244,7 @@ def _ground_truth(data: Path) -> Path:
 def _run_name(args: argparse.Namespace) -> str:
     size = args.protocol if args.protocol != "single" else args.size.replace(":", "")
     extra = [args.aspect] if args.aspect != "default" else []
-    extra += [args.nms] if args.nms else []
+    extra += [args.nms] if args.nms != "hard" else []
     extra += [args.resample] if args.resample != "smooth" else []
     return "-".join(["wider", args.detector, size, *extra, args.backend, args.precision])
 
