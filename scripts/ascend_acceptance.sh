@@ -64,8 +64,8 @@ environment() {
   cat "${ASCEND_TOOLKIT_HOME:-/nowhere}"/*-linux/*_install.info 2>/dev/null
   npu-smi info || { echo "npu-smi: not here, or no device"; missing=1; }
   atc --help >/dev/null || { echo "atc: not on PATH; source set_env.sh"; missing=1; }
-  "$FACEPIPE" backends
-  "$FACEPIPE" backends | grep -q "^$BACKEND  *available" || { echo "backend $BACKEND is not available"; missing=1; }
+  "$FACEPIPE" backends | tee "$OUT/logs/backends"
+  grep -q "^$BACKEND  *available" "$OUT/logs/backends" || { echo "backend $BACKEND is not available"; missing=1; }
   return $missing
 }
 

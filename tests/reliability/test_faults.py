@@ -187,6 +187,9 @@ def test_a_run_that_is_told_to_stop_ends_with_the_signals_status_and_resumes(
     text = (tmp_path / "run.log").read_text()
     assert "Traceback" not in text
     assert not list((tmp_path / "run").rglob("*.part"))
+    until = time.monotonic() + 20  # the tracker of shared memory ends itself once it sees that the run has ended
+    while killing.living(process) and time.monotonic() < until:
+        time.sleep(0.02)
     assert killing.living(process) == []
     killing.finish(nest, victim, tmp_path / "run")
     assert same_results(tmp_path / "run", undisturbed)

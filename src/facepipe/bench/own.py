@@ -9,7 +9,6 @@ Loading models and one warm-up are not in the time; reading, decoding and writin
 from __future__ import annotations
 
 import json
-import resource
 import statistics
 import sys
 import tempfile
@@ -28,6 +27,7 @@ from facepipe.catalogue import model
 from facepipe.datasets.images import read
 from facepipe.detect import default_settings, open_detector
 from facepipe.detect.single_shot import SingleShotSettings
+from facepipe.errors import StageError
 from facepipe.geometry.fit import Stretch
 from facepipe.pipeline.provenance import versions
 from facepipe.pipeline.stage import Stage, begin, finish
@@ -184,8 +184,15 @@ def network(question: dict[str, Any]) -> dict[str, Any]:
 
 
 def _peak_memory() -> int:
-    """Bytes of memory that this process held at its highest."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Bytes of memory that this process held at its highest (VmHWM of proc(5)).
+
+    getrusage's ru_maxrss is no such figure: a new process inherits the high water of the one that started it.
+    """
+    status = Path("/proc/self/status")
+    if not status.exists():
+        raise StageError(f"{status}: not here, expected Linux's.", "measure memory on Linux.")
+    kilobytes = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:")).split()[1]
+    return int(kilobytes) * 1024
 
 
 if __name__ == "__main__":

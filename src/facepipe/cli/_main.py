@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
+import select
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -86,6 +89,9 @@ def _exit_status(name: str, error: BaseException, request: StopRequest, *, show_
     if request.number is not None:  # whatever a stop turned into on its way out
         print(f"facepipe {name}: stopped; run the same command again to resume.", file=sys.stderr)
         return 128 + request.number
+    if isinstance(error, BrokenPipeError) and _reader_is_gone():  # as in `facepipe models | head -3`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the last flush would complain again
+        return 128 + signal.SIGPIPE
     # OSError: a full disk, a read-only folder, a vanished file; the system's sentence names the file.
     if not isinstance(error, FacepipeError | OSError):
         raise error
@@ -93,6 +99,13 @@ def _exit_status(name: str, error: BaseException, request: StopRequest, *, show_
         traceback.print_exception(error)
     print(f"facepipe {name}: {error}", file=sys.stderr)
     return FIXABLE
+
+
+def _reader_is_gone() -> bool:
+    """Whether nobody reads what is printed any more. Other pipes break too: that of a worker, which is an error."""
+    watch = select.poll()
+    watch.register(sys.stdout.fileno(), 0)  # POLLERR is always told
+    return any(event & select.POLLERR for _, event in watch.poll(0))
 
 
 def _top_level(arguments: Sequence[str]) -> int:
