@@ -118,7 +118,7 @@ def test_a_candidate_without_pixels_goes_with_its_scores(weights_dir: Path) -> N
         logits = np.tile(np.array([[0, 9]], np.float32), (len(crops), 1))
         return np.zeros((len(crops), 4), np.float32), logits
 
-    (kept,) = refine([item], [proposals], run, MtcnnSettings())
+    (kept,) = refine([item], [proposals], run, MtcnnSettings(crop_step=1))
     assert seen == [2]
     assert len(kept) == 2
     np.testing.assert_allclose(kept.boxes, [[1, 1, 40, 40], [10, 10, 50, 50]])
@@ -136,8 +136,11 @@ def test_candidates_go_through_in_chunks(weights_dir: Path) -> None:
         seen.append(len(crops))
         return np.zeros((len(crops), 4), np.float32), np.zeros((len(crops), 2), np.float32)
 
-    (kept,) = refine([item], [proposals], run, MtcnnSettings(crops=512))
+    (kept,) = refine([item], [proposals], run, MtcnnSettings(crops=512, crop_step=1))
     assert seen == [512, 512, 276]
+    seen.clear()
+    refine([item], [proposals], run, MtcnnSettings(crops=512, crop_step=64))
+    assert seen == [512, 512, 320]  # the next multiple, whose last answers are cut off
     assert len(kept) == 0  # probability one half is not above 0.7
 
 
@@ -156,6 +159,8 @@ def test_pnet_in_strips_gives_every_cell_of_the_whole_level(weights_dir: Path, h
     with open_session(
         backend_by_name("onnxruntime", RuntimeOptions()), model("pnet"), model("pnet").final(weights_dir)
     ) as s:
-        whole, strips = _pnet(level, s.run, 0), _pnet(level, s.run, 40 * rows)
+        whole, strips = (
+            _pnet(level, s.run, MtcnnSettings(strip_pixels=pixels, call_pixels=pixels)) for pixels in (0, 40 * rows)
+        )
     for a, b in zip(whole, strips, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)

@@ -28,6 +28,9 @@ _BACKENDS: dict[str, Callable[[RuntimeOptions], Backend]] = {
 PROCESS_PER_CALL = frozenset({"msame", "ais_bench"})
 """Back ends whose every call starts a program and loads the model."""
 
+ON_THE_HOST = frozenset({"onnxruntime", "openvino", "null"})
+"""Back ends that compute on this processor, any shape, call after call in its own caches."""
+
 GATHERED = 256
 """Rows that are gathered for one call of those: as many as a shard has, within what a float32 batch may weigh."""
 

@@ -107,8 +107,9 @@ def ask_own(
     configuration: Configuration, root: Path, keys: Sequence[str], weights: Path, *, measure: str = "pipeline"
 ) -> dict[str, Any]:
     """facepipe's answer, from a process of its own; `measure` is "pipeline", or "detection" for every face."""
-    # Small shards, so that the workers end at about the same time.
-    size = max(configuration.batch, min(256, -(-len(keys) // (8 * configuration.workers))))
+    # At most 256, as in a run, and as many for one worker as for the other.
+    rounds = -(-len(keys) // (256 * configuration.workers))
+    size = max(configuration.batch, -(-len(keys) // (rounds * configuration.workers)))
     question = {
         **asdict(configuration),
         "measure": measure,

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from facepipe.assets.workspace import find_weights, open_workspace
-from facepipe.backends import PROCESS_PER_CALL, backend_by_name, backend_names
+from facepipe.backends import PROCESS_PER_CALL, backend_names
 from facepipe.backends.base import RuntimeOptions
 from facepipe.catalogue import DETECTORS, EMBEDDERS, MODELS
 from facepipe.detect import DetectorSettings, default_settings
@@ -92,10 +92,7 @@ def runtime_options(args: argparse.Namespace) -> RuntimeOptions:
 
 def mtcnn_settings(args: argparse.Namespace) -> MtcnnSettings:
     """What the command line says about the cascade."""
-    settings = replace(MtcnnSettings(), min_face_px=args.min_face, batch=args.batch)
-    if backend_by_name(args.backend, runtime_options(args)).suffix == ".om":
-        return replace(settings, strip_pixels=0)  # a compiled model takes the planned shapes, and no strip of them
-    return settings
+    return replace(MtcnnSettings(), min_face_px=args.min_face, batch=args.batch)
 
 
 def detector_settings(args: argparse.Namespace) -> DetectorSettings:

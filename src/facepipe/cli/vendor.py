@@ -78,7 +78,8 @@ def _mtcnn_preprocess(args: argparse.Namespace) -> int:
     print(f"{spec.name}: {file} on {backend.name}", file=sys.stderr)
     total = len(list_keys(Path(args.data_dir)))
     with open_session(backend, spec, file) as session, _bar(total, spec.name) as bar:
-        done = _STAGES[args.model](SplitJob(args.data_dir, args.batch_size), session.run, bar.update)
+        job = SplitJob(args.data_dir, args.batch_size, backend=backend.name)
+        done = _STAGES[args.model](job, session.run, bar.update)
     for key, reason in done.no_face.items():
         print(f"{key}: {reason}", file=sys.stderr)
     print(_sentence(args.model, done))

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 
-from facepipe.backends import rows_per_call
+from facepipe.backends import ON_THE_HOST, rows_per_call
 from facepipe.backends.base import Backend, model_file, open_session
 from facepipe.catalogue import detector_models
 from facepipe.detect.mtcnn import Mtcnn, MtcnnSettings
@@ -40,6 +40,9 @@ class Detector(Protocol):
         """The faces of each uint8 [H, W, 3] RGB image; sizes may differ."""
         ...
 
+
+DEVICE_CROPS: Final = 512
+"""Candidates that go to a device in one call, where a call costs more than a cache."""
 
 DetectorSettings = MtcnnSettings | SingleShotSettings
 
@@ -82,8 +85,15 @@ def open_detector(
             stack.enter_context(open_session(backend, spec, model_file(backend, spec, weights, batch))).run
             for spec in specs
         )
-        rows = rows_per_call(backend.name, batch)
-        yield Mtcnn(pnet, rnet, onet, replace(chosen, batch=rows, crops=max(chosen.crops, rows)))
+        yield Mtcnn(pnet, rnet, onet, fitted(chosen, backend.name, batch))
+
+
+def fitted(settings: MtcnnSettings, backend: str, batch: int) -> MtcnnSettings:
+    """The cascade's settings as a back end wants them: many rows for each call of a device, no strip for its shapes."""
+    rows = rows_per_call(backend, batch)
+    if backend in ON_THE_HOST:
+        return replace(settings, batch=rows)
+    return replace(settings, batch=rows, crops=max(DEVICE_CROPS, rows), crop_step=1, strip_pixels=0)
 
 
 @contextmanager

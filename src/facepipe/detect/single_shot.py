@@ -238,4 +238,4 @@ def _planes(image: np.ndarray, pixels: Pixels) -> np.ndarray:
     """One uint8 [h, w, 3] image as float32 [3, h, w], normalised."""
     planes = image.transpose(2, 0, 1)  # (3, h, w)
     ordered = planes[::-1] if pixels.order == "BGR" else planes
-    return normalise_planes(ordered[None].astype(np.float32), pixels)[0]
+    return normalise_planes(np.ascontiguousarray(ordered)[None], pixels)[0]

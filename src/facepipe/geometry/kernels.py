@@ -142,24 +142,31 @@ def _regions_into(
     scale: np.ndarray,
     out: np.ndarray,
 ) -> None:
-    first, last = np.empty(width, np.uintp), np.empty(width, np.uintp)
     columns = np.empty(width, np.float32)
+    first, last = np.empty(width, np.uintp), np.empty(width, np.uintp)
+    flat = sums.reshape(len(sums), -1)  # (H + 1, (W + 1) * 3)
+    strip = np.empty(flat.shape[1], np.uint32)
     totals = np.empty((3, width), np.float32)
     for n in range(len(regions)):
         top, bottom, left, right = regions[n, 0], regions[n, 1], regions[n, 2], regions[n, 3]
         for j in range(width):
-            x0 = left + j * (right - left) // width
-            x1 = left - (-(j + 1) * (right - left) // width)
-            first[j], last[j], columns[j] = np.uintp(x0), np.uintp(x1), np.float32(x1 - x0)
+            x0 = j * (right - left) // width
+            x1 = -(-(j + 1) * (right - left) // width)
+            first[j], last[j], columns[j] = np.uintp(3 * x0), np.uintp(3 * x1), np.float32(x1 - x0)
+        length = np.uintp(3 * (right - left + 1))
         for i in range(height):
             y0 = top + i * (bottom - top) // height
             y1 = top - (-(i + 1) * (bottom - top) // height)
-            rows, above, below = np.float32(y1 - y0), sums[y0], sums[y1]
-            # Gathered first, divided after: the second loop then takes sixteen columns at a time.
+            rows = np.float32(y1 - y0)
+            above, below = flat[y0, 3 * left :], flat[y1, 3 * left :]
+            # Three passes, the first and the last of which take sixteen numbers at a time: the rows between y0 and y1
+            # as one, its columns gathered, and the mean.
+            for k in range(length):
+                strip[k] = below[k] - above[k]
             for j in range(width):
                 x0, x1 = first[j], last[j]
-                for c in range(3):
-                    totals[c, j] = np.float32(np.uint32(below[x1, c] - above[x1, c] - below[x0, c] + above[x0, c]))
+                for c in range(np.uintp(3)):
+                    totals[c, j] = np.float32(np.uint32(strip[x1 + c] - strip[x0 + c]))
             for c in range(3):
                 middle, factor = mean[c], scale[c]
                 for j in range(width):

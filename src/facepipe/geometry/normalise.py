@@ -21,11 +21,14 @@ def normalise(images: np.ndarray, pixels: Pixels) -> np.ndarray:
     planes = images.transpose(0, 3, 1, 2)  # (N, 3, H, W)
     if pixels.order == "BGR":
         planes = planes[:, ::-1]
-    return normalise_planes(planes.astype(np.float32), pixels)
+    # Turned while they are bytes: astype would keep the old order in memory, and every step after it would stride.
+    return normalise_planes(np.ascontiguousarray(planes), pixels)
 
 
 def normalise_planes(planes: np.ndarray, pixels: Pixels) -> np.ndarray:
-    """The same for float32 [N, 3, H, W] whose channels are in the network's order already."""
+    """The same for uint8 or float32 [N, 3, H, W] whose channels are in the network's order already."""
     mean = np.array(pixels.mean, np.float32)[:, None, None]  # (3, 1, 1)
     scale = np.array(pixels.scale, np.float32)[:, None, None]
-    return np.ascontiguousarray((planes - mean) * scale)
+    normalised = np.subtract(planes, mean, dtype=np.float32)
+    normalised *= scale
+    return np.ascontiguousarray(normalised)

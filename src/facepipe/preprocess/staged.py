@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
@@ -25,6 +25,7 @@ from facepipe.backends.base import Run, model_file, open_session
 from facepipe.catalogue import detector_models, embedder, model
 from facepipe.datasets.images import read
 from facepipe.datasets.png import write_png
+from facepipe.detect import fitted
 from facepipe.detect.mtcnn import MtcnnSettings, Photograph, locate, photograph, propose, refine
 from facepipe.detect.select import choose
 from facepipe.errors import DataError, StageError
@@ -127,7 +128,7 @@ def open_detection(item: StageItem, worker: int) -> Iterator[Callable[[int], int
 def _detect_shard(job: RunJob, stage: Stage, shard: int, run: Run) -> int:
     rows = rows_per_call(job.backend, job.batch)
     assert isinstance(job.settings, MtcnnSettings), "staged_stage refuses other detectors"
-    settings = replace(job.settings, batch=rows, crops=max(job.settings.crops, rows))
+    settings = fitted(job.settings, job.backend, job.batch)
     kernels = kernels_by_name(settings.kernels)
     keys = stage.shard_keys(shard)
     before = _BEFORE.get(stage.name)

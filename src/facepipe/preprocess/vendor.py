@@ -28,6 +28,7 @@ from facepipe.backends.base import Run
 from facepipe.catalogue import model
 from facepipe.datasets.crops import crop_name, write_crop
 from facepipe.datasets.images import list_keys, read, read_or_reason, read_size
+from facepipe.detect import fitted
 from facepipe.detect.mtcnn import MtcnnSettings, Photograph, locate, photograph, propose, refine
 from facepipe.detect.select import choose
 from facepipe.errors import DataError, StageError
@@ -54,11 +55,17 @@ class SplitJob:
         data_dir: the folder of photographs, as the user wrote it: crop paths in onet.json begin with it.
         batch: photographs of one entry of the JSON files.
         output: the folder `split_bs<batch>` lies in.
+        backend: what runs the network.
     """
 
     data_dir: str
     batch: int
     output: Path = Path("data/output")
+    backend: str = "onnxruntime"
+
+    @property
+    def settings(self) -> MtcnnSettings:
+        return fitted(MtcnnSettings(), self.backend, self.batch)
 
     @property
     def split(self) -> Path:
@@ -86,7 +93,7 @@ def run_pnet(job: SplitJob, run: Run, progress: Progress) -> Split:
         DataError: there are no photographs.
         TensorError: the model's outputs are not PNet's.
     """
-    settings = MtcnnSettings(batch=job.batch)
+    settings = job.settings
     return _run_boxes(job, "pnet", lambda group, _: propose(group, run, settings), None, progress)
 
 
@@ -97,7 +104,7 @@ def run_rnet(job: SplitJob, run: Run, progress: Progress) -> Split:
         StageError: pnet.json is missing or belongs to other photographs or another batch.
         DataError, TensorError: as `run_pnet`.
     """
-    settings = MtcnnSettings(batch=job.batch)
+    settings = job.settings
     return _run_boxes(job, "rnet", lambda group, before: refine(group, before, run, settings), "pnet", progress)
 
 
@@ -114,7 +121,7 @@ def run_onet(job: SplitJob, run: Run, progress: Progress) -> Split:
     if len(set(names)) < len(names):
         raise DataError(f"{job.data_dir}: two photographs would have one crop's name, expected 'a.bmp' or 'a.bmp.png'.")
     _refuse_other_crops(Path(job.crop_dir), set(names))
-    settings, no_face = MtcnnSettings(batch=job.batch), dict[str, str]()
+    settings, no_face = job.settings, dict[str, str]()
     for batch in _with_entries(keys, before, job.batch):
         members = [(key, read_or_reason(Path(job.data_dir), key)) for key, _ in batch]
         found = _per_photograph(members, batch, lambda group, entries: locate(group, entries, run, settings), 5)
