@@ -90,6 +90,9 @@ def test_a_person_is_added_and_removed(
     before = gallery.read_bytes()
     assert main([*command, "--name", "保罗·路德"]) == 0
     assert gallery.read_bytes() == before, "adding twice adds once"
+    assert "1 rows from 1 pictures, 1 of them in place of the same person's picture of that name" in (
+        capsys.readouterr().out
+    )
     assert main(["gallery", "list", str(gallery)]) == 0
     assert "     1  保罗·路德" in capsys.readouterr().out
     assert main(["gallery", "remove", str(gallery), "保罗·路德"]) == 0

@@ -39,13 +39,15 @@ from facepipe.datasets.lfw import read_pairs
 from facepipe.errors import DataError
 from facepipe.gallery.calibrate import calibrate, embed_set
 from facepipe.gallery.evaluate import PROTOCOL, evaluate
-from facepipe.gallery.faces import EmbeddedFace, Recogniser, enrol, open_recogniser
+from facepipe.gallery.faces import EmbeddedFace, Enrolment, Recogniser, enrol, open_recogniser
 from facepipe.gallery.file import (
     Gallery,
     Threshold,
+    check_label,
     empty_gallery,
     read_gallery,
     require_model,
+    update_gallery,
     with_rows,
     without,
     write_gallery,
@@ -163,8 +165,9 @@ def _build(args: argparse.Namespace) -> int:
     args.embedder = chosen_embedder(args)
     keys, names = _named(args)
     with _open(args, args.embedder) as recogniser:
+        labels, found = _enrolled(args, recogniser, keys, names)
         gallery = empty_gallery(recogniser.model, recogniser.weights_sha256, recogniser.dimension)
-        gallery = _with_pictures(gallery, args, recogniser, keys, names)
+        gallery = with_rows(gallery, labels, list(found.keys), found.embeddings)
         gallery = replace(gallery, threshold=_wanted_threshold(args, recogniser))
     write_gallery(args.out, gallery)
     _tell(args.out, gallery)
@@ -172,22 +175,37 @@ def _build(args: argparse.Namespace) -> int:
 
 
 def _add(args: argparse.Namespace) -> int:
+    """The pictures are looked at first; then the gallery as it is by then gets their rows."""
     gallery = read_gallery(args.gallery)
     keys, names = _named(args)
     with _open(args, args.embedder or gallery.model) as recogniser:
         require_model(gallery, recogniser.model, recogniser.weights_sha256, str(args.gallery))
-        gallery = _with_pictures(gallery, args, recogniser, keys, names)
-    write_gallery(args.gallery, gallery)
+        labels, found = _enrolled(args, recogniser, keys, names)
+        before: list[int] = []
+
+        def grown(now: Gallery) -> Gallery:
+            require_model(now, recogniser.model, recogniser.weights_sha256, str(args.gallery))
+            before.append(len(now))
+            return with_rows(now, labels, list(found.keys), found.embeddings)
+
+        gallery = update_gallery(args.gallery, grown)
+    replaced = before[0] + len(labels) - len(gallery)
+    again = f", {replaced:,} of them in place of the same person's picture of that name" if replaced else ""
+    print(f"{len(labels):,} rows from {len(keys):,} pictures{again}")
     _tell(args.gallery, gallery)
     return 0
 
 
 def _remove(args: argparse.Namespace) -> int:
-    gallery = read_gallery(args.gallery)
-    smaller = without(gallery, args.label, args.source)
-    write_gallery(args.gallery, smaller)
-    print(f"{len(gallery) - len(smaller)} of {len(gallery):,} rows removed")
-    _tell(args.gallery, smaller)
+    before: list[int] = []
+
+    def shrunk(now: Gallery) -> Gallery:
+        before.append(len(now))
+        return without(now, args.label, args.source)
+
+    gallery = update_gallery(args.gallery, shrunk)
+    print(f"{before[0] - len(gallery)} of {before[0]:,} rows removed")
+    _tell(args.gallery, gallery)
     return 0
 
 
@@ -238,8 +256,13 @@ def _calibrate(args: argparse.Namespace) -> int:
     gallery = read_gallery(args.gallery)
     with _open(args, args.embedder or gallery.model) as recogniser:
         require_model(gallery, recogniser.model, recogniser.weights_sha256, str(args.gallery))
-        gallery = replace(gallery, threshold=_calibrated(args, recogniser))
-    write_gallery(args.gallery, gallery)
+        threshold = _calibrated(args, recogniser)
+
+        def calibrated(now: Gallery) -> Gallery:
+            require_model(now, recogniser.model, recogniser.weights_sha256, str(args.gallery))
+            return replace(now, threshold=threshold)
+
+        gallery = update_gallery(args.gallery, calibrated)
     _tell(args.gallery, gallery)
     return 0
 
@@ -322,17 +345,21 @@ def _named(args: argparse.Namespace) -> tuple[list[str], dict[str, str]]:
     return sorted(names), names
 
 
-def _with_pictures(
-    gallery: Gallery, args: argparse.Namespace, recogniser: Recogniser, keys: list[str], names: Mapping[str, str]
-) -> Gallery:
+def _enrolled(
+    args: argparse.Namespace, recogniser: Recogniser, keys: list[str], names: Mapping[str, str]
+) -> tuple[list[str], Enrolment]:
+    """The pictures with a face, and the name for each; the others are said."""
+    for name in sorted(set(names.values())):
+        check_label(name)  # before anything is computed
     with tqdm(total=len(keys), desc="enrol", unit="picture", disable=None) as bar:
         found = enrol(args.photographs, keys, recogniser, batch=args.batch, selection=args.select, progress=bar.update)
     for key, reason in found.without:
         print(f"{args.photographs / key}: left out, {reason}", file=sys.stderr)
-    lost = sorted(set(names.values()) - {names[key] for key in found.keys})
+    labels = [names[key] for key in found.keys]
+    lost = sorted(set(names.values()) - set(labels))
     if lost:
         print(f"{len(lost)} people have no picture with a face: {', '.join(lost[:10])}", file=sys.stderr)
-    return with_rows(gallery, [names[key] for key in found.keys], list(found.keys), found.embeddings)
+    return labels, found
 
 
 def _wanted_threshold(args: argparse.Namespace, recogniser: Recogniser) -> Threshold | None:

@@ -14,20 +14,27 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from facepipe.errors import DataError
+from facepipe.errors import DataError, StageError
 from facepipe.pipeline.files import atomic_path, remove_dead_parts
+from facepipe.pipeline.lock import held
 
 MAGIC = b"FACEGAL1"
 METRIC = "cosine"
 UNKNOWN = "unknown"
 """What an answer says when nobody is near enough; no person may be called so."""
+
+WAIT_SECONDS = 60.0
+"""How long a writer waits for another one, which is done in well under a second for all but galleries of millions."""
 
 _ALIGNED = 64
 _MAX_HEADER = 1 << 30
@@ -163,7 +170,54 @@ def check_label(label: str) -> None:
 
 
 def write_gallery(path: Path, gallery: Gallery) -> None:
-    """Write the gallery, whole or not at all; equal galleries give equal bytes."""
+    """Write the gallery, whole or not at all; equal galleries give equal bytes.
+
+    Raises:
+        StageError: another process has been writing to it for longer than `WAIT_SECONDS`.
+    """
+    path = path.resolve()  # through a link, which stays one
+    with _written_alone(path):
+        _write(path, gallery)
+
+
+def update_gallery(path: Path, change: Callable[[Gallery], Gallery]) -> Gallery:
+    """What `change` makes of the gallery in `path` takes its place; nobody else writes between the reading and that.
+
+    Args:
+        change: quick; what it raises leaves the file as it was.
+
+    Returns:
+        The new gallery.
+
+    Raises:
+        DataError: there is no such gallery, or it is damaged.
+        StageError: another process has been writing to it for longer than `WAIT_SECONDS`.
+    """
+    named, path = path, path.resolve()
+    if not path.is_file():
+        read_gallery(named)  # which says so, and leaves no lock beside it
+    with _written_alone(path):
+        changed = change(read_gallery(path))
+        _write(path, changed)
+    return changed
+
+
+@contextmanager
+def _written_alone(path: Path) -> Iterator[None]:
+    """Others who want to write to this gallery wait until this one has."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+    def busy(owner: str) -> StageError:
+        return StageError(
+            f"{path}: process {owner} has been writing to it for {WAIT_SECONDS:g} s, expected less.",
+            "the same command again, when that process has ended.",
+        )
+
+    with held(path.with_name(f".{path.name}.lock"), busy, wait_seconds=WAIT_SECONDS, vanishes=True):
+        yield
+
+
+def _write(path: Path, gallery: Gallery) -> None:
     rows = np.ascontiguousarray(gallery.embeddings, "<f4")
     _check_rows(str(path), rows, len(gallery.labels), gallery.dimension)
     threshold = gallery.threshold
@@ -189,35 +243,20 @@ def write_gallery(path: Path, gallery: Gallery) -> None:
 
 
 def read_gallery(path: Path) -> Gallery:
-    """The gallery in `path`, every field checked; the rows stay on the disk until they are used.
+    """The gallery in `path`, every field checked; the rows stay on the disk until they are used. A writer may replace
+    the file meanwhile: what is read is the gallery that was opened.
 
     Raises:
         DataError: it cannot be read, is no gallery, or is damaged; what is wrong is named.
     """
     try:
         with path.open("rb") as source:
-            head = source.read(len(MAGIC) + _LENGTH.size)
-            if len(head) < len(MAGIC) + _LENGTH.size or not head.startswith(MAGIC):
-                raise DataError(
-                    f"{path}: it begins with {head[:8]!r}, expected a gallery ({MAGIC.decode()}).",
-                    "`facepipe gallery import` reads the Paddle port's index.bin.",
-                )
-            (length,) = _LENGTH.unpack(head[len(MAGIC) :])
-            size = path.stat().st_size
-            if length > min(_MAX_HEADER, size - len(head)):
-                raise DataError(f"{path}: a header of {length:,} bytes does not fit its {size:,} bytes; it is cut.")
-            header = _header(path, source.read(length))
+            header, embeddings = _content(path, source)
     except OSError as error:
         raise DataError(f"{path}: cannot be opened ({error.strerror}), expected a gallery.") from error
-    rows, dimension, start = len(header["labels"]), header["dimension"], len(head) + length
-    if size != start + 4 * rows * dimension:
-        raise DataError(
-            f"{path}: {size:,} bytes, expected {start + 4 * rows * dimension:,} for {rows:,} rows of {dimension}."
-        )
-    embeddings = np.memmap(path, "<f4", "r", start, (rows, dimension)) if rows else np.zeros((0, dimension), np.float32)
     if hashlib.sha256(embeddings.data).hexdigest() != header["rows_sha256"]:
         raise DataError(f"{path}: its rows are not those that its header describes; the file is damaged.")
-    _check_rows(str(path), embeddings, rows, dimension)
+    _check_rows(str(path), embeddings, len(header["labels"]), header["dimension"])
     threshold = header["threshold"]
     return Gallery(
         model=header["model"],
@@ -227,6 +266,29 @@ def read_gallery(path: Path) -> Gallery:
         sources=tuple(header["sources"]),
         embeddings=embeddings,
     )
+
+
+def _content(path: Path, source: BinaryIO) -> tuple[dict[str, Any], np.ndarray]:
+    """The header, checked, and the rows of the open file; the lengths agree."""
+    size = os.fstat(source.fileno()).st_size
+    head = source.read(len(MAGIC) + _LENGTH.size)
+    if len(head) < len(MAGIC) + _LENGTH.size or not head.startswith(MAGIC):
+        raise DataError(
+            f"{path}: it begins with {head[:8]!r}, expected a gallery ({MAGIC.decode()}).",
+            "`facepipe gallery import` reads the Paddle port's index.bin.",
+        )
+    (length,) = _LENGTH.unpack(head[len(MAGIC) :])
+    if length > min(_MAX_HEADER, size - len(head)):
+        raise DataError(f"{path}: a header of {length:,} bytes does not fit its {size:,} bytes; it is cut.")
+    header = _header(path, source.read(length))
+    rows, dimension, start = len(header["labels"]), header["dimension"], len(head) + length
+    if size != start + 4 * rows * dimension:
+        raise DataError(
+            f"{path}: {size:,} bytes, expected {start + 4 * rows * dimension:,} for {rows:,} rows of {dimension}."
+        )
+    if not rows:
+        return header, np.zeros((0, dimension), np.float32)
+    return header, np.memmap(source, "<f4", "r", start, (rows, dimension))
 
 
 def _header(path: Path, text: bytes) -> dict[str, Any]:

@@ -9,9 +9,7 @@ same bytes.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +18,7 @@ from pathlib import Path
 
 from facepipe.errors import StageError
 from facepipe.pipeline.files import read_json, sha256_of_file, sha256_of_json, write_json
+from facepipe.pipeline.lock import held
 
 FORMAT = 2  # of the shard files; part of every fingerprint
 
@@ -141,32 +140,22 @@ def locked(run: Path) -> Iterator[None]:
         StageError: another process works in this folder; its number is named.
     """
     run.mkdir(parents=True, exist_ok=True)
-    path = run / "lock"
-    with path.open("a+", encoding="ascii") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            handle.seek(0)
-            owner = handle.read().strip() or "unknown"
-            raise StageError(
-                f"{run}: process {owner} is working in this folder, expected nobody.",
-                "wait for it, or --run with another folder.",
-            ) from error
-        handle.seek(0)
-        handle.truncate()
-        handle.write(f"{os.getpid()}\n")
-        handle.flush()
+    with held(run / "lock", lambda owner: _busy(run, owner)):
         remove_parts(run)
-        try:
-            yield
-        finally:
-            fcntl.flock(handle, fcntl.LOCK_UN)
+        yield
 
 
 def remove_parts(folder: Path) -> None:
     """Remove what a killed process left half-written, at any depth. Call it only while holding the run's lock."""
     for part in folder.rglob(".*.part"):
         part.unlink(missing_ok=True)
+
+
+def _busy(run: Path, owner: str) -> StageError:
+    return StageError(
+        f"{run}: process {owner} is working in this folder, expected nobody.",
+        "wait for it, or --run with another folder.",
+    )
 
 
 def _refuse_difference(stage: Stage, begun: object, wanted: Mapping[str, object]) -> None:
