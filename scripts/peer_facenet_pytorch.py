@@ -6,6 +6,8 @@ Reads one JSON object from standard input, writes one to standard output:
     in:  photographs (paths), batch, threads, repeats (0: no timing), answers (bool)
     out: photographs, faces, seconds (one for each repeat), load_seconds, peak_memory_bytes, versions,
          and with answers: boxes, scores and landmarks by path
+    in:  crops (numbers of crops), threads
+    out: latency_ms of the recogniser alone, by that number
 
 The recogniser's weights are facepipe's `facenet.seeded`, which no file is needed for. Each repeat decodes, detects,
 selects, crops and embeds every photograph, as the library's own LFW notebook does.
@@ -13,7 +15,7 @@ This is the only file of the project that imports facenet_pytorch; the package n
 """
 
 import json
-import resource
+import statistics
 import sys
 import time
 import warnings
@@ -33,9 +35,13 @@ def main() -> None:
     begun = time.perf_counter()
     from facenet_pytorch import MTCNN, InceptionResnetV1
 
-    detector = MTCNN(image_size=160, margin=14, selection_method="center_weighted_size")
     network = InceptionResnetV1(pretrained=None).eval()
     network.load_state_dict({key: seeded(key, value) for key, value in network.state_dict().items()})
+    if "crops" in settings:
+        with torch.inference_mode():
+            json.dump({"latency_ms": {count: latency_ms(network, count) for count in settings["crops"]}}, sys.stdout)
+        return
+    detector = MTCNN(image_size=160, margin=14, selection_method="center_weighted_size")
     load_seconds = time.perf_counter() - begun
 
     paths, size = [Path(path) for path in settings["photographs"]], settings["batch"]
@@ -53,7 +59,7 @@ def main() -> None:
         "faces": faces,
         "seconds": seconds,
         "load_seconds": load_seconds,
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_memory_bytes": peak_memory(),
         "versions": {"torch": torch.__version__, "numpy": np.__version__},
     }
     if settings.get("answers"):
@@ -76,6 +82,24 @@ def process(paths: list[Path], detector: object, network: object) -> int:
     if crops:
         network(torch.stack(crops)).numpy()
     return len(crops)
+
+
+def latency_ms(network: torch.nn.Module, count: int) -> float:
+    """One call of the recogniser on `count` crops: the median of five after one."""
+    crops = torch.from_numpy(np.random.default_rng(0).uniform(-1, 1, (count, 3, 160, 160)).astype(np.float32))
+    network(crops)
+    spent = []
+    for _ in range(5):
+        begun = time.perf_counter()
+        network(crops)
+        spent.append(1000 * (time.perf_counter() - begun))
+    return statistics.median(spent)
+
+
+def peak_memory() -> int:
+    """Bytes of memory that this process held at its highest, on Linux."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith("VmHWM:")).split()[1])
 
 
 def answers(path: Path, detector: object) -> dict[str, list]:

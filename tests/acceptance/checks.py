@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -62,6 +63,12 @@ def golden() -> Path:
     if not folder.is_dir():
         raise NotRun(f"{folder} is not there")
     return folder
+
+
+def anew(name: str) -> Path:
+    """A run's folder below runs/accept, emptied: an older version of the program may have begun it otherwise."""
+    shutil.rmtree(OUT / name, ignore_errors=True)
+    return OUT / name
 
 
 def make(target: str, *, log: str, folder: Path = REPOSITORY, **variables: object) -> str:

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from checks import BIN, OUT, Check, Measured, NotRun, assets, at_least, attempt, facepipe, make, read
+from checks import BIN, OUT, Check, Measured, NotRun, anew, assets, at_least, attempt, facepipe, make, read
 
 EMBEDDER = "mobilefacenet.ms1m"
 WITHOUT_FACE = ["Marilyn_Monroe/Marilyn_Monroe_0001.jpg"]
@@ -20,7 +20,7 @@ WITHOUT_FACE = ["Marilyn_Monroe/Marilyn_Monroe_0001.jpg"]
 def fused(batch: int) -> dict[str, Any]:
     """accuracy.json of `make lfw` with this batch."""
     assets()
-    run = OUT / f"lfw-fused-{batch}"
+    run = anew(f"lfw-fused-{batch}")
     make("lfw", log=run.name, BATCH=batch, EMBEDDER=EMBEDDER, DETECTOR="mtcnn", RUN=run)
     return {**read(run / "accuracy.json"), "faces": (run / "faces.jsonl").read_bytes()}
 
@@ -46,7 +46,7 @@ def batch_one() -> Measured:
 
 
 def staged() -> Measured:
-    folder, run = assets() / "lfw", OUT / "lfw-staged-16"
+    folder, run = assets() / "lfw", anew("lfw-staged-16")
     facepipe("lfw", "--staged", "--data", folder, "--embedder", EMBEDDER, "--batch", 16, "--run", run, log=run.name)
     value = [fused(16)["accuracy"]["mean"], read(run / "accuracy.json")["accuracy"]["mean"]]
     same = fused(16)["faces"] == (run / "faces.jsonl").read_bytes()
@@ -54,7 +54,7 @@ def staged() -> Measured:
 
 
 def embedder_alone() -> Measured:
-    aligned, run = assets() / "lfw_aligned112" / "images", OUT / "lfw-aligned"
+    aligned, run = assets() / "lfw_aligned112" / "images", anew("lfw-aligned")
     pairs = assets() / "lfw" / "pairs.txt"
     facepipe("verification", aligned, "--pairs", pairs, "--embedder", EMBEDDER, "--run", run, log=run.name)
     found = read(run / "verification.json")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from checks import OUT, REPOSITORY, Check, Measured, assets, at_least, at_most, make, read
+from checks import REPOSITORY, Check, Measured, anew, assets, at_least, at_most, make, read
 from lfw import EMBEDDER, fused
 
 from facepipe.geometry.boxes import iou_matrix
@@ -54,7 +54,7 @@ def startup(name: str, bound: float) -> Callable[[], Measured]:
 def openvino(precision: str) -> dict[str, Any]:
     """accuracy.json and the boxes of `make lfw` on OpenVINO."""
     assets()
-    run = OUT / f"lfw-openvino-{precision}"
+    run = anew(f"lfw-openvino-{precision}")
     make(
         "lfw",
         log=run.name,

@@ -11,6 +11,9 @@ import pytest
 
 from facepipe.bench.child import ask
 from facepipe.bench.end_to_end import Configuration, Peer, measure_end_to_end, spread
+from facepipe.bench.networks import LARGEST, measure_networks
+from facepipe.bench.page import page
+from facepipe.bench.profile import measure_profile
 from facepipe.cli import main
 from facepipe.datasets.images import list_keys
 from facepipe.errors import BackendError
@@ -62,9 +65,47 @@ def test_both_sides_are_measured_and_the_ratio_is_of_their_medians(
     assert len(told) == 2
 
 
+FORTY_MILLISECONDS_A_CROP = """
+import json, sys
+json.dump({"latency_ms": {count: 40 * count for count in json.load(sys.stdin)["crops"]}}, sys.stdout)
+"""
+
+
+@pytest.mark.weights
+def test_the_peers_recogniser_stands_beside_ours(
+    weights_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "peer.py"
+    script.write_text(FORTY_MILLISECONDS_A_CROP)
+    monkeypatch.setattr("facepipe.bench.networks.SHAPES", {"facenet.seeded": ((32, 3, 160, 160),)})
+    found = measure_networks(
+        weights_dir, [("onnxruntime", "f32")], 1, Peer(Path(sys.executable), script), lambda _: None
+    )
+    row = found["onnxruntime_f32"]["facenet.seeded"][LARGEST]
+    assert found["peer"]["facenet.seeded"][LARGEST]["per_second"] == pytest.approx(25)
+    assert row["ratio"] == pytest.approx(row["per_second"] / 25)
+    assert f"| facenet-pytorch | facenet.seeded | {LARGEST} | 1280.0 | 25 | 1 |" in page({"networks": found})
+
+
+@pytest.mark.weights
+def test_a_profile_accounts_for_all_of_the_time(weights_dir: Path, sample: Path) -> None:
+    keys = spread(list_keys(sample), 6)
+    configuration = Configuration("onnxruntime", "f32", "mtcnn", "facenet.seeded", batch=4, workers=2, threads=2)
+    found = measure_profile(sample, keys, weights_dir, [configuration], lambda _: None)
+    row = found["onnxruntime_f32"]
+    parts = sum(row["steps"].values()) + sum(network["ms"] for network in row["networks"].values())
+    assert parts == pytest.approx(row["ms"])
+    assert all(spent > 0 for spent in row["steps"].values())
+    # FaceNet's arithmetic is known: 1.42 billion multiply-adds for a crop.
+    facenet = row["networks"]["facenet.seeded"]
+    assert facenet["gflop"] / facenet["rows"] == pytest.approx(2.84, abs=0.01)
+    assert facenet["gflops"] < 2 * found["limit_gflops"]
+    assert "`facenet.seeded`" in page({"profile": found})
+
+
 def test_a_part_that_does_not_exist_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "accuracy"]) == 1
-    assert "'accuracy' is no part, expected one of end_to_end, networks" in capsys.readouterr().err
+    assert "'accuracy' is no part, expected one of end_to_end, profile" in capsys.readouterr().err
 
 
 def test_a_precision_that_the_back_end_has_not_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

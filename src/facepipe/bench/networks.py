@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from facepipe.bench.child import ask
+from facepipe.bench.end_to_end import Peer
 from facepipe.catalogue import model
 
 # Model to the input shapes that the vendor's table lists; the smallest first.
@@ -19,9 +20,16 @@ SHAPES: dict[str, tuple[tuple[int, int, int, int], ...]] = {
     "facenet.seeded": tuple((batch, 3, 160, 160) for batch in (1, 4, 8, 16, 32)),
 }
 
+PEER_MODEL = "facenet.seeded"  # what the peer runs too, with the same weights
+LARGEST = "x".join(map(str, SHAPES[PEER_MODEL][-1]))
+
 
 def measure_networks(
-    weights: Path, backends: Sequence[tuple[str, str]], threads: int, progress: Callable[[str], None]
+    weights: Path,
+    backends: Sequence[tuple[str, str]],
+    threads: int,
+    peer: Peer | None,
+    progress: Callable[[str], None],
 ) -> dict[str, Any]:
     """Latency, rows per second and operations per second of each network, shape, back end and precision.
 
@@ -31,12 +39,14 @@ def measure_networks(
     Args:
         weights: the folder of converted models.
         backends: (back end, precision) pairs.
-        threads: of each session.
+        threads: of each session, and of the peer.
+        peer: facenet-pytorch, whose recogniser is measured alone; None leaves out the comparison.
         progress: told of every measurement that ends.
 
     Returns:
         `limit_gflops`: of a large f32 matrix product with as many threads. By back end and precision, then model, then
-        shape as "8x3x1500x1500": `latency_ms`, `calls`, `per_second`, `gflops`.
+        shape as "8x3x1500x1500": `latency_ms`, `calls`, `per_second`, `gflops`, and `ratio` of the rows per second to
+        the peer's, where it has the network. `peer`: the same of the peer.
 
     Raises:
         BackendError: a back end failed.
@@ -47,6 +57,10 @@ def measure_networks(
     limit = ask(own, {"measure": "product"}, threads=threads)["operations_per_second"] / 1e9
     progress(f"matrix product in f32, {threads} threads: {limit:.0f} GFLOP/s")
     found: dict[str, Any] = {"limit_gflops": limit}
+    theirs = _peer_rows(peer, threads) if peer is not None else {}
+    if theirs:
+        found["peer"] = {"threads": threads, PEER_MODEL: theirs}
+        progress(f"facenet-pytorch: {theirs[LARGEST]['per_second']:.1f} crops/s in batches of 32")
     for backend, precision in backends:
         table: dict[str, Any] = found.setdefault(f"{backend}_{precision}", {"threads": threads})
         for name, shapes in SHAPES.items():
@@ -69,9 +83,22 @@ def measure_networks(
                 operations = 2 * multiply_adds(model(name).final(weights), shape)
                 row = {**answer, "per_second": shape[0] / seconds, "gflops": operations / seconds / 1e9}
                 size = "x".join(map(str, shape))
+                if name == PEER_MODEL and size in theirs:
+                    row["ratio"] = row["per_second"] / theirs[size]["per_second"]
                 table.setdefault(name, {})[size] = row
                 progress(
                     f"{backend}_{precision} {name} {size}: {answer['latency_ms']:.1f} ms, {row['per_second']:.0f}/s, "
                     f"{row['gflops']:.0f} GFLOP/s"
                 )
     return found
+
+
+def _peer_rows(peer: Peer, threads: int) -> dict[str, dict[str, float]]:
+    """Shape to the peer's `latency_ms` and `per_second`."""
+    counts = [shape[0] for shape in SHAPES[PEER_MODEL]]
+    answer = ask([str(peer.python), str(peer.script)], {"crops": counts, "threads": threads})
+    spent = [answer["latency_ms"][str(count)] for count in counts]
+    return {
+        "x".join(map(str, shape)): {"latency_ms": ms, "per_second": 1000 * shape[0] / ms}
+        for shape, ms in zip(SHAPES[PEER_MODEL], spent, strict=True)
+    }

@@ -22,12 +22,16 @@ from typing import Any
 import numpy as np
 
 from facepipe.backends import backend_by_name
-from facepipe.backends.base import RuntimeOptions, model_file, open_session
+from facepipe.backends.base import Run, RuntimeOptions, model_file, open_session
 from facepipe.catalogue import model
 from facepipe.datasets.images import read
 from facepipe.detect import default_settings, open_detector
+from facepipe.detect.mtcnn import Mtcnn
+from facepipe.detect.select import choose
 from facepipe.detect.single_shot import SingleShotSettings
+from facepipe.embed import open_embedder
 from facepipe.errors import StageError
+from facepipe.geometry.align import align
 from facepipe.geometry.fit import Stretch
 from facepipe.pipeline.provenance import versions
 from facepipe.pipeline.stage import Stage, begin, finish
@@ -49,6 +53,7 @@ def main() -> None:
     measure: Callable[[dict[str, Any]], dict[str, Any]] = {
         "pipeline": pipeline,
         "detection": detection,
+        "profile": profile,
         "network": network,
         "product": product,
     }[question["measure"]]
@@ -142,6 +147,71 @@ def detection(question: dict[str, Any]) -> dict[str, Any]:
         "peak_memory_bytes": _peak_memory(),
         "versions": versions(),
     }
+
+
+def profile(question: dict[str, Any]) -> dict[str, Any]:
+    """Where the time of a run goes: the seconds of every step in one process, and each network's calls by shape.
+
+    The photographs are gone through twice; what is told is the second time, when every shape has been seen.
+    """
+    options = RuntimeOptions(threads=question["threads"], precision=question["precision"])
+    backend, root, weights = (
+        backend_by_name(question["backend"], options),
+        Path(question["root"]),
+        Path(question["weights"]),
+    )
+    spec = model(question["embedder"])
+    assert spec.alignment is not None, spec.name
+    batch, calls = question["batch"], list[tuple[str, tuple[int, ...], float]]()
+
+    def timed(name: str, run: Run) -> Run:
+        def call(image: np.ndarray) -> tuple[np.ndarray, ...]:
+            began = time.perf_counter()
+            outputs = run(image)
+            calls.append((name, image.shape, time.perf_counter() - began))
+            return outputs
+
+        return call
+
+    with (
+        open_detector("mtcnn", backend, weights, batch) as detector,
+        open_embedder(spec, backend, weights, batch) as recogniser,
+    ):
+        assert isinstance(detector, Mtcnn)
+        detector = replace(
+            detector,
+            pnet=timed("pnet", detector.pnet),
+            rnet=timed("rnet", detector.rnet),
+            onet=timed("onet", detector.onet),
+        )
+        recogniser = replace(recogniser, run=timed(spec.name, recogniser.run))
+        for _ in range(2):
+            calls.clear()
+            steps = {"read": 0.0, "detect": 0.0, "crop": 0.0, "embed": 0.0}
+            began = time.perf_counter()
+            for members in read_batches(root, question["keys"], batch):
+                images = [image for _, image in members if not isinstance(image, NoFace)]
+                read_at = time.perf_counter()
+                found = detector.detect(images)
+                detected_at = time.perf_counter()
+                faces = [
+                    (image, choose(detections, image.shape[0], image.shape[1], "center_weighted_size"))
+                    for image, detections in zip(images, found, strict=True)
+                ]
+                crops = [align(image, face, spec.alignment) for image, face in faces if not isinstance(face, NoFace)]
+                cropped_at = time.perf_counter()
+                if crops:
+                    recogniser.embed(np.stack(crops))
+                ended = time.perf_counter()
+                for name, low, high in (
+                    ("read", began, read_at),
+                    ("detect", read_at, detected_at),
+                    ("crop", detected_at, cropped_at),
+                    ("embed", cropped_at, ended),
+                ):
+                    steps[name] += high - low
+                began = ended
+    return {"photographs": len(question["keys"]), "step_seconds": steps, "calls": calls, "versions": versions()}
 
 
 def product(question: dict[str, Any]) -> dict[str, Any]:

@@ -38,10 +38,13 @@ Accuracy is never measured in the same run; see [accuracy.md](accuracy.md).
   writes its results inside.
 - Memory is the greatest resident size; with several worker processes, their sum.
 
+**profile**: one process with one thread over the same kind of photographs; time and arithmetic of each network,
+and what is left for the host.
+
 **networks**: each network at the fourteen shapes of the vendor's table (PNet 1/4/8 x 1500x1500, RNet 100/800/1600,
 ONet 50/400/800, FaceNet 1/4/8/16/32), each in a process of its own: the median of at least three calls after one.
 Operations are counted from the ONNX graph (two for a multiply-add), and stand beside those of a large f32 matrix
-product.
+product. FaceNet stands beside facenet-pytorch's own call.
 
 **scaling**: photographs to embeddings for 100, 1,000 and 7,701 photographs, and by one and by several processes;
 and detection in one process on photographs of 250 pixels, 1080p and 4K, which are made of LFW's side by side.
@@ -69,6 +72,7 @@ def page(found: Mapping[str, Part]) -> str:
     sections = [INTRODUCTION]
     for name, title, body in (
         ("end_to_end", "Photographs to embeddings", _end_to_end),
+        ("profile", "Where the time goes", _profile),
         ("networks", "Networks", _networks),
         ("scaling", "As the work grows", _scaling),
         ("memory", "Memory", _memory),
@@ -85,36 +89,31 @@ def page(found: Mapping[str, Part]) -> str:
 FINDINGS = """\
 ## What gave what
 
-Core-milliseconds for each LFW photograph, one thread, the least of three runs, on an AMD EPYC with avx512_bf16 and
-avx512_vnni (November 2026, on a machine that was not quiet; the tables above are the measure). facenet-pytorch takes
-93 on one thread there: 48 in detection, 49 for an embedding by itself.
+- **One thread for each worker process**: no core waits for another step, and batches are full across photographs.
+  Answers do not depend on the number of workers.
+- **Compiled host work**: pyramid, crops and suppression in numba, with the bits of the NumPy functions beside them.
+  Crops for the recogniser are turned while they are bytes.
+- **Calls that fit a processor's own cache**: RNet on 48 crops and ONet on 12 instead of 512 and 128, PNet on 65,536
+  pixels. The memory of a run fell by a quarter with it. Few distinct sizes of a call: OpenVINO prepares for each anew.
+- **The recogniser in bf16, then in eight bits**. NNCF moves the biases by the mean rounding error, without which
+  MobileFaceNet loses much more. Its networks run at what the processor's bf16 and eight-bit instructions allow: a
+  processor with avx512_bf16 alone does twice f32's work, one with amx_bf16 much more.
+- **The cascade stays in f32**, and most of it runs near the limit of f32. What is below it is the first convolution of
+  each network (three channels in).
 
-| step | onnxruntime f32 | OpenVINO f32 | OpenVINO bf16 | OpenVINO int8 |
-|---|--:|--:|--:|--:|
-| read and decode | 0.43 | 0.4 | 0.4 | 0.4 |
-| PNet, eight levels | 4.6 | 2.5 to 2.9 | f32 | f32 |
-| RNet, 53 crops | 4.7 | 2.6 to 2.9 | f32 | f32 |
-| ONet, 9 crops | 4.7 | 3.0 to 3.2 | f32 | f32 |
-| pyramid, crops, boxes on the host | 1.5 | 1.5 | 1.5 | 1.5 |
-| crop for the recogniser | 0.4 | 0.4 | 0.4 | 0.4 |
-| FaceNet | 27 | 27 | 13.9 | 6.8 to 7.7 |
+Tried, and not worth it: PNet's two heads as one convolution, and FaceNet's parallel 1x1 convolutions merged; RNet and
+PNet in eight bits as a sieve before f32 (RNet in eight bits takes half the time, but a third of the crops must then be
+looked at again; of PNet's cells one in twenty-five); ONet's large convolutions in bf16 (a quarter faster, but of 1,599
+chosen boxes only 99.6 to 99.7 % stayed at IoU .98, below the bound of 99.8 %); input in channels-last order; larger
+batches.
 
-- Each worker process computes on one thread of its own, so no core waits for another step; batches are full across
-  photographs. Answers do not depend on the number of workers.
-- The processor's limits: FaceNet is 1.42 billion multiply-adds, so f32 at 27 ms is about 105 GFLOP/s; bf16 and eight
-  bits come to twice and four times that, which is what avx512_bf16 and avx512_vnni add. A processor with amx_bf16 gains
-  more from bf16. The cascade is 74, 81 and 120 million multiply-adds, at 60 to 80 GFLOP/s: convolutions of 3 to 28
-  channels leave part of each vector empty.
-- Eight bits are faster than bf16: 7 against 14 ms a crop. NNCF moves the biases by the mean rounding error; without
-  that, onnxruntime's quantiser left MobileFaceNet at a mean cosine of 0.92 with f32, with it 0.995.
-- Dynamic input shapes cost nothing measurable against static ones, so one compiled PNet serves every level and size.
-- Tried, and not worth it: input in channels-last order (no gain for PNet, 3 % for ONet), smaller batches to stay in
-  cache (no gain from 8 on).
-- Not tried: cells and crops sifted in bf16 and decided in f32. By the figures of the networks it would save about
-  0.8 of 25.
+What is left to eight times: with eight bits, FaceNet and the cascade run at nearly all that the instructions give, so
+that a cheaper cascade (fewer levels, a larger least face) or a processor with AMX is what remains; the first changes
+the answers.
 
-LFW through `mobilefacenet.ms1m`, all 6,000 pairs, beside onnxruntime in f32 (0.9928): bf16 0.9935, int8 0.9920. The
-boxes are the same in all: the least IoU over 7,700 faces is 0.99999. `make accept` holds both.
+LFW through `mobilefacenet.ms1m` beside onnxruntime in f32, and the boxes of all its faces: `make accept
+ONLY="openvino_bf16_boxes openvino_bf16_accuracy openvino_int8_boxes openvino_int8_accuracy"`; the figures are in
+[accuracy.md](accuracy.md).
 """
 
 KEYS = """\
@@ -125,7 +124,8 @@ KEYS = """\
 | `end_to_end.peer_per_second` | photographs per second of facenet-pytorch |
 | `end_to_end.<backend>_<precision>.per_second`, `.ratio` | facepipe's, and how many times the peer's that is |
 | `….peak_memory_bytes`, `….step_seconds` | memory; seconds of all workers in reading, detecting, cropping, embedding |
-| `networks.<backend>_<precision>.<model>.<shape>` | `latency_ms` of one call; rows `per_second`; `gflops` |
+| `profile.<backend>_<precision>` | `ms` for each photograph on one thread, `steps`, `networks` with `gflops` |
+| `networks.<backend>_<precision>.<model>.<shape>` | `latency_ms` of one call; rows `per_second`; `gflops`; `ratio` |
 | `networks.limit_gflops` | of an f32 matrix product |
 | `scaling.photographs`, `.processes`, `.sizes` | `per_second`, `faces`, `peak_memory_bytes` by count, number and size |
 | `memory.peak_bytes`, `.growth_of_the_last_step` | by number of photographs; 0.01 is one per cent |
@@ -157,19 +157,61 @@ def _steps(row: Part, found: Part) -> list[str]:
     return [f"{1000 * steps[name] / found['photographs']:.2f}" for name in ("read", "detect", "crop", "embed")]
 
 
+def _profile(found: Part) -> str:
+    own = {name: row for name, row in found.items() if isinstance(row, dict) and "steps" in row}
+    labels = {
+        "read": "read and decode",
+        "detect": "pyramid, crops, suppression on the host",
+        "crop": "choice and crop of the face",
+        "embed": "normalisation",
+    }
+    rows: list[Sequence[str]] = [("**together**", *(f"**{row['ms']:.1f}**" for row in own.values()))]
+    rows += [(labels[step], *(f"{row['steps'][step]:.2f}" for row in own.values())) for step in labels]
+    for name in dict.fromkeys(name for row in own.values() for name in row["networks"]):
+        cells = [row["networks"][name] for row in own.values()]
+        about = f"`{name}`: {cells[0]['rows']:.1f} rows, {cells[0]['gflop']:.3f} GFLOP"
+        rows.append((about, *(f"{cell['ms']:.2f} ({cell['gflops']:.0f} GFLOP/s)" for cell in cells)))
+    return (
+        f"{_table(('core-milliseconds for each photograph', *(f'`{name}`' for name in own)), rows)}\n\n"
+        f"{found['photographs']} photographs, one process, one thread. An f32 matrix product reaches "
+        f"{found['limit_gflops']:.0f} GFLOP/s on that thread; bf16 and eight bits can do twice and four times that on "
+        "a processor with avx512_bf16 and avx512_vnni."
+    )
+
+
 def _networks(found: Part) -> str:
     rows = []
+    for size, row in found.get("peer", {}).get("facenet.seeded", {}).items():
+        rows.append(
+            (
+                "facenet-pytorch",
+                "facenet.seeded",
+                size,
+                f"{row['latency_ms']:.1f}",
+                f"{row['per_second']:,.0f}",
+                "1",
+                "",
+                "",
+            )
+        )
     for name, table in found.items():
-        if not isinstance(table, dict) or "threads" not in table:
+        if not isinstance(table, dict) or "threads" not in table or name == "peer":
             continue
         for model, shapes in table.items():
             if not isinstance(shapes, dict):
                 continue
             for shape, row in shapes.items():
                 share = f"{100 * row['gflops'] / found['limit_gflops']:.0f}"
-                figures = (f"{row['latency_ms']:.1f}", f"{row['per_second']:,.0f}", f"{row['gflops']:.0f}", share)
+                times = f"{row['ratio']:.2f}" if "ratio" in row else ""
+                figures = (
+                    f"{row['latency_ms']:.1f}",
+                    f"{row['per_second']:,.0f}",
+                    times,
+                    f"{row['gflops']:.0f}",
+                    share,
+                )
                 rows.append((f"`{name}`", model, shape, *figures))
-    head = ("", "network", "shape", "ms", "rows/s", "GFLOP/s", "% of the f32 limit")
+    head = ("", "network", "shape", "ms", "rows/s", "times the peer", "GFLOP/s", "% of the f32 limit")
     note = (
         f"The limit is an f32 matrix product of NumPy with as many threads: {found['limit_gflops']:.0f} GFLOP/s. "
         "bf16 and eight bits can be above it."

@@ -37,6 +37,7 @@ from facepipe.bench.machine import machine
 from facepipe.bench.networks import measure_networks
 from facepipe.bench.page import page
 from facepipe.bench.peer import peer_python
+from facepipe.bench.profile import measure_profile
 from facepipe.bench.scaling import COUNTS, SIZES, Growth, measure_scaling, memory_of
 from facepipe.bench.startup import measure_startup
 from facepipe.catalogue import embedder
@@ -46,9 +47,10 @@ from facepipe.pipeline.files import read_json, write_json, write_text
 from facepipe.pipeline.provenance import versions
 from facepipe.postprocess.bench_chart import write_chart
 
-PARTS = ("end_to_end", "networks", "scaling", "memory", "startup", "gallery", "detectors")
+PARTS = ("end_to_end", "profile", "networks", "scaling", "memory", "startup", "gallery", "detectors")
 # Fastest first, of those whose boxes and accuracy are f32's; the growth of the work is measured with the first of them.
 KEEPS_ANSWERS = (("openvino", "bf16"), ("openvino", "f32"), ("onnxruntime", "f32"))
+MOST_PROFILED = 256  # photographs for each back end
 MOST_SEARCHED = 96  # photographs for each detector, size, back end and number of threads
 PEER_SCRIPT = Path("scripts/peer_facenet_pytorch.py")
 
@@ -121,8 +123,14 @@ def _measure(
     """One part of bench.json; `known` are the parts that were measured before."""
     if part == "end_to_end":
         return _end_to_end(args, backends)
+    if part == "profile":
+        root, keys = _photographs(args)
+        configurations = [_configuration(args, *pair) for pair in backends]
+        return measure_profile(
+            root, spread(keys, min(args.photographs, MOST_PROFILED)), args.weights, configurations, _say
+        )
     if part == "networks":
-        return measure_networks(args.weights, backends, args.threads or _cores(), _say)
+        return measure_networks(args.weights, backends, args.threads or _cores(), _peer(args), _say)
     if part == "scaling":
         root, keys = _photographs(args)
         kept = [pair for pair in KEEPS_ANSWERS if pair in backends] or backends
@@ -194,18 +202,23 @@ def _configuration(args: argparse.Namespace, backend: str, precision: str) -> Co
 
 
 def _end_to_end(args: argparse.Namespace, backends: list[tuple[str, str]]) -> dict[str, Any]:
-    peer = None
-    if not args.no_peer:
-        if not PEER_SCRIPT.is_file():
-            raise BackendError(
-                f"{PEER_SCRIPT}: not here, expected it for the comparison with facenet-pytorch.",
-                "run in the repository, or --no-peer.",
-            )
-        peer = Peer(peer_python(args.peer, _say), PEER_SCRIPT)
+    peer = _peer(args)
     root, keys = _photographs(args)
     configurations = [_configuration(args, name, precision) for name, precision in backends]
     chosen = spread(keys, args.photographs)
     return measure_end_to_end(root, chosen, args.weights, configurations, peer, _cores(), args.repeats, _say)
+
+
+def _peer(args: argparse.Namespace) -> Peer | None:
+    """facenet-pytorch in an environment of its own, made where there is none; None with --no-peer."""
+    if args.no_peer:
+        return None
+    if not PEER_SCRIPT.is_file():
+        raise BackendError(
+            f"{PEER_SCRIPT}: not here, expected it for the comparison with facenet-pytorch.",
+            "run in the repository, or --no-peer.",
+        )
+    return Peer(peer_python(args.peer, _say), PEER_SCRIPT)
 
 
 def _print_end_to_end(found: dict[str, Any] | None) -> None:

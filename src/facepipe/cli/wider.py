@@ -83,9 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--overlap", type=float, help="IoU above which two boxes are one face (default: the detector's)"
     )
-    parser.add_argument(
-        "--resample", default="smooth", choices=("smooth", "sampled"), help="see docs/accuracy.md"
-    )
+    parser.add_argument("--resample", default="smooth", choices=("smooth", "sampled"), help="see docs/accuracy.md")
     parser.add_argument("--weights", type=Path, default=Path("weights"), help="folder of converted models")
     parser.add_argument("--backend", default="onnxruntime", metavar="NAME", help=f"one of {', '.join(backend_names())}")
     parser.add_argument(
