@@ -14,7 +14,7 @@ import signal
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol, TypeVar
@@ -80,31 +80,40 @@ def _hand_out(pipes: list[tuple[Connection, BaseProcess]], items: Sequence[int])
     waiting = list(reversed(items))
     busy: dict[Connection, int] = {}
     processes = dict(pipes)
-    for here, _ in pipes:
+
+    def give(here: Connection) -> None:
         if waiting:
-            here.send(waiting[-1])
+            with _worker_lives(processes[here]):
+                here.send(waiting[-1])
             busy[here] = waiting.pop()
+
+    for here, _ in pipes:
+        give(here)
     while busy:
         for here in (ready for ready in wait(list(busy)) if isinstance(ready, Connection)):
-            try:
+            with _worker_lives(processes[here]):
                 result, error, text = here.recv()
-            except (EOFError, ConnectionResetError) as gone:
-                process = processes[here]
-                process.join(5)
-                raise StageError(
-                    f"worker process {process.pid} ended with status {process.exitcode} while it had work to do.",
-                    "run the same command again to resume; a worker killed for memory wants a smaller --batch "
-                    "or fewer --workers.",
-                ) from gone
             item = busy.pop(here)
             if isinstance(error, FacepipeError | OSError):
                 raise error
             if error is not None:
                 raise RuntimeError(f"in a worker process:\n{text}") from error
-            if waiting:
-                here.send(waiting[-1])
-                busy[here] = waiting.pop()
+            give(here)
             yield item, result
+
+
+@contextmanager
+def _worker_lives(process: BaseProcess) -> Iterator[None]:
+    """A pipe that breaks while it is open is a worker that died."""
+    try:
+        yield
+    except (EOFError, ConnectionResetError, BrokenPipeError) as gone:
+        process.join(5)
+        raise StageError(
+            f"worker process {process.pid} ended with status {process.exitcode} while it had work to do.",
+            "run the same command again to resume; a worker killed for memory wants a smaller --batch "
+            "or fewer --workers.",
+        ) from gone
 
 
 def _follow_parent() -> None:
