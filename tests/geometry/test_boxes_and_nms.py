@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -129,3 +133,14 @@ def test_both_kernels_resize_to_the_same_bits(
         kernels.regions(kernels.integral(image), regions, to_height, to_width, mean, scale, out)
         answers.append(out)
     assert (answers[0] == answers[1]).all()
+
+
+def test_kernels_compile_where_nothing_can_be_kept() -> None:
+    # The locator of zip files finds no place for a module that is in none: as for a user without a writable home.
+    program = (
+        "import numpy as np; from facepipe.geometry.kernels import compiled_kernels;"
+        "print(compiled_kernels().integral(np.ones((3, 3, 3), np.uint8))[-1, -1])"
+    )
+    environment = {**os.environ, "NUMBA_CACHE_LOCATOR_CLASSES": "ZipCacheLocator"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "[9 9 9]"), done.stderr

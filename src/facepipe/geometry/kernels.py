@@ -12,6 +12,7 @@ import functools
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 
@@ -84,14 +85,9 @@ def _suppress_numpy(
 @functools.cache
 def compiled_kernels() -> Kernels:
     """The loops, compiled on first use and kept on disk by numba."""
-    import numba
-
-    # numpy's error model: a divisor is not looked at first, so that loops of divisions run several at a time.
-    compiled = numba.njit(cache=True, nogil=True, error_model="numpy")
-
-    integral_into = compiled(_integral_into)
-    regions_into = compiled(_regions_into)
-    greedy = compiled(_greedy)
+    integral_into = _compiled(_integral_into)
+    regions_into = _compiled(_regions_into)
+    greedy = _compiled(_greedy)
 
     def integral(image: np.ndarray) -> np.ndarray:
         height, width, channels = image.shape
@@ -113,6 +109,16 @@ def compiled_kernels() -> Kernels:
         return order[kept]
 
     return Kernels("compiled", integral, regions_into, suppress)
+
+
+def _compiled(loop: Callable[..., Any]) -> Callable[..., Any]:
+    import numba
+
+    # numpy's error model: a divisor is not looked at first, so that loops of divisions run several at a time.
+    try:
+        return cast(Callable[..., Any], numba.njit(cache=True, nogil=True, error_model="numpy")(loop))
+    except RuntimeError:  # neither this package nor the user's home can be written: each process compiles for itself
+        return cast(Callable[..., Any], numba.njit(nogil=True, error_model="numpy")(loop))
 
 
 # The three loops are plain Python over arrays. Types are explicit where numba would widen float32 to float64, and
