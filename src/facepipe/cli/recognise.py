@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -41,7 +41,7 @@ from facepipe.gallery.search import build_index
 from facepipe.pipeline.files import atomic_path, write_json
 from facepipe.postprocess.drawings import write_drawing
 from facepipe.postprocess.fonts import Font
-from facepipe.postprocess.recognition_drawing import Label, draw_names, font_for
+from facepipe.postprocess.recognition_drawing import Colour, Label, colours_of, draw_names, font_for
 
 # The models behind the port's names for them; its own detector is none of the catalogue's.
 _PORT_MODELS = {"MobileFace": "mobilefacenet.paddle", "ArcFace": "arcface.iresnet50"}
@@ -56,6 +56,7 @@ class _Job:
 
     name: Name
     font: Font
+    colours: Mapping[str, Colour]
     head: dict[str, object]  # of every JSON file: which gallery, which models
     batch: int
 
@@ -131,7 +132,7 @@ def _opened(args: argparse.Namespace) -> Iterator[_Job]:
     with ExitStack() as stack:
         if not args.rec:
             found = stack.enter_context(open_detector(args.detector, backend, args.weights, args.batch, settings))
-            yield _Job(Nameless(found, args.det_thresh), font_for(["0"]), {"detector": args.detector}, args.batch)
+            yield _Job(Nameless(found, args.det_thresh), font_for(["0"]), {}, {"detector": args.detector}, args.batch)
             return
         old = _is_port_index(args.index)
         gallery = None if old else read_gallery(args.index)
@@ -161,7 +162,7 @@ def _opened(args: argparse.Namespace) -> Iterator[_Job]:
             "weights_sha256": recogniser.weights_sha256,
             "threshold": threshold.similarity,
         }
-        yield _Job(namer, font, head, args.batch)
+        yield _Job(namer, font, colours_of(gallery.people()), head, args.batch)
 
 
 def _gallery_and_threshold(
@@ -261,7 +262,7 @@ def _drawn_name(key: str) -> str:
 
 def _drawn(job: _Job, image: np.ndarray, picture: NamedPicture) -> np.ndarray:
     labels = [Label(face.face.box, _plate(face), _person(face)) for face in picture.faces]
-    return draw_names(image, labels, job.font)
+    return draw_names(image, labels, job.font, job.colours)
 
 
 def _person(face: NamedFace) -> str | None:
