@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -85,9 +86,10 @@ def least_face(text: str) -> int:
 
 
 def runtime_options(args: argparse.Namespace) -> RuntimeOptions:
-    """What the command line says about sessions; compiled models are kept below the weights."""
+    """What the command line says about sessions; compiled models are kept below the weights, if they can be written."""
     devices = tuple(args.devices or ())
-    return RuntimeOptions(args.threads, args.device, args.precision, args.weights / "cache", devices)
+    cache = args.weights / "cache" if os.access(args.weights, os.W_OK) else None
+    return RuntimeOptions(args.threads, args.device, args.precision, cache, devices)
 
 
 def mtcnn_settings(args: argparse.Namespace) -> MtcnnSettings:
