@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from checks import BIN, OUT, Check, Measured, NotRun, assets, attempt, call, facepipe, read
+from checks import BIN, OUT, Check, Measured, NotRun, anew, assets, attempt, call, facepipe, read
 from lfw import fused
 
 EMBEDDER = "mobilefacenet.ms1m"
@@ -158,19 +158,32 @@ def nothing_runs() -> Measured:
 
 
 def report_page() -> Measured:
-    """The run of `lfw_accuracy` as one page, and that page in a browser."""
-    fused(16)
-    run = OUT / "lfw-fused-16"
-    facepipe("report", run, log="report")
+    """A run over LFW's first fold as one page, and that page in a browser."""
+    run, pairs = anew("report"), OUT / "report-pairs.txt"
+    lines = (assets() / "lfw" / "pairs.txt").read_text(encoding="utf-8").splitlines()
+    same, different = lines[1:61], lines[301:361]  # ten folds of 6 and 6
+    folds = [line for i in range(0, 60, 6) for line in (*same[i : i + 6], *different[i : i + 6])]
+    pairs.write_text("\n".join(["10\t6", *folds]) + "\n", encoding="utf-8")
+    options = ["--pairs", pairs, "--embedder", EMBEDDER, "--batch", 16, "--run", run]
+    facepipe("lfw", "--data", assets() / "lfw", *options, "--report", log="report-run")
     page = run / "report.html"
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    first = page.read_bytes()
+    page.unlink()
+    facepipe("report", run, log="report")
+    same_page = page.read_bytes() == first
+    text = first.decode("utf-8")
+    outside = [word for word in ("http://", "https://", 'src="/', "url(/") if word in text]
     size = page.stat().st_size
+    right = size > 100_000 and same_page and not outside
+    told = f"bytes; `report` {'gives the same' if same_page else 'gives another'}; outside: {outside or 'nothing'}"
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
-        return Measured(size, size > 100_000, "no browser here to look at it with")
+        return Measured(size, right, f"{told}; no browser here to look at it with")
     shot = OUT / "report.png"
+    shot.unlink(missing_ok=True)
     options = ["--headless", "--disable-gpu", "--hide-scrollbars", "--no-sandbox", "--window-size=1240,5200"]
     call([browser, *options, f"--screenshot={shot}", page.as_uri()], log="browser")
-    return Measured(size, size > 100_000 and shot.stat().st_size > 100_000, f"bytes; looked at in {shot}")
+    return Measured(size, right and shot.stat().st_size > 100_000, f"{told}; looked at in {shot}")
 
 
 CHECKS = (
