@@ -41,8 +41,9 @@ def draw_detections(image: np.ndarray, found: Detections) -> np.ndarray:
     # The best face last, on top of the others.
     for i in np.argsort(found.scores, kind="stable"):
         left, top, right, bottom = (float(value) for value in found.boxes[i])
-        pen.rectangle((left, top, max(left, right), max(top, bottom)), outline=_BOX, width=stroke)
-        radius = max(1.0, stroke, 0.02 * (right - left))
+        pen.rectangle((left, top, max(left, right), max(top, bottom)), outline=_BOX, width=max(1, min(stroke, round(0.08 * (right - left)))))
+        # As large as the stroke, but never so large that the points of a small face hide it.
+        radius = max(0.5, min(stroke, 0.04 * (right - left)), 0.02 * (right - left))
         for k, (x, y) in enumerate(found.landmarks[i].tolist()):
             pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=_POINTS[k % len(_POINTS)])
         text = f"{found.scores[i]:.3f}"
