@@ -125,7 +125,7 @@ class _MakesFolder:
 
 
 def nothing_runs() -> Measured:
-    """An index, a verification set, a record and a checkpoint that would each make a folder."""
+    """An index, a verification set, a record, a checkpoint and Paddle's weights that would each make a folder."""
     try:
         import torch
     except ImportError as error:
@@ -141,12 +141,14 @@ def nothing_runs() -> Measured:
         record = struct.pack("<I", 1) + b"a" + struct.pack("<I", len(value)) + value
         (folder / "records" / "a.bin").write_bytes(record)
         torch.save({"conv1.weight": evil}, folder / "arcface.iresnet18.pth")
+        (folder / "mobilefacenet.paddle.pdparams").write_bytes(pickle.dumps({"conv1.conv.weight": evil}))
         weights = OUT.parents[1] / "weights"
         commands = {
             "index": ["gallery", "import", folder / "index.bin", "--out", folder / "g", "--embedder", EMBEDDER],
             "set": ["verification", folder / "lfw.bin", "--embedder", EMBEDDER],
             "record": ["bin2image", folder / "records", folder / "out"],
             "checkpoint": ["onnx", "arcface.iresnet18", "--weights", folder],
+            "paddle": ["onnx", "mobilefacenet.paddle", "--weights", folder],
         }
         for kind, command in commands.items():
             more = ["--weights", weights] if kind in ("index", "set") else []

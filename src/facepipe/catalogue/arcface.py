@@ -58,8 +58,8 @@ MOBILEFACENET_PADDLE = _recogniser(
         sha256=None,
         size=None,
         origin=UserFile(
-            "your own MobileFaceNet_128 of the Paddle port as a PyTorch state dict (entries conv1.conv.weight, "
-            "blocks.0.conv.0.weight, ...)"
+            "your own MobileFaceNet_128 of the Paddle port: its .pdparams, called mobilefacenet.paddle.pdparams there, "
+            "or a PyTorch state dict (entries conv1.conv.weight, blocks.0.conv.0.weight, ...)"
         ),
         licence="code: MIT; published weights: non-commercial research only",
         mirror="weights/arcface/mobilefacenet.paddle.pt",

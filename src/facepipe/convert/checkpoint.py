@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from facepipe.convert import paddle_weights
 from facepipe.errors import WeightsError
 from facepipe.networks import TRAINING_ONLY, build
 from facepipe.networks.seeded import RECIPES
@@ -58,11 +59,13 @@ def load(spec: ModelSpec, path: Path | None, *, any_digest: bool = False) -> Loa
 
 
 def read_state(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a .pt or .pth file by name, `module.` stripped; nothing in the file is executed.
+    """The tensors of a .pt, .pth or (Paddle's) .pdparams file by name, `module.` stripped; nothing in it is executed.
 
     Raises:
         WeightsError: it is truncated, holds objects other than tensors, or is no PyTorch file.
     """
+    if path.suffix == paddle_weights.SUFFIX:
+        return paddle_weights.read_paddle_state(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
