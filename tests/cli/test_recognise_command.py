@@ -140,6 +140,9 @@ def test_the_ports_way_to_build_an_index_takes_pictures_as_faces(
     common = ["--rec_model", EMBEDDER, "--weights", str(weights_dir)]
     assert main([*command, "--label", str(tmp_path / "label.txt"), *common]) == 0
     assert read_gallery(out).people() == {"Tony": 1}
+    threshold = read_gallery(out).threshold
+    assert threshold is not None
+    assert threshold.similarity == 0.45, "the port's, so that its next command needs none either"
     probe = sorted(aligned.iterdir())[1]
     named = ["recognise", "--rec", "--index", str(out), "--input", str(probe), "--output", str(tmp_path / "named")]
     assert main([*named, "--rec_thresh", "0.3", *common]) == 0

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from facepipe.datasets.cfp import read_cfp_pairs
+from facepipe.datasets.face_sets import folder_pairs
 from facepipe.datasets.lfw import Pair, VerificationSet, read_pairs
 from facepipe.datasets.verification_bin import (
     decode_face,
@@ -147,6 +148,12 @@ def _cfp_like(root: Path) -> None:
             folder.mkdir(parents=True)
             (folder / "same.txt").write_text(f"{fold},{fold}\n")
             (folder / "diff.txt").write_text(f"{fold},{fold + 1}\n")
+
+
+def test_cfps_root_without_a_protocol_is_told_from_a_folder_without_pairs(tmp_path: Path) -> None:
+    _cfp_like(tmp_path)
+    with pytest.raises(DataError, match=r"it looks like CFP's root.*--cfp FP"):
+        folder_pairs(tmp_path, None, None)
 
 
 def test_cfps_pairs_are_frontal_against_profile_or_frontal_against_frontal(tmp_path: Path) -> None:

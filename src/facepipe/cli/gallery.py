@@ -75,6 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     remove.add_argument("--source", help="only the row that was made from this picture")
     listing = commands.add_parser("list", help="who is in a gallery")
     listing.add_argument("gallery", type=Path)
+    listing.add_argument("--sources", action="store_true", help="every row, with the picture that it was made from")
     listing.add_argument("--json", action="store_true")
     search = commands.add_parser("search", help="who is on a picture? (its main face; `recognise` takes all)")
     search.add_argument("gallery", type=Path)
@@ -211,13 +212,23 @@ def _remove(args: argparse.Namespace) -> int:
 
 def _list(args: argparse.Namespace) -> int:
     gallery = read_gallery(args.gallery)
-    people = gallery.people()
+    people, threshold = gallery.people(), gallery.threshold
+    rows = sorted(zip(gallery.labels, gallery.sources, strict=True)) if args.sources else []
     if args.json:
-        threshold = gallery.threshold
-        told = None if threshold is None else {"similarity": threshold.similarity, "far": threshold.far}
-        print(json.dumps({"model": gallery.model, "threshold": told, "people": people}, ensure_ascii=False))
+        told: dict[str, object] = {
+            "model": gallery.model,
+            "threshold": None
+            if threshold is None
+            else {"similarity": threshold.similarity, "far": threshold.far, "source": threshold.source},
+            "people": people,
+        }
+        if args.sources:
+            told["rows"] = [{"label": label, "source": source} for label, source in rows]
+        print(json.dumps(told, ensure_ascii=False))
         return 0
-    for name, count in people.items():
+    for label, source in rows:
+        print(f"{label}\t{source}")
+    for name, count in people.items() if not args.sources else ():
         print(f"{count:>6}  {name}")
     _tell(args.gallery, gallery)
     return 0

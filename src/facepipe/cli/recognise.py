@@ -118,7 +118,11 @@ def _build(args: argparse.Namespace) -> int:
     command += ["--weights", str(args.weights), "--backend", args.backend, "--batch", str(args.batch)]
     command += ["--detector", args.detector, "--threads", str(args.threads), "--min-face", str(args.min_face)]
     command += ["--embedder", args.embedder] if args.embedder else []
-    command += ["--threshold", str(args.threshold)] if args.threshold is not None else []
+    if args.threshold is None:
+        print(
+            f"names above {_PORT_THRESHOLD:g}, as in the port; `facepipe gallery calibrate` measures", file=sys.stderr
+        )
+    command += ["--threshold", str(_PORT_THRESHOLD if args.threshold is None else args.threshold)]
     return gallery_command.run(parser.parse_args([*command, *([] if args.det else ["--aligned"])]))
 
 

@@ -75,4 +75,8 @@ def folder_pairs(root: Path, pairs: Path | None, cfp: Literal["FP", "FF"] | None
         raise DataError(f"{root}: no such file or folder, expected a verification set.")
     if cfp is not None:
         return read_cfp_pairs(root, cfp)
+    if pairs is None and (root / "Protocol").is_dir():
+        raise DataError(
+            f"{root}: it looks like CFP's root, expected to be told its protocol.", "--cfp FP, or --cfp FF."
+        )
     return read_pairs(pairs or root / "pairs.txt", extensions_in(root))

@@ -131,7 +131,7 @@ def without(gallery: Gallery, label: str, source: str | None = None) -> Gallery:
     ]
     if len(kept) == len(gallery):
         what = f"'{label}'" if source is None else f"'{label}' from '{source}'"
-        raise DataError(f"gallery: there is no {what} in it.", "`facepipe gallery list` shows who is.")
+        raise DataError(f"gallery: there is no {what} in it.", "`facepipe gallery list --sources` shows what is.")
     return replace(
         gallery,
         labels=tuple(gallery.labels[i] for i in kept),
