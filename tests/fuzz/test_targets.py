@@ -45,6 +45,30 @@ def test_a_parser_takes_good_files_and_refuses_mutated_ones_in_words(name: str, 
     assert refused > 0, "nothing was refused: the target looks at nothing"
 
 
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        (b'"file"', b'"fil"'),
+        (b'"rnet.onnx"', b"3"),
+        (b'"sources": {}', b'"sources": {"pairs": {"sha256": "x"}}'),
+        (b'"results": {', b'"results": {"x": null, '),
+    ],
+)
+def test_a_record_that_lacks_a_name_is_refused_in_words(good: bytes, bad: bytes, tmp_path: Path) -> None:
+    target = TARGETS["run_record"]
+    (seed,) = target.seeds(tmp_path)
+    content = seed.replace(b"pnet.onnx", b"rnet.onnx").replace(good, bad)
+    assert content != seed and not survives(target, content, tmp_path)
+
+
+def test_a_file_name_that_no_file_can_have_is_one_that_is_gone(tmp_path: Path) -> None:
+    target = TARGETS["run_record"]
+    (seed,) = target.seeds(tmp_path)
+    for name in (b"x" * 5000, b"a\\u0000b"):
+        states = target.parse(seed.replace(b"pnet.onnx", name), tmp_path)
+        assert [entry.state for entry in states if entry.kind == "model"] == ["gone"]
+
+
 def test_a_crash_of_a_parser_is_seen(tmp_path: Path) -> None:
     broken = Target(lambda content, _: 1 // (len(content) - 3), lambda _: [b"a"])
     with pytest.raises(ZeroDivisionError):

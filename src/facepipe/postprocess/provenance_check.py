@@ -109,14 +109,24 @@ def _record(run: Path) -> dict[str, Any]:
                 f"{path}: names no '{name}', expected the record of a finished run.",
                 "run the same command again: it finishes the run, or writes the record anew.",
             )
-    named = [*record["models"], *record["sources"].values()]
-    if not all(isinstance(entry, dict) and isinstance(entry.get("sha256"), str) for entry in named):
-        raise DataError(f"{path}: a model or source has no digest, expected one for each.")
+    for kind, named, field in (("model", record["models"], "file"), ("source", record["sources"].values(), "path")):
+        if not all(isinstance(entry, dict) and _has_text(entry, field, "sha256") for entry in named):
+            raise DataError(f"{path}: a {kind} has no {field} or no digest, expected both for each.")
+    if not _has_text(record["results"], *record["results"]):
+        raise DataError(f"{path}: a result has no digest, expected one for each.")
     return record
 
 
+def _has_text(entry: Mapping[str, object], *names: str) -> bool:
+    return all(isinstance(entry.get(name), str) for name in names)
+
+
 def _checked(kind: Kind, path: Path, digest: str) -> Checked:
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except (OSError, ValueError):  # a name that no file can have: too long, or with a NUL
+        there = False
+    if not there:
         return Checked(kind, path, "gone" if digest else "same")
     if not digest:  # a photograph that could not be opened; there may be one now
         return Checked(kind, path, "appeared")
