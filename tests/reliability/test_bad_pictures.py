@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import weakref
 from pathlib import Path
+from typing import Any
 
 import bad_pictures
 import numpy as np
@@ -17,10 +19,12 @@ from measured import embed_folder
 from PIL import Image
 
 from facepipe.datasets.images import read_or_reason
+from facepipe.preprocess import faces_of
 from facepipe.preprocess.faces_of import MAX_PIXELS, MAX_SIDE, read_batches
+from facepipe.results import NoFace
 
 COUNT, SEED = 300, 11
-MOST_BYTES = 1 << 30
+MOST_BYTES = 10**9
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +83,33 @@ def test_sides_of_65_535_pixels_are_read_and_longer_ones_named(tmp_path: Path) -
     members = dict(next(read_batches(tmp_path, ["long.png", "longer.png"], 4)))
     assert members["long.png"].shape == (3, MAX_SIDE, 3)
     assert members["longer.png"].reason == "a side of 65536 pixels, expected at most 65535"
+
+
+def test_batches_are_in_order_and_bounded_and_a_large_one_is_let_go_before_the_next_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sides = (900, 10, 1500, 2200, 2600, 0, 3000, 20, 20, 20)
+    keys = [f"{number:02d}.png" for number in range(len(sides))]
+    for key, side in zip(keys, sides, strict=True):
+        (tmp_path / key).write_bytes(bad_pictures.png_of_nothing(side, side) if side else b"no picture")
+    batches = list(read_batches(tmp_path, keys, 3))
+    assert [[key[:2] for key, _ in members] for members in batches] == [
+        ["00", "01", "02"], ["03"], ["04", "05"], ["06"], ["07", "08", "09"],
+    ]  # fmt: skip
+    alive: list[weakref.ref[np.ndarray]] = []
+    seen = []
+
+    def watched(*arguments: Any) -> np.ndarray | NoFace:
+        seen.append([reference().shape[0] for reference in alive if reference() is not None])
+        outcome = read_or_reason(*arguments)
+        if not isinstance(outcome, NoFace):
+            alive.append(weakref.ref(outcome))
+        return outcome
+
+    monkeypatch.setattr(faces_of, "read_or_reason", watched)
+    for members in read_batches(tmp_path, keys, 3):
+        del members
+    assert seen == [[], [900], [900, 10], [], [], [2600], [], [], [20], [20, 20]]
 
 
 def test_a_program_and_a_pipe_under_a_pictures_name_are_only_named(tmp_path: Path) -> None:

@@ -150,6 +150,7 @@ def _detect_shard(job: RunJob, stage: Stage, shard: int, run: Run) -> int:
         rest = iter(detected)
         count = 5 if stage.name == "onet" else 0
         found += [no_detections(count) if reason else next(rest) for reason in reasons[low:]]
+        del members, images  # large photographs are not kept while the next ones are decoded
     _write_detections(stage.shard_path(shard), reasons, sha256, found)
     return len(keys)
 
