@@ -3,6 +3,8 @@
 
 A `Victim` is a command that writes files and says that it can be killed. `undisturbed` lets it work once; `survive`
 kills it several times, each time looks at what is visible, lets it finish, and compares every file, byte for byte.
+When it is killed is told by what it has finished, not by the clock alone: a loaded machine, and workers that take
+seconds to start, move the clock by more than the work takes.
 Anything that is not as promised raises `Broken`.
 """
 
@@ -16,13 +18,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 
 NURSERY = Path(__file__).with_name("nursery.py")
 PATIENCE_S = 300.0
+ENDING_S = 30.0  # a worker ends within milliseconds, on a machine that has time for it
+WORKER_DIED = "ended with status -9 while it had work to do"
 
 
 class Broken(AssertionError):
@@ -59,10 +63,58 @@ class Victim:
 
 @dataclass(frozen=True)
 class Reference:
-    """What an undisturbed run leaves, and how long it took."""
+    """What an undisturbed run leaves, and how long it took.
+
+    Attributes:
+        seconds: from start to end.
+        first_s: until the first file of `Victim.once` was finished.
+        gap_s: from one of these files to the next, on average.
+    """
 
     files: Mapping[str, bytes]
     seconds: float
+    first_s: float = 0.0
+    gap_s: float = 0.0
+    finished: int = 0
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When to kill, and whom.
+
+    Attributes:
+        more: this many files of `Victim.once` must have been finished since the start; 0 is while it starts.
+        delay_s: seconds from then on.
+        worker: kill a worker process, where there is one, and not the command itself.
+    """
+
+    more: int
+    delay_s: float
+    worker: bool = False
+
+
+@dataclass(frozen=True)
+class Kills:
+    """Kills after which a command was not done.
+
+    Attributes:
+        commands: of the command's own process.
+        beside_workers: those of them during which worker processes lived.
+        workers: of a worker process.
+        at_work: all those between the first finished file since the start and the last.
+    """
+
+    commands: int = 0
+    beside_workers: int = 0
+    workers: int = 0
+    at_work: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.commands + self.workers
+
+    def __add__(self, other: Kills) -> Kills:
+        return Kills(*(mine + its for mine, its in zip(astuple(self), astuple(other), strict=True)))
 
 
 class Nursery:
@@ -122,8 +174,12 @@ def nursery(victim: Victim) -> Iterator[Nursery]:
 def undisturbed(nest: Nursery, victim: Victim, folder: Path) -> Reference:
     """Let the victim do its work in `folder`, which must be new."""
     _new(victim, folder)
+    began = time.time()
     seconds = finish(nest, victim, folder)
-    return Reference({name: path.read_bytes() for name, path in visible(folder)}, seconds)
+    times = sorted(path.stat().st_mtime - began for path in _finished(victim, folder))
+    first, last = (times[0], times[-1]) if times else (seconds, seconds)
+    files = {name: path.read_bytes() for name, path in visible(folder)}
+    return Reference(files, seconds, first, (last - first) / max(1, len(times) - 1), len(times))
 
 
 def survive(
@@ -131,33 +187,59 @@ def survive(
     victim: Victim,
     folder: Path,
     reference: Reference,
-    moments: Sequence[float],
+    moments: Sequence[Moment],
     environment: Mapping[str, str] | None = None,
-) -> int:
-    """Kill the victim once at each moment (a share of the undisturbed time), then let it finish; return the kills.
+) -> Kills:
+    """Kill the victim once at each moment, unless it is done before, then let it finish.
 
     Raises:
         Broken: a partial file was visible, a finished one was written again, a worker outlived its parent, rubbish was
-            left, or the results differ.
+            left, a worker's death was not told, or the results differ.
     """
     _new(victim, folder)
-    kills = 0
+    kills = Kills()
     done: dict[str, tuple[int, int]] = {}
     groups = []
     for moment in moments:
         process = nest.start(victim, folder, environment)
         groups.append(process)
-        time.sleep(moment * reference.seconds)
-        with suppress(ProcessLookupError):  # it was faster
-            os.kill(process, signal.SIGKILL)
+        killed = _kill_at(moment, victim, folder, process, reference)
         status = nest.wait()
-        if status not in (0, -signal.SIGKILL):
-            raise Broken(f"{victim.name}: status {status} before it was killed; {_log(folder)}")
-        kills += status != 0
+        if killed.workers and status == 1 and WORKER_DIED in _log(folder):
+            pass  # one of many: the others were ended, and it says why
+        elif status not in (0, -signal.SIGKILL):
+            raise Broken(f"{victim.name}: status {status} after {moment}; {_log(folder)}")
         done = after_a_death(victim, folder, reference, done)
+        if status == 0:  # it was faster, or the worker had nothing left to do
+            break
+        kills += killed
     finish(nest, victim, folder, environment)
     whole_again(victim, folder, reference, done, groups)
     return kills
+
+
+def _kill_at(moment: Moment, victim: Victim, folder: Path, process: int, reference: Reference) -> Kills:
+    """Wait for the moment and kill; return what was killed, nothing when the process ended before."""
+    before = len(_finished(victim, folder))
+    until = time.monotonic() + PATIENCE_S
+    while len(_finished(victim, folder)) < before + moment.more:
+        if not _lives(process):
+            return Kills()
+        if time.monotonic() > until:
+            os.kill(process, signal.SIGKILL)
+            raise Broken(f"{victim.name}: nothing finished in {PATIENCE_S:g} s")
+        time.sleep(0.001)
+    time.sleep(moment.delay_s)
+    at_work = moment.more > 0 and len(_finished(victim, folder)) < reference.finished
+    workers = workers_of(process)
+    try:
+        if moment.worker and workers:
+            os.kill(workers[0], signal.SIGKILL)
+            return Kills(workers=1, at_work=at_work)
+        os.kill(process, signal.SIGKILL)
+        return Kills(commands=1, beside_workers=bool(workers), at_work=at_work)
+    except ProcessLookupError:  # it was faster
+        return Kills()
 
 
 def die_everywhere(
@@ -243,8 +325,9 @@ def whole_again(
     reference: Reference,
     done: Mapping[str, tuple[int, int]],
     groups: Sequence[int],
+    ending_s: float = ENDING_S,
 ) -> None:
-    """Hold a finished run against the undisturbed one.
+    """Hold a finished run against the undisturbed one. Processes have `ending_s` to end after the one they belong to.
 
     Raises:
         Broken: they differ, rubbish was left, or a process of an earlier try still lives.
@@ -262,11 +345,8 @@ def whole_again(
     if rubbish:
         raise Broken(f"{victim.name}: left behind: {sorted(str(path.relative_to(folder)) for path in rubbish)[:5]}")
     for group in groups:
-        until = time.monotonic() + 5
-        while members := living(group):
-            if time.monotonic() > until:
-                raise Broken(f"{victim.name}: processes {members} outlive the one that was killed")
-            time.sleep(0.05)
+        if members := outliving(group, ending_s):
+            raise Broken(f"{victim.name}: processes {members} outlive the one that was killed")
 
 
 def visible(folder: Path) -> Iterator[tuple[str, Path]]:
@@ -291,10 +371,67 @@ def living(group: int) -> list[int]:
     return found
 
 
-def moments_of(seed: int, kills: int) -> list[float]:
-    """When to kill: shares of the undisturbed time, the same ones for the same seed."""
+def outliving(group: int, ending_s: float = ENDING_S) -> list[int]:
+    """The processes of a group that are still there after `ending_s`; it returns as soon as there are none."""
+    until = time.monotonic() + ending_s
+    while (members := living(group)) and time.monotonic() < until:
+        time.sleep(0.02)
+    return members
+
+
+def appears(path: Path) -> None:
+    """Wait for a file that a process is going to write.
+
+    Raises:
+        Broken: it did not.
+    """
+    until = time.monotonic() + PATIENCE_S
+    while not path.exists():
+        if time.monotonic() > until:
+            raise Broken(f"{path} is not there after {PATIENCE_S:g} s")
+        time.sleep(0.005)
+
+
+def workers_of(process: int) -> list[int]:
+    """The worker processes of a process group that have begun to run Python."""
+    found = []
+    for pid in living(process):
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            continue
+        if pid != process and b"spawn_main" in words:
+            found.append(pid)
+    return found
+
+
+def moments_of(seed: int, kills: int, reference: Reference, workers: bool = False) -> list[Moment]:
+    """When to kill, the same for the same seed: one in four while it starts, the others while it works.
+
+    The files to wait for are so few that all kills together find the run unfinished. With `workers` every other moment
+    is for a worker.
+    """
     source = random.Random(seed)
-    return [source.uniform(0, 1.05) for _ in range(kills)]
+    most = max(1, reference.finished // (kills + 1))
+    found = []
+    for number in range(kills):
+        more = 0 if source.random() < 0.25 else source.randint(1, most)
+        delay = source.uniform(0, reference.first_s if more == 0 else reference.gap_s)
+        found.append(Moment(more, delay, workers and number % 2 == 1))
+    return found
+
+
+def _finished(victim: Victim, folder: Path) -> list[Path]:
+    """The files of `Victim.once` that are there."""
+    return [path for pattern in victim.once for path in folder.glob(pattern) if not path.name.startswith(".")]
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _new(victim: Victim, folder: Path) -> None:

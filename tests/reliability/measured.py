@@ -40,9 +40,8 @@ def facepipe(words: Sequence[str], timeout_s: float = 600, every_s: float = 0.05
     """
     with tempfile.TemporaryDirectory(prefix="facepipe-tests-") as scratch:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": scratch}
-        log = Path(scratch).with_suffix(".log")
         began, wall = time.monotonic(), time.time()
-        with log.open("wb") as output:
+        with tempfile.TemporaryFile() as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", "facepipe", *words],
                 stdin=subprocess.DEVNULL,
@@ -61,8 +60,8 @@ def facepipe(words: Sequence[str], timeout_s: float = 600, every_s: float = 0.05
                     process.wait()
                     raise TimeoutError(f"facepipe {words[0]} is still running after {timeout_s:g} s")
                 time.sleep(every_s)
-        text = log.read_text(errors="replace")
-        log.unlink()
+            output.seek(0)
+            text = output.read().decode(errors="replace")
         left = tuple(sorted(path.name for path in Path(scratch).iterdir()))
         return Measured(process.returncode, text, time.monotonic() - began, max(peaks), tuple(samples), left, wall)
 

@@ -166,9 +166,26 @@ def obey(order: dict[str, Any]) -> None:
     os._exit(status)
 
 
+def _load_kernels() -> None:
+    """Call each compiled kernel once: what is loaded here need not be loaded in every fork."""
+    import numpy as np
+
+    from facepipe.geometry.kernels import kernels_by_name
+
+    kernels = kernels_by_name("fastest")
+    sums = kernels.integral(np.zeros((30, 30, 3), np.uint8))
+    one, out = np.ones(3, np.float32), np.empty((1, 3, 12, 12), np.float32)
+    kernels.regions(sums, np.array([[0, 30, 0, 30]], np.int64), 12, 12, one, one, out)
+    boxes = np.array([[0, 0, 9, 9]], np.float32)
+    for over_minimum in (False, True):
+        kernels.suppress(boxes, one[:1], np.zeros(1, np.intp), 0.5, over_minimum, over_minimum)
+
+
 def main() -> None:
     for name in sys.argv[1:]:
         importlib.import_module(name)
+    if "facepipe.geometry.kernels" in sys.modules:
+        _load_kernels()
     for line in sys.stdin:
         child = os.fork()
         if child == 0:

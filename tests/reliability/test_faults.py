@@ -161,9 +161,7 @@ def test_two_runs_into_one_folder_at_once_are_refused_with_the_owners_number(
     victim = victims.lfw(work, staged=False, workers=1)
     (tmp_path / "run").mkdir()
     owner = nest.start(victim, tmp_path / "run", {"PLANTED_BUG": "slow shard"})
-    until = time.monotonic() + 60
-    while not (tmp_path / "run/begun-a-shard").exists() and time.monotonic() < until:
-        time.sleep(0.02)
+    killing.appears(tmp_path / "run/begun-a-shard")
     assert main(victim.words(tmp_path / "run")) == 1
     assert f"process {owner} is working in this folder" in capfd.readouterr().err
     os.kill(owner, signal.SIGKILL)
@@ -179,18 +177,13 @@ def test_a_run_that_is_told_to_stop_ends_with_the_signals_status_and_resumes(
     victim = victims.lfw(work, staged=False, workers=2)
     (tmp_path / "run").mkdir()
     process = nest.start(victim, tmp_path / "run")
-    until = time.monotonic() + 60
-    while not list((tmp_path / "run").glob("fused/begun.json")) and time.monotonic() < until:
-        time.sleep(0.005)
+    killing.appears(tmp_path / "run/fused/begun.json")
     os.killpg(process, number) if number == signal.SIGINT else os.kill(process, number)  # a terminal reaches all
     assert nest.wait() == 128 + number
     text = (tmp_path / "run.log").read_text()
     assert "Traceback" not in text
     assert not list((tmp_path / "run").rglob("*.part"))
-    until = time.monotonic() + 20  # the tracker of shared memory ends itself once it sees that the run has ended
-    while killing.living(process) and time.monotonic() < until:
-        time.sleep(0.02)
-    assert killing.living(process) == []
+    assert killing.outliving(process) == []  # the tracker of shared memory sees for itself that the run has ended
     killing.finish(nest, victim, tmp_path / "run")
     assert same_results(tmp_path / "run", undisturbed)
 

@@ -210,8 +210,8 @@ def test_nothing_but_fetch_uses_the_network(
 
 
 def test_two_thousand_photographs_in_flat_memory_with_no_file_left_open(weights_dir: Path, tmp_path: Path) -> None:
-    figures = load.run_load(tmp_path, weights_dir, 2000)
-    load.judge(figures, speed_tolerance=1)  # four shards tell no speed; `make load` holds 25 % over 100,000
+    figures = load.run_load(tmp_path, weights_dir, 2000, shard=100, warm_up=0.5)
+    load.judge(figures, speed_tolerance=None)  # seconds tell no speed; `make load` holds 25 % over 100,000
 
 
 def test_a_load_that_leaks_is_seen() -> None:

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import os
 import signal
-import time
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import killing
 import pytest
 import victims
-from killing import Broken, Nursery, Reference, Victim
+from killing import Broken, Kills, Moment, Nursery, Reference, Victim
 
 
 @pytest.fixture(scope="module")
@@ -45,22 +46,23 @@ def test_a_fused_run_survives_kills_at_random_moments(
     work: Path, nest: Nursery, fused: Reference, tmp_path: Path
 ) -> None:
     victim = victims.lfw(work, staged=False, workers=1)
-    kills = killing.survive(nest, victim, tmp_path / "run", fused, [0.9, *killing.moments_of(1, 3)])
-    assert kills >= 1
+    kills = killing.survive(nest, victim, tmp_path / "run", fused, [Moment(0, 0.1), *killing.moments_of(1, 2, fused)])
+    assert kills.commands >= 1
 
 
-def test_two_workers_survive_kills_and_leave_the_bytes_of_one(
-    work: Path, nest: Nursery, fused: Reference, tmp_path: Path
-) -> None:
-    victim = victims.lfw(work, staged=False, workers=2)
-    assert killing.survive(nest, victim, tmp_path / "run", fused, [1.4, 0.7]) >= 1
+def test_two_workers_survive_kills_and_leave_the_bytes_of_one(work: Path, nest: Nursery, tmp_path: Path) -> None:
+    reference = killing.undisturbed(nest, victims.lfw(work, staged=False, workers=1, shard=1), tmp_path / "alone")
+    victim = victims.lfw(work, staged=False, workers=2, shard=1)  # twenty shards: time enough for two kills
+    kills = killing.survive(nest, victim, tmp_path / "run", reference, [Moment(1, 0), Moment(1, 0, worker=True)])
+    assert kills == Kills(commands=1, beside_workers=1, workers=1, at_work=2)
 
 
 def test_a_staged_run_survives_kills_at_random_moments(
     work: Path, nest: Nursery, staged: Reference, tmp_path: Path
 ) -> None:
     victim = victims.lfw(work, staged=True, workers=1)
-    assert killing.survive(nest, victim, tmp_path / "run", staged, [0.8, *killing.moments_of(2, 2)]) >= 1
+    kills = killing.survive(nest, victim, tmp_path / "run", staged, killing.moments_of(2, 3, staged))
+    assert kills.at_work >= 1
 
 
 def test_a_run_that_dies_just_before_a_chosen_change_of_a_file_resumes(
@@ -89,16 +91,11 @@ def test_workers_end_with_a_parent_that_was_killed(work: Path, nest: Nursery, tm
     victim = victims.lfw(work, staged=False, workers=2)
     (tmp_path / "run").mkdir()
     process = nest.start(victim, tmp_path / "run", {"PLANTED_BUG": "slow shard"})
-    until = time.monotonic() + 60
-    while not (tmp_path / "run" / "begun-a-shard").exists() and time.monotonic() < until:
-        time.sleep(0.02)
+    killing.appears(tmp_path / "run/begun-a-shard")
     assert len(killing.living(process)) >= 3  # the parent and two workers, in the middle of a shard
     os.kill(process, signal.SIGKILL)
     assert nest.wait() == -signal.SIGKILL
-    until = time.monotonic() + 5
-    while killing.living(process) and time.monotonic() < until:
-        time.sleep(0.02)
-    assert killing.living(process) == []
+    assert killing.outliving(process) == []
 
 
 @pytest.mark.parametrize(
@@ -120,19 +117,13 @@ def test_the_harness_finds_a_planted_bug(
 
 def test_the_harness_finds_a_planted_worker_that_outlives_its_parent(work: Path, tmp_path: Path) -> None:
     victim = victims.lfw(work, staged=False, workers=1)
-    child = os.fork()
-    if child == 0:
-        os.setpgid(0, 0)
-        time.sleep(60)
-        os._exit(0)
-    try:
-        time.sleep(0.2)
-        assert killing.living(child) == [child]
-        with pytest.raises(Broken, match="outlive the one that was killed"):
-            killing.whole_again(victim, tmp_path, Reference({}, 0), {}, [child])
-    finally:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True) as child:
+        try:
+            assert killing.living(child.pid) == [child.pid]
+            with pytest.raises(Broken, match="outlive the one that was killed"):
+                killing.whole_again(victim, tmp_path, Reference({}, 0), {}, [child.pid], ending_s=0.2)
+        finally:
+            child.kill()
 
 
 def test_a_fetch_that_dies_before_chosen_changes_goes_on(work: Path, tmp_path: Path) -> None:

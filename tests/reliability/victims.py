@@ -44,13 +44,13 @@ def make_work(folder: Path, weights: Path) -> None:
     write_onnx(model("facenet.seeded"), model("facenet.seeded").final(folder / "weights"))
 
 
-def lfw(work: Path, staged: bool, workers: int) -> Victim:
+def lfw(work: Path, staged: bool, workers: int, shard: int = SHARD) -> Victim:
     """`facepipe lfw` in its four forms."""
 
     def words(folder: Path) -> list[str]:
         return [
             "lfw", "--data", str(work / "sample"), "--weights", str(work / "weights"), "--run", str(folder),
-            "--embedder", "facenet.seeded", "--min-face", "40", "--batch", "4", "--shard", str(SHARD),
+            "--embedder", "facenet.seeded", "--min-face", "40", "--batch", "4", "--shard", str(shard),
             "--workers", str(workers), *(["--staged"] if staged else []),
         ]  # fmt: skip
 
