@@ -21,6 +21,7 @@ from facepipe.gallery.file import (
     empty_gallery,
     read_gallery,
     require_model,
+    require_writable,
     with_rows,
     without,
     write_gallery,
@@ -208,3 +209,18 @@ def test_an_index_that_would_run_code_runs_nothing(tmp_path: Path) -> None:
     (tmp_path / "index.bin").write_bytes(b"\x80\x03cos\nmkdir\nX\x04\x00\x00\x00made\x85R.")
     with pytest.raises(DataError, match=r"it names 'os\.mkdir'"):
         read_port_index(tmp_path / "index.bin", "mobilefacenet.paddle", SHA, 128)
+
+
+def test_a_header_of_brackets_is_an_error_of_ours(tmp_path: Path) -> None:
+    path = tmp_path / "deep.gallery"
+    path.write_bytes(b"FACEGAL1" + struct.pack("<Q", 200_000 - 16) + b"[" * (200_000 - 16))
+    with pytest.raises(DataError, match=r"deep\.gallery: its header is no JSON"):
+        read_gallery(path)
+
+
+def test_a_place_that_takes_no_gallery_is_refused_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    require_writable(tmp_path / "new" / "folders" / "p.gallery")
+    with pytest.raises(DataError, match=r"nothing can be written into .*file, expected a folder"):
+        require_writable(tmp_path / "file" / "p.gallery")
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file"]

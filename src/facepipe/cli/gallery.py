@@ -47,6 +47,7 @@ from facepipe.gallery.file import (
     empty_gallery,
     read_gallery,
     require_model,
+    require_writable,
     update_gallery,
     with_rows,
     without,
@@ -163,6 +164,7 @@ def _cosine(text: str) -> float:
 
 
 def _build(args: argparse.Namespace) -> int:
+    require_writable(args.out)
     args.embedder = chosen_embedder(args)
     keys, names = _named(args)
     with _open(args, args.embedder) as recogniser:
@@ -178,6 +180,7 @@ def _build(args: argparse.Namespace) -> int:
 def _add(args: argparse.Namespace) -> int:
     """The pictures are looked at first; then the gallery as it is by then gets their rows."""
     gallery = read_gallery(args.gallery)
+    require_writable(args.gallery)
     keys, names = _named(args)
     with _open(args, args.embedder or gallery.model) as recogniser:
         require_model(gallery, recogniser.model, recogniser.weights_sha256, str(args.gallery))
@@ -301,6 +304,7 @@ def _evaluate(args: argparse.Namespace) -> int:
 
 
 def _import(args: argparse.Namespace) -> int:
+    require_writable(args.out)
     args.aligned = True  # no picture is looked for a face here
     with _open(args, chosen_embedder(args)) as recogniser:
         gallery = read_port_index(args.index, recogniser.model, recogniser.weights_sha256, recogniser.dimension)

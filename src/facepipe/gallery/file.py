@@ -202,6 +202,17 @@ def update_gallery(path: Path, change: Callable[[Gallery], Gallery]) -> Gallery:
     return changed
 
 
+def require_writable(path: Path) -> None:
+    """Refuse a place where no gallery can be written, before the work for it is done.
+
+    Raises:
+        DataError: the folder, or the nearest one that is there, takes no files.
+    """
+    folder = next(parent for parent in path.resolve().parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise DataError(f"{path}: nothing can be written into {folder}, expected a folder that can be written to.")
+
+
 @contextmanager
 def _written_alone(path: Path) -> Iterator[None]:
     """Others who want to write to this gallery wait until this one has."""
@@ -213,8 +224,14 @@ def _written_alone(path: Path) -> Iterator[None]:
             "the same command again, when that process has ended.",
         )
 
-    with held(path.with_name(f".{path.name}.lock"), busy, wait_seconds=WAIT_SECONDS, vanishes=True):
-        yield
+    lock = path.with_name(f".{path.name}.lock")
+    try:
+        with held(lock, busy, wait_seconds=WAIT_SECONDS, vanishes=True):
+            yield
+    except OSError as error:
+        if error.filename == str(lock):  # a full disk, a read-only folder: said of the gallery
+            error.filename = str(path)
+        raise
 
 
 def _write(path: Path, gallery: Gallery) -> None:
@@ -295,7 +312,7 @@ def _header(path: Path, text: bytes) -> dict[str, Any]:
     """The header as a dictionary whose fields have the right types."""
     try:
         header = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the latter of a million brackets
         raise DataError(f"{path}: its header is no JSON ({error}), expected a gallery.") from error
     if not isinstance(header, dict) or header.get("format") != 1:
         found = header.get("format") if isinstance(header, dict) else None
