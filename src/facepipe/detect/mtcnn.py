@@ -68,7 +68,7 @@ class MtcnnSettings:
     crops: int = 48
     crop_step: int = 12
     call_pixels: int = 1 << 16
-    strip_pixels: int = 1 << 19
+    strip_pixels: int = 1 << 18
     kernels: str = "fastest"
 
 
