@@ -75,7 +75,7 @@ def test_a_folder_keeps_its_sub_folders_and_what_cannot_be_read_is_told(
     assert main(["recognise", "--input", str(folder), "--output", str(tmp_path / "out"), "--batch", "2", *common]) == 0
     captured = capsys.readouterr()
     assert "broken.png: left out, is no picture" in captured.err
-    assert "2 pictures, 2 faces, 1 with a name" in captured.out, "somebody stands behind"
+    assert "2 pictures, 1 left out, 2 faces, 1 with a name" in captured.out, "somebody stands behind"
     assert _names(tmp_path / "out" / "a b" / "é.jpg.json") == {"Tony_Blair": 1, None: 1}
     assert _names(tmp_path / "out" / "black.bmp.png.json") == {}
 

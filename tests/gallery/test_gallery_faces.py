@@ -12,7 +12,8 @@ from PIL import Image
 
 from facepipe.catalogue import model
 from facepipe.embed import Embedder
-from facepipe.gallery.faces import EmbeddedFace, Recogniser, enrol, read_pictures
+from facepipe.errors import DataError
+from facepipe.gallery.faces import EmbeddedFace, Recogniser, enrol, photographs_of, read_pictures
 from facepipe.results import Detections, NoFace
 from facepipe.specs import MarginCrop
 
@@ -146,3 +147,17 @@ def test_pictures_come_in_bounded_batches(tmp_path: Path) -> None:
     batches = list(read_pictures(tmp_path, keys, 2))
     assert [len(members) for members, _ in batches] == [2, 2, 2]
     assert [key for _, unread in batches for key, _ in unread] == ["3.png", "absent.png"]
+
+
+def test_results_of_an_earlier_call_within_the_folder_are_no_photographs(tmp_path: Path) -> None:
+    for key in ("a.jpg", "named/a.jpg", "named/deep/b.jpg", "named too/c.jpg"):
+        (tmp_path / key).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / key).write_bytes(b"")
+    everything = ["a.jpg", "named too/c.jpg", "named/a.jpg", "named/deep/b.jpg"]
+    assert photographs_of(tmp_path, tmp_path / "named") == ["a.jpg", "named too/c.jpg"]
+    for elsewhere in (tmp_path.parent / "out", tmp_path, tmp_path / "named" / ".." / "absent"):
+        assert photographs_of(tmp_path, elsewhere) == everything
+    (tmp_path / "a.jpg").unlink()
+    (tmp_path / "named too" / "c.jpg").unlink()
+    with pytest.raises(DataError, match="no photograph in it beside"):
+        photographs_of(tmp_path, tmp_path / "named")

@@ -20,10 +20,9 @@ from facepipe.backends import backend_by_name
 from facepipe.catalogue import embedder
 from facepipe.cli.gallery import say_note
 from facepipe.cli.run_options import add_model_arguments, chosen_embedder, detector_settings, runtime_options
-from facepipe.datasets.images import list_keys
 from facepipe.errors import DataError
 from facepipe.gallery.clusters import FolderFaces, cluster_faces, folder_faces
-from facepipe.gallery.faces import open_recogniser
+from facepipe.gallery.faces import open_recogniser, photographs_of
 from facepipe.metrics.clustering import b_cubed
 from facepipe.pipeline.files import read_json, write_json
 from facepipe.postprocess.clusters import write_sheets
@@ -79,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _of_folder(args: argparse.Namespace) -> tuple[str, Path, FolderFaces]:
     name, root = chosen_embedder(args), args.photographs
-    keys = list_keys(root)
+    keys = photographs_of(root, args.out)
     backend = backend_by_name(args.backend, runtime_options(args))
     settings = detector_settings(args)
     with (

@@ -29,11 +29,10 @@ from facepipe.catalogue import DETECTORS
 from facepipe.cli import gallery as gallery_command
 from facepipe.cli.gallery import given_threshold, say_note
 from facepipe.cli.run_options import add_model_arguments, detector_settings, positive, runtime_options
-from facepipe.datasets.images import list_keys
 from facepipe.datasets.video import Frame, is_film, open_writer, read_frames, read_info
 from facepipe.detect import open_detector
 from facepipe.errors import DataError
-from facepipe.gallery.faces import Recogniser, open_recogniser, read_pictures
+from facepipe.gallery.faces import Recogniser, open_recogniser, photographs_of, read_pictures
 from facepipe.gallery.file import MAGIC, Gallery, Threshold, read_gallery, require_model
 from facepipe.gallery.naming import NamedFace, NamedPicture, Nameless, Namer
 from facepipe.gallery.port_index import read_port_index
@@ -195,7 +194,7 @@ def _is_port_index(path: Path) -> bool:
 def _pictures(job: _Job, args: argparse.Namespace) -> int:
     """A picture, or all of a folder."""
     source: Path = args.input
-    root, keys = (source, list_keys(source)) if source.is_dir() else (source.parent, [source.name])
+    root, keys = (source, photographs_of(source, args.output)) if source.is_dir() else (source.parent, [source.name])
     unreadable = faces = known = 0
     with tqdm(total=len(keys), desc="recognise", unit="picture", disable=None if len(keys) > 1 else True) as bar:
         for members, unread in read_pictures(root, keys, job.batch):
@@ -216,7 +215,8 @@ def _pictures(job: _Job, args: argparse.Namespace) -> int:
                     _say(picture)
             bar.update(len(members) + len(unread))
     done = len(keys) - unreadable
-    print(f"{args.output}: {done:,} pictures, {faces:,} faces, {known:,} with a name")
+    left = f", {unreadable:,} left out" if unreadable else ""
+    print(f"{args.output}: {done:,} pictures{left}, {faces:,} faces, {known:,} with a name")
     return 1 if unreadable and not done else 0
 
 

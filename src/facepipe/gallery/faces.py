@@ -14,7 +14,7 @@ import numpy as np
 
 from facepipe.backends.base import Backend, model_file
 from facepipe.catalogue import embedder as embedder_spec
-from facepipe.datasets.images import read_or_reason
+from facepipe.datasets.images import list_keys, read_or_reason
 from facepipe.detect import Detector, DetectorSettings, open_detector
 from facepipe.detect.select import choose
 from facepipe.embed import Embedder, open_embedder
@@ -175,6 +175,22 @@ def open_recogniser(
         if detector is not None:
             found = stack.enter_context(open_detector(detector, backend, weights, batch, settings))
         yield Recogniser(found, faces_to_points, digest, least_score)
+
+
+def photographs_of(root: Path, out: Path) -> list[str]:
+    """The keys of `root`, without what lies in `out`: results of an earlier call are no photographs.
+
+    Raises:
+        DataError: there is no such folder, or no photograph in it.
+    """
+    keys, folder = list_keys(root), out.resolve()
+    if not folder.is_relative_to(root.resolve()) or folder == root.resolve():
+        return keys
+    inside = folder.relative_to(root.resolve()).as_posix() + "/"
+    kept = [key for key in keys if not key.startswith(inside)]
+    if not kept:
+        raise DataError(f"{root}: no photograph in it beside {out}, expected some.")
+    return kept
 
 
 def read_pictures(
