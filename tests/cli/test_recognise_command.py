@@ -72,8 +72,12 @@ def test_a_folder_keeps_its_sub_folders_and_what_cannot_be_read_is_told(
     shutil.copy(sorted((assets / "lfw" / "images" / "Tony_Blair").iterdir())[3], folder / "a b" / "é.jpg")
     Image.fromarray(np.zeros((40, 50, 3), np.uint8)).save(folder / "black.bmp")
     (folder / "broken.png").write_bytes(b"no picture")
+    killed = tmp_path / "out" / ".film.mp4.999999999.part"
+    killed.parent.mkdir()
+    killed.write_bytes(b"of a call that was killed")
     assert main(["recognise", "--input", str(folder), "--output", str(tmp_path / "out"), "--batch", "2", *common]) == 0
     captured = capsys.readouterr()
+    assert not killed.exists()
     assert "broken.png: left out, is no picture" in captured.err
     assert "2 pictures, 1 left out, 2 faces, 1 with a name" in captured.out, "somebody stands behind"
     assert _names(tmp_path / "out" / "a b" / "é.jpg.json") == {"Tony_Blair": 1, None: 1}

@@ -37,7 +37,7 @@ from facepipe.gallery.file import MAGIC, Gallery, Threshold, read_gallery, requi
 from facepipe.gallery.naming import NamedFace, NamedPicture, Nameless, Namer
 from facepipe.gallery.port_index import read_port_index
 from facepipe.gallery.search import build_index
-from facepipe.pipeline.files import atomic_path, write_json
+from facepipe.pipeline.files import atomic_path, remove_dead_parts, write_json
 from facepipe.postprocess.drawings import write_drawing
 from facepipe.postprocess.fonts import Font
 from facepipe.postprocess.recognition_drawing import Colour, Label, colours_of, draw_names, font_for
@@ -103,6 +103,7 @@ def run(args: argparse.Namespace) -> int:
         raise DataError("--index: nothing was given, expected a gallery.", "`facepipe gallery build`, or --det alone.")
     if not args.input.exists():
         raise DataError(f"{args.input}: no such file or folder, expected a picture, a folder or a film.")
+    remove_dead_parts(args.output)  # of a killed call
     with _opened(args) as job:
         return _film(job, args) if args.input.is_file() and is_film(args.input) else _pictures(job, args)
 
