@@ -19,7 +19,8 @@ class Measured:
 
     Attributes:
         peak_bytes: the largest resident memory of the command or of any one of its workers.
-        samples: for each look, (seconds, resident bytes of all its processes, open files of all its processes).
+        samples: for each look, the seconds since the start, and of all its processes together the resident bytes, the
+            open files, and the seconds of processor time.
         temporary: what it left in its folder for temporary files.
     """
 
@@ -27,7 +28,7 @@ class Measured:
     text: str
     seconds: float
     peak_bytes: int
-    samples: tuple[tuple[float, int, int], ...]
+    samples: tuple[tuple[float, int, int, float], ...]
     temporary: tuple[str, ...]
     started: float = field(default=0.0)
 
@@ -53,8 +54,9 @@ def facepipe(words: Sequence[str], timeout_s: float = 600, every_s: float = 0.05
             samples, peaks = [], [0]
             while process.poll() is None:
                 seen = [_look(pid) for pid in _group(process.pid)]
-                peaks += [peak for _, peak, _ in seen]
-                samples.append((time.monotonic() - began, sum(now for now, _, _ in seen), sum(f for _, _, f in seen)))
+                peaks += [peak for _, peak, _, _ in seen]
+                now, _, files, busy = (sum(column) for column in zip(*seen, strict=True)) if seen else (0, 0, 0, 0.0)
+                samples.append((time.monotonic() - began, int(now), int(files), busy))
                 if time.monotonic() - began > timeout_s:
                     os.killpg(process.pid, 9)
                     process.wait()
@@ -86,11 +88,17 @@ def _group(leader: int) -> list[int]:
     return found
 
 
-def _look(pid: int) -> tuple[int, int, int]:
-    """(resident bytes now, at most, open files); zeros when it is gone."""
+def _look(pid: int) -> tuple[int, int, int, float]:
+    """(resident bytes now, at most, open files, seconds of processor time); zeros when it is gone.
+
+    The peak is VmHWM of proc(5). The ru_maxrss of getrusage(2) is no such figure: a new process inherits the high water
+    of the one that started it.
+    """
     try:
         lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
         now, peak = (int(lines[name].split()[0]) << 10 for name in ("VmRSS", "VmHWM"))
-        return now, peak, len(list(Path(f"/proc/{pid}/fd").iterdir()))
-    except (OSError, KeyError):
-        return 0, 0, 0
+        user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        busy = (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+        return now, peak, len(list(Path(f"/proc/{pid}/fd").iterdir())), busy
+    except (OSError, KeyError, ValueError):
+        return 0, 0, 0, 0.0

@@ -217,12 +217,12 @@ def test_two_thousand_photographs_in_flat_memory_with_no_file_left_open(weights_
 def test_a_load_that_leaks_is_seen() -> None:
     flat = {
         "status": 0, "photographs": 9, "lines": 9, "megabytes_by_half": [100.0, 101.0], "open_files_by_half": [9, 9],
-        "temporary_left": [], "parts_left": 0, "per_second_by_half": [100.0, 95.0],
+        "temporary_left": [], "parts_left": 0, "per_processor_second_by_half": [100.0, 95.0],
     }  # fmt: skip
     load.judge(flat)
     for leak in (
         {"megabytes_by_half": [100.0, 140.0]}, {"open_files_by_half": [9, 11]}, {"temporary_left": ["x"]},
-        {"parts_left": 1}, {"per_second_by_half": [100.0, 50.0]}, {"lines": 8},
+        {"parts_left": 1}, {"per_processor_second_by_half": [100.0, 50.0]}, {"lines": 8},
     ):  # fmt: skip
         with pytest.raises(AssertionError):
             load.judge({**flat, **leak})

@@ -29,11 +29,9 @@ def nest(work: Path) -> Iterator[Nursery]:
 
 @pytest.fixture(scope="module")
 def fused(work: Path, nest: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Reference:
-    """What an undisturbed fused run leaves, timed when all files are in the cache."""
+    """What an undisturbed fused run leaves."""
     folder = tmp_path_factory.mktemp("fused")
-    victim = victims.lfw(work, staged=False, workers=1)
-    killing.undisturbed(nest, victim, folder / "cold")
-    return killing.undisturbed(nest, victim, folder / "warm")
+    return killing.undisturbed(nest, victims.lfw(work, staged=False, workers=1), folder / "run")
 
 
 @pytest.fixture(scope="module")
