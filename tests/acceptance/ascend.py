@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from checks import BIN, OUT, REPOSITORY, Check, Measured, assets, attempt, call, read
+from checks import BIN, OUT, REPOSITORY, Check, Measured, anew, assets, attempt, call, read
 
 EMBEDDER = "mobilefacenet.ms1m"
 MODELS = ("pnet", "rnet", "onet", EMBEDDER)
@@ -89,7 +89,7 @@ def lfw(backend: str, run: Path, **changes: str) -> list[str]:
 @functools.cache
 def reference() -> dict[str, Any]:
     prepared()
-    run = OUT / "ascend-lfw-onnxruntime"
+    run = anew("ascend-lfw-onnxruntime")
     call(lfw("onnxruntime", run), log=run.name)
     return {"accuracy": read(run / "accuracy.json")["accuracy"], "faces": (run / "faces.jsonl").read_text()}
 
@@ -97,8 +97,7 @@ def reference() -> dict[str, Any]:
 def through(backend: str) -> Measured:
     """The first fold through a stand-in: the same boxes, the same accuracy, nothing alive at the end."""
     wanted = reference()
-    run, report = OUT / f"ascend-lfw-{backend}", OUT / f"ascend-{backend}.live"
-    shutil.rmtree(run, ignore_errors=True)
+    run, report = anew(f"ascend-lfw-{backend}"), OUT / f"ascend-{backend}.live"
     report.unlink(missing_ok=True)
     call(lfw(backend, run), log=run.name, environment=board(FAKE_ACL_REPORT=str(report)))
     found = read(run / "accuracy.json")
@@ -121,8 +120,7 @@ def _largest_shift(ours: str, theirs: str) -> float:
 def resumed() -> Measured:
     """Errors injected in the middle of a run: one line each, nothing alive, and the last call finishes the run."""
     wanted = reference()
-    run, report = OUT / "ascend-lfw-injected", OUT / "ascend-injected.live"
-    shutil.rmtree(run, ignore_errors=True)
+    run, report = anew("ascend-lfw-injected"), OUT / "ascend-injected.live"
     report.unlink(missing_ok=True)
     seen = []
     for call_, number, code in (("mdl.execute", 400, 507015), ("rt.memcpy", 700, 507018), ("rt.malloc", 2, 207001)):
