@@ -13,11 +13,14 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from checks import REPOSITORY, Check, Measured, NotRun
+
+from facepipe.pipeline.files import write_json
 
 RESULT = REPOSITORY / "runs" / "accept.json"
 
@@ -71,18 +74,24 @@ def main(names: list[str]) -> int:
     if unknown:
         print(f"accept: '{unknown[0]}' is no check, expected some of {', '.join(checks)}.", file=sys.stderr)
         return 2
-    known = json.loads(RESULT.read_text(encoding="utf-8"))["checks"] if RESULT.is_file() else {}
-    results = {name: known[name] for name in checks if name in known}
+    results: dict[str, Any] = {}
     print(f"{'check':<34}{'verdict':<9}{'measured':<42}bound")
     for name in names or checks:
         results[name] = verdict_of(checks[name])
         print(row(name, results[name]), flush=True)
-        RESULT.parent.mkdir(parents=True, exist_ok=True)
-        ordered = {key: results[key] for key in checks if key in results}
-        RESULT.write_text(json.dumps({"checks": ordered}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        keep(checks, {name: results[name]})
     failed = [name for name in names or checks if results[name]["verdict"] == "FAIL"]
     print(f"{RESULT}: all figures. {len(failed)} failed{': ' + ', '.join(failed) if failed else ''}.")
     return 1 if failed else 0
+
+
+def keep(checks: Iterable[str], found: Mapping[str, Any]) -> None:
+    """Put results into the file as it is now: another acceptance may have put its own there meanwhile."""
+    RESULT.parent.mkdir(parents=True, exist_ok=True)
+    known = json.loads(RESULT.read_text(encoding="utf-8"))["checks"] if RESULT.is_file() else {}
+    merged = {**known, **found}
+    ordered = {name: merged[name] for name in checks if name in merged}
+    write_json(RESULT, {"checks": ordered})
 
 
 def row(name: str, result: dict[str, Any]) -> str:
