@@ -41,7 +41,8 @@ def draw_detections(image: np.ndarray, found: Detections) -> np.ndarray:
     # The best face last, on top of the others.
     for i in np.argsort(found.scores, kind="stable"):
         left, top, right, bottom = (float(value) for value in found.boxes[i])
-        pen.rectangle((left, top, max(left, right), max(top, bottom)), outline=_BOX, width=max(1, min(stroke, round(0.08 * (right - left)))))
+        line = max(1, min(stroke, round(0.08 * (right - left))))
+        pen.rectangle((left, top, max(left, right), max(top, bottom)), outline=_BOX, width=line)
         # As large as the stroke, but never so large that the points of a small face hide it.
         radius = max(0.5, min(stroke, 0.04 * (right - left)), 0.02 * (right - left))
         for k, (x, y) in enumerate(found.landmarks[i].tolist()):
