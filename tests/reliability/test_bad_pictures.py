@@ -23,7 +23,7 @@ from facepipe.preprocess import faces_of
 from facepipe.preprocess.faces_of import MAX_PIXELS, MAX_SIDE, read_batches
 from facepipe.results import NoFace
 
-COUNT, SEED = 300, 11
+COUNT, SEED = 240, 11
 MOST_BYTES = 10**9
 
 

@@ -139,3 +139,10 @@ def test_a_compilation_that_dies_before_chosen_changes_is_done_again(
     with killing.nursery(victim) as nest:
         reference = killing.undisturbed(nest, victim, tmp_path / "whole")
         assert killing.die_everywhere(nest, victim, tmp_path / "run", reference, first=3, step=3) >= 1
+
+
+def test_a_gallery_that_dies_before_chosen_changes_is_built_again(work: Path, tmp_path: Path) -> None:
+    victim = victims.gallery(work)
+    with killing.nursery(victim) as nest:
+        reference = killing.undisturbed(nest, victim, tmp_path / "whole")
+        assert killing.die_everywhere(nest, victim, tmp_path / "run", reference, first=3, step=4) >= 1

@@ -18,7 +18,9 @@ from local_server import Site, served
 from small_networks import write_onnx
 
 from facepipe.catalogue import model
+from facepipe.convert.sidecar import ConversionReport, conversion_digest, sidecar_path, write_report
 from facepipe.datasets.sample import SampleSettings, make_sample
+from facepipe.pipeline.files import sha256_of_file
 
 RUNNING = (
     "facepipe.cli.lfw",
@@ -41,7 +43,11 @@ def make_work(folder: Path, weights: Path) -> None:
         final = model(name).final(weights)
         for path in (final, final.with_name(f"{final.name}.json")):
             shutil.copy(path, folder / "weights" / path.name)
-    write_onnx(model("facenet.seeded"), model("facenet.seeded").final(folder / "weights"))
+    spec = model("facenet.seeded")
+    made = write_onnx(spec, spec.final(folder / "weights"))
+    digest = sha256_of_file(made)
+    report = ConversionReport(spec.name, digest, digest, spec.opset, conversion_digest(spec), (), {})
+    write_report(report, sidecar_path(spec, folder / "weights"))  # a gallery names the weights that it was made with
 
 
 def lfw(work: Path, staged: bool, workers: int, shard: int = SHARD) -> Victim:

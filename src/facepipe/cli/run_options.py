@@ -56,7 +56,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         type=positive,
         default=MAX_PIXELS,
         metavar="N",
-        help=f"pixels of the largest photograph that is looked at (default: {MAX_PIXELS:,}); each takes some 33 bytes",
+        help=f"pixels of the largest photograph that is looked at (default: {MAX_PIXELS:,}); each takes some 25 bytes",
     )
     parser.add_argument("--force", action="store_true", help="start over what was begun with other parameters")
 

@@ -22,7 +22,7 @@ PEEK_PIXELS = MAX_BATCH_PIXELS // 4
 
 MAX_PIXELS = 12_500_000
 """The largest photograph that a run looks at unless told otherwise, a telephone's 4032 x 3024: the cascade takes some
-33 bytes for each pixel, so that a process stays below 1 GB whatever lies in an unknown folder."""
+25 bytes for each pixel, so that a process stays below 1 GB whatever lies in an unknown folder."""
 
 MAX_SIDE = 65_535
 """The longest side that is looked at: JPEG's own limit, and what the first network is declared for."""
