@@ -75,6 +75,10 @@ def test_other_pictures_of_the_people_are_named_and_a_stranger_is_unknown(
     assert all(len(line["candidates"]) == 5 for line in lines)
     assert main(command[:-1]) == 0
     assert "paul_rudd.jpg: unknown (above 0.350 a face has a name)" in capsys.readouterr().out
+    assert main(["gallery", "search", str(gallery), __file__, *command[3:]]) == 1  # no picture: the others are told
+    told = capsys.readouterr()
+    assert [json.loads(line)["label"] for line in told.out.splitlines()] == [*PEOPLE, None]
+    assert "is no picture in a format known here" in told.err
 
 
 def test_a_person_is_added_and_removed(

@@ -240,11 +240,19 @@ def _list(args: argparse.Namespace) -> int:
 def _search(args: argparse.Namespace) -> int:
     gallery = read_gallery(args.gallery)
     threshold = given_threshold(args.threshold, gallery, args.gallery)
-    index = build_index(gallery.embeddings, args.search)
+    index, unreadable = build_index(gallery.embeddings, args.search), 0
     with _open(args, args.embedder or gallery.model) as recogniser:
         require_model(gallery, recogniser.model, recogniser.weights_sha256, str(args.gallery))
         for path in args.photographs:
-            (face,) = recogniser.main_faces([read(path)], args.select)
+            try:
+                image = read(path)
+            except DataError as error:
+                if len(args.photographs) == 1:
+                    raise
+                print(f"facepipe gallery: {error}", file=sys.stderr)
+                unreadable += 1
+                continue
+            (face,) = recogniser.main_faces([image], args.select)
             if not isinstance(face, EmbeddedFace):
                 print(
                     json.dumps({"photograph": str(path), "reason": face.reason})
@@ -263,7 +271,7 @@ def _search(args: argparse.Namespace) -> int:
             print(f"{path}: {answer.text} (above {threshold.similarity:.3f} a face has a name)")
             for candidate in answer.candidates:
                 print(f"  {candidate.similarity:6.3f}  {candidate.label}  {candidate.source}")
-    return 0
+    return 1 if unreadable else 0
 
 
 def _calibrate(args: argparse.Namespace) -> int:

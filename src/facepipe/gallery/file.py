@@ -266,6 +266,8 @@ def read_gallery(path: Path) -> Gallery:
     Raises:
         DataError: it cannot be read, is no gallery, or is damaged; what is wrong is named.
     """
+    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+        raise DataError(f"{path}: is no file, expected a gallery.")
     try:
         with path.open("rb") as source:
             header, embeddings = _content(path, source)
