@@ -28,9 +28,11 @@ QUICK = settings(
 )
 
 
-@pytest.fixture(scope="module")
-def detector(weights_dir: Path) -> Iterator[Detector]:
-    backend = backend_by_name("onnxruntime", RuntimeOptions())
+@pytest.fixture(scope="module", params=["onnxruntime", "openvino"])
+def detector(weights_dir: Path, request: pytest.FixtureRequest) -> Iterator[Detector]:
+    backend = backend_by_name(request.param, RuntimeOptions())
+    if (reason := backend.why_unavailable()) is not None:
+        pytest.skip(f"{request.param} cannot run here: {reason}")
     with open_detector("mtcnn", backend, weights_dir, 4, MtcnnSettings(min_face_px=40)) as opened:
         yield opened
 
