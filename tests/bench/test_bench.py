@@ -17,6 +17,7 @@ from facepipe.bench.profile import measure_profile
 from facepipe.cli import main
 from facepipe.datasets.images import list_keys
 from facepipe.errors import BackendError
+from facepipe.postprocess.bench_chart import write_chart
 
 TEN_PER_SECOND = """
 import json, sys
@@ -85,6 +86,8 @@ def test_the_peers_recogniser_stands_beside_ours(
     assert found["peer"]["facenet.seeded"][LARGEST]["per_second"] == pytest.approx(25)
     assert row["ratio"] == pytest.approx(row["per_second"] / 25)
     assert f"| facenet-pytorch | facenet.seeded | {LARGEST} | 1280.0 | 25 | 1 |" in page({"networks": found})
+    write_chart({"networks": found}, tmp_path / "bench.png")
+    assert (tmp_path / "bench.png").stat().st_size > 5000
 
 
 @pytest.mark.weights

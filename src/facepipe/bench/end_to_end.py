@@ -107,9 +107,10 @@ def ask_own(
     configuration: Configuration, root: Path, keys: Sequence[str], weights: Path, *, measure: str = "pipeline"
 ) -> dict[str, Any]:
     """facepipe's answer, from a process of its own; `measure` is "pipeline", or "detection" for every face."""
-    # At most 256, as in a run, and as many for one worker as for the other.
+    # At most some 256, as in a run, as many for one worker as for the other, and whole batches.
     rounds = -(-len(keys) // (256 * configuration.workers))
-    size = max(configuration.batch, -(-len(keys) // (rounds * configuration.workers)))
+    batches = -(-len(keys) // (rounds * configuration.workers * configuration.batch))
+    size = batches * configuration.batch
     question = {
         **asdict(configuration),
         "measure": measure,

@@ -44,6 +44,7 @@ from facepipe.results import NoFace
 Measured = tuple[int, int, ShardReport]
 """Which worker, the most memory it held so far in bytes, and its report of one shard."""
 
+WARM = "warm-"  # and the number of the worker: a file in the run's folder
 MIN_CALLS, MAX_SECONDS = 3, 1.5  # of one network measurement, after one call to warm up
 
 
@@ -63,7 +64,8 @@ def main() -> None:
 def pipeline(question: dict[str, Any]) -> dict[str, Any]:
     """Seconds of each repeat over the photographs, faces found, memory at its highest, and seconds by step.
 
-    The clock starts when the first worker is warm and stops when the last shard is written.
+    The clock starts when every worker is warm and stops when the last shard is written, as the peer's does not count
+    its loading and ending either.
     """
     options = RuntimeOptions(threads=question["threads"], precision=question["precision"])
     job = RunJob(
@@ -86,16 +88,20 @@ def pipeline(question: dict[str, Any]) -> dict[str, Any]:
             one = replace(job, run=Path(folder))
             stage = fused_stage(one, models)
             shards = begin(stage)
-            began, peaks, faces, steps = 0.0, dict[int, int](), 0, {}
+            began, ended, peaks, faces, steps = 0.0, 0.0, dict[int, int](), 0, {}
             warm_ups = [-1 - worker for worker in range(workers)]  # handed out first, one to each worker
-            for item, (worker, peak, report) in work(open_measured, (one, stage), [*warm_ups, *shards], workers):
-                began = began or time.perf_counter()
+            for item, (worker, peak, report) in work(
+                open_measured, (one, stage, workers), [*warm_ups, *shards], workers
+            ):
+                ended = time.perf_counter()
+                began = began or ended
                 peaks[worker] = max(peak, peaks.get(worker, 0))
                 if item >= 0:
                     faces += report.faces
                     steps = {name: steps.get(name, 0.0) + spent for name, spent in report.seconds.items()}
+            closing = time.perf_counter()
             finish(stage)
-            seconds.append(time.perf_counter() - began)
+            seconds.append(ended - began + time.perf_counter() - closing)
             memory = max(memory, sum(peaks.values()) + (_peak_memory() if workers > 1 else 0))
     return {
         "photographs": len(job.keys),
@@ -108,14 +114,24 @@ def pipeline(question: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def open_measured(work_item: tuple[RunJob, Stage], worker: int) -> Iterator[Callable[[int], Measured]]:
+def open_measured(work_item: tuple[RunJob, Stage, int], worker: int) -> Iterator[Callable[[int], Measured]]:
     """A worker of the fused run that says who it is and how much memory it took.
 
-    An item below 0 warms it up on one of the shards, which is done again when its turn comes.
+    An item below 0 warms it up on one of the shards, which is done again when its turn comes, and ends when all that
+    were to be warmed up are.
     """
-    _, stage = work_item
-    with open_fused(work_item, worker) as do:
-        yield lambda item: (worker, _peak_memory(), do(item if item >= 0 else worker % stage.shard_count))
+    job, stage, workers = work_item
+
+    def measured(item: int) -> Measured:
+        report = do(item if item >= 0 else worker % stage.shard_count)
+        if item < 0:
+            (job.run / f"{WARM}{worker}").touch()
+            while len(list(job.run.glob(f"{WARM}*"))) < workers:
+                time.sleep(0.002)
+        return worker, _peak_memory(), report
+
+    with open_fused((job, stage), worker) as do:
+        yield measured
 
 
 def detection(question: dict[str, Any]) -> dict[str, Any]:

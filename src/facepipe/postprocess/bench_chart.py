@@ -55,6 +55,7 @@ def _end_to_end(axes: Any, found: Mapping[str, Any]) -> None:
 
 def _networks(axes: Any, found: Mapping[str, Any]) -> None:
     tables = {name: table for name, table in found.items() if isinstance(table, dict) and "threads" in table}
+    tables.pop("peer", None)  # its operations are not counted
     models = sorted({model for table in tables.values() for model in table if model != "threads"})
     height = 0.8 / max(1, len(tables))
     for row, (name, table) in enumerate(tables.items()):
