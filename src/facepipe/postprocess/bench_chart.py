@@ -50,7 +50,7 @@ def _end_to_end(axes: Any, found: Mapping[str, Any]) -> None:
     ]
     axes.bar_label(bars, labels, padding=3)
     axes.set(title="Photographs to embeddings", xlabel="photographs per second")
-    axes.margins(x=0.25)
+    axes.margins(x=0.35)
 
 
 def _networks(axes: Any, found: Mapping[str, Any]) -> None:
