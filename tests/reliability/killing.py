@@ -23,6 +23,8 @@ from dataclasses import astuple, dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 
+from process_table import processes
+
 NURSERY = Path(__file__).with_name("nursery.py")
 PATIENCE_S = 300.0
 ENDING_S = 30.0  # a worker ends within milliseconds, on a machine that has time for it
@@ -359,16 +361,7 @@ def visible(folder: Path) -> Iterator[tuple[str, Path]]:
 
 def living(group: int) -> list[int]:
     """The processes of a process group that are not dead already."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            if fields[0] != "Z" and int(fields[2]) == group:
-                found.append(int(entry.name))
-    return found
+    return [one.number for one in processes() if one.group == group and not one.is_dead]
 
 
 def outliving(group: int, ending_s: float = ENDING_S) -> list[int]:

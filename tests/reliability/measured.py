@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from process_table import processes
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -76,16 +78,7 @@ def embed_folder(folder: Path, run: Path, weights: Path, *more: str, timeout_s: 
 
 def _group(leader: int) -> list[int]:
     """The processes of a session that was started for one command."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            if int(fields[3]) == leader:
-                found.append(int(entry.name))
-    return found
+    return [one.number for one in processes() if one.session == leader]
 
 
 def _look(pid: int) -> tuple[int, int, int, float]:

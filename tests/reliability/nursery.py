@@ -63,7 +63,7 @@ def plant(bug: str) -> None:
     elif bug == "swallowed exception":
         import facepipe.preprocess.fused as fused
 
-        do_shard = fused._do_shard
+        do_shard = fused.do_shard
 
         def forgiving(job: Any, stage: Any, shard: int, *more: Any) -> Any:
             try:
@@ -81,7 +81,7 @@ def plant(bug: str) -> None:
                 write_arrays(stage.shard_path(shard), {**empty, **_by_key(like, len(keys))})
                 return fused.ShardReport(len(keys), 0, {})
 
-        fused._do_shard = forgiving
+        fused.do_shard = forgiving
     elif bug == "finished twice":
         import facepipe.preprocess.fused as fused
         from facepipe.pipeline.stage import begin
@@ -98,7 +98,7 @@ def plant(bug: str) -> None:
             (job.run / "begun-a-shard").touch()
             time.sleep(60)
 
-        fused._do_shard = slow
+        fused.do_shard = slow
     elif bug:
         raise ValueError(f"no such bug: {bug}")
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """facepipe's side of a measurement, in a process of its own: `python -m facepipe.bench.own`, JSON in and out.
 
-"pipeline": photographs to embeddings by the fused run. "detection": photographs to all their faces. "network": one
-model at one input shape. "product": a matrix product, as the processor's limit.
+"pipeline": photographs to embeddings by the fused run. "detection": photographs to all their faces. "profile":
+where the time of a run goes. "network": one model at one input shape. "product": a matrix product, as the processor's
+limit.
 Loading models and one warm-up are not in the time; reading, decoding and writing the results are.
 """
 
@@ -23,22 +24,20 @@ import numpy as np
 
 from facepipe.backends import backend_by_name
 from facepipe.backends.base import Run, RuntimeOptions, model_file, open_session
-from facepipe.catalogue import model
+from facepipe.catalogue import embedder, model
 from facepipe.datasets.images import read
 from facepipe.detect import default_settings, open_detector
 from facepipe.detect.mtcnn import Mtcnn
-from facepipe.detect.select import choose
 from facepipe.detect.single_shot import SingleShotSettings
 from facepipe.embed import open_embedder
 from facepipe.errors import StageError
-from facepipe.geometry.align import align
 from facepipe.geometry.fit import Stretch
 from facepipe.pipeline.provenance import versions
 from facepipe.pipeline.stage import Stage, begin, finish
 from facepipe.pipeline.workers import work
 from facepipe.preprocess.faces_of import read_batches
-from facepipe.preprocess.fused import ShardReport, fused_stage, open_fused
-from facepipe.preprocess.job import RunJob, models_of
+from facepipe.preprocess.fused import ShardReport, do_shard, fused_stage, open_fused
+from facepipe.preprocess.job import RunJob, alignment_of, models_of
 from facepipe.results import NoFace
 
 Measured = tuple[int, int, ShardReport]
@@ -67,19 +66,7 @@ def pipeline(question: dict[str, Any]) -> dict[str, Any]:
     The clock starts when every worker is warm and stops when the last shard is written, as the peer's does not count
     its loading and ending either.
     """
-    options = RuntimeOptions(threads=question["threads"], precision=question["precision"])
-    job = RunJob(
-        root=Path(question["root"]),
-        keys=tuple(question["keys"]),
-        run=Path(),
-        weights=Path(question["weights"]),
-        detector=question["detector"],
-        embedder=question["embedder"],
-        backend=question["backend"],
-        options=options,
-        batch=question["batch"],
-        shard_size=question["shard_size"],
-    )
+    job = _job(question)
     models, workers = models_of(job), question["workers"]
     seconds, memory, faces = list[float](), 0, 0
     steps: dict[str, float] = {}
@@ -111,6 +98,22 @@ def pipeline(question: dict[str, Any]) -> dict[str, Any]:
         "peak_memory_bytes": memory,
         "versions": versions(),
     }
+
+
+def _job(question: dict[str, Any]) -> RunJob:
+    """The fused run that is asked about; its folder is still to be chosen."""
+    return RunJob(
+        root=Path(question["root"]),
+        keys=tuple(question["keys"]),
+        run=Path(),
+        weights=Path(question["weights"]),
+        detector=question["detector"],
+        embedder=question["embedder"],
+        backend=question["backend"],
+        options=RuntimeOptions(threads=question["threads"], precision=question["precision"]),
+        batch=question["batch"],
+        shard_size=question["shard_size"],
+    )
 
 
 @contextmanager
@@ -168,17 +171,12 @@ def detection(question: dict[str, Any]) -> dict[str, Any]:
 def profile(question: dict[str, Any]) -> dict[str, Any]:
     """Where the time of a run goes: the seconds of every step in one process, and each network's calls by shape.
 
-    The photographs are gone through twice; what is told is the second time, when every shape has been seen.
+    The photographs are one shard of a fused run, done twice; what is told is the second time, when every shape has been
+    seen.
     """
-    options = RuntimeOptions(threads=question["threads"], precision=question["precision"])
-    backend, root, weights = (
-        backend_by_name(question["backend"], options),
-        Path(question["root"]),
-        Path(question["weights"]),
-    )
-    spec = model(question["embedder"])
-    assert spec.alignment is not None, spec.name
-    batch, calls = question["batch"], list[tuple[str, tuple[int, ...], float]]()
+    job = _job(question)
+    backend, spec = backend_by_name(job.backend, job.options), embedder(job.embedder)
+    calls = list[tuple[str, tuple[int, ...], float]]()
 
     def timed(name: str, run: Run) -> Run:
         def call(image: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -190,8 +188,9 @@ def profile(question: dict[str, Any]) -> dict[str, Any]:
         return call
 
     with (
-        open_detector("mtcnn", backend, weights, batch) as detector,
-        open_embedder(spec, backend, weights, batch) as recogniser,
+        tempfile.TemporaryDirectory(prefix="facepipe-bench-") as folder,
+        open_detector("mtcnn", backend, job.weights, job.batch) as detector,
+        open_embedder(spec, backend, job.weights, job.batch) as recogniser,
     ):
         assert isinstance(detector, Mtcnn)
         detector = replace(
@@ -201,33 +200,13 @@ def profile(question: dict[str, Any]) -> dict[str, Any]:
             onet=timed("onet", detector.onet),
         )
         recogniser = replace(recogniser, run=timed(spec.name, recogniser.run))
+        job = replace(job, run=Path(folder))
+        stage = fused_stage(job, models_of(job))
+        begin(stage)
         for _ in range(2):
             calls.clear()
-            steps = {"read": 0.0, "detect": 0.0, "crop": 0.0, "embed": 0.0}
-            began = time.perf_counter()
-            for members in read_batches(root, question["keys"], batch):
-                images = [image for _, image in members if not isinstance(image, NoFace)]
-                read_at = time.perf_counter()
-                found = detector.detect(images)
-                detected_at = time.perf_counter()
-                faces = [
-                    (image, choose(detections, image.shape[0], image.shape[1], "center_weighted_size"))
-                    for image, detections in zip(images, found, strict=True)
-                ]
-                crops = [align(image, face, spec.alignment) for image, face in faces if not isinstance(face, NoFace)]
-                cropped_at = time.perf_counter()
-                if crops:
-                    recogniser.embed(np.stack(crops))
-                ended = time.perf_counter()
-                for name, low, high in (
-                    ("read", began, read_at),
-                    ("detect", read_at, detected_at),
-                    ("crop", detected_at, cropped_at),
-                    ("embed", cropped_at, ended),
-                ):
-                    steps[name] += high - low
-                began = ended
-    return {"photographs": len(question["keys"]), "step_seconds": steps, "calls": calls, "versions": versions()}
+            report = do_shard(job, stage, 0, detector, recogniser, alignment_of(job))
+    return {"photographs": len(job.keys), "step_seconds": report.seconds, "calls": calls, "versions": versions()}
 
 
 def product(question: dict[str, Any]) -> dict[str, Any]:

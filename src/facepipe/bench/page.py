@@ -94,22 +94,22 @@ FINDINGS = """\
 - **Compiled host work**: pyramid, crops and suppression in numba, with the bits of the NumPy functions beside them.
   Crops for the recogniser are turned while they are bytes.
 - **Calls that fit a processor's own cache**: RNet on 48 crops and ONet on 12 instead of 512 and 128, PNet on 65,536
-  pixels. The memory of a run fell by a quarter with it. Few distinct sizes of a call: OpenVINO prepares for each anew.
+  pixels. It saves memory, and in a whole run no measurable time. Few distinct sizes of a call: OpenVINO prepares for
+  each anew.
 - **The recogniser in bf16, then in eight bits**. NNCF moves the biases by the mean rounding error, without which
   MobileFaceNet loses much more. Its networks run at what the processor's bf16 and eight-bit instructions allow: a
   processor with avx512_bf16 alone does twice f32's work, one with amx_bf16 much more.
-- **The cascade stays in f32**, and most of it runs near the limit of f32. What is below it is the first convolution of
-  each network (three channels in).
+- **The cascade stays in f32.** What keeps it below the limit of f32 in the table is mostly the first convolution of
+  each network (three channels in), and the host's work comes after it.
 
-Tried, and not worth it: PNet's two heads as one convolution, and FaceNet's parallel 1x1 convolutions merged; RNet and
-PNet in eight bits as a sieve before f32 (RNet in eight bits takes half the time, but a third of the crops must then be
-looked at again; of PNet's cells one in twenty-five); ONet's large convolutions in bf16 (a quarter faster, but of 1,599
-chosen boxes only 99.6 to 99.7 % stayed at IoU .98, below the bound of 99.8 %); input in channels-last order; larger
-batches.
+Tried once, and not worth it (no command of the project repeats it): PNet's two heads as one convolution, and FaceNet's
+parallel 1x1 convolutions merged; RNet and PNet in eight bits as a sieve before f32, because too many crops and cells
+must then be looked at again; ONet's large convolutions in bf16, because too many boxes move; input in channels-last
+order; larger batches.
 
-What is left to eight times: with eight bits, FaceNet and the cascade run at nearly all that the instructions give, so
-that a cheaper cascade (fewer levels, a larger least face) or a processor with AMX is what remains; the first changes
-the answers.
+What is left to eight times: in eight bits FaceNet runs at nearly all that the instructions give. There remain the first
+convolutions and the host's work; a processor with AMX; and a cheaper cascade (fewer levels, a larger least face), which
+changes the answers.
 
 LFW through `mobilefacenet.ms1m` beside onnxruntime in f32, and the boxes of all its faces: `make accept
 ONLY="openvino_bf16_boxes openvino_bf16_accuracy openvino_int8_boxes openvino_int8_accuracy"`; the figures are in

@@ -39,8 +39,8 @@ def measure_profile(
     found: dict[str, Any] = {"photographs": len(keys), "limit_gflops": limit}
     for configuration in configurations:
         alone = replace(configuration, workers=1, threads=1)
-        question = {**asdict(alone), "measure": "profile", "root": str(root), "keys": list(keys)}
-        answer = ask(own, {**question, "weights": str(weights)}, threads=1)
+        question = {**asdict(alone), "measure": "profile", "root": str(root), "weights": str(weights)}
+        answer = ask(own, {**question, "keys": list(keys), "shard_size": len(keys)}, threads=1)
         share = 1000 / answer["photographs"]  # seconds of all to milliseconds of one
         networks: dict[str, Any] = {}
         for name in dict.fromkeys(name for name, _, _ in answer["calls"]):

@@ -10,17 +10,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from facepipe.backends import backend_by_name
-from facepipe.cli.run_options import add_model_arguments, detector_settings, runtime_options
-from facepipe.datasets.images import read
+from facepipe.cli.run_options import add_model_arguments, detector_settings, read_or_tell, runtime_options
 from facepipe.detect import open_detector
-from facepipe.errors import DataError
 from facepipe.results import Detections
 
 # Loading a kernel compiler takes longer than it saves on a handful of photographs; the bits are the same.
@@ -43,12 +40,8 @@ def run(args: argparse.Namespace) -> int:
     unreadable = 0
     with open_detector(args.detector, backend, args.weights, args.batch, settings) as detector:
         for path in args.photographs:
-            try:
-                image = read(path)
-            except DataError as error:
-                if len(args.photographs) == 1:
-                    raise
-                print(f"facepipe detect: {error}", file=sys.stderr)
+            image = read_or_tell(path, "detect", alone=len(args.photographs) == 1)
+            if image is None:
                 unreadable += 1
                 continue
             (found,) = detector.detect([image])

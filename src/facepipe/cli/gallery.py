@@ -31,10 +31,17 @@ from tqdm import tqdm
 from facepipe.backends import backend_by_name
 from facepipe.catalogue import embedder
 from facepipe.cli.detect import FEW
-from facepipe.cli.run_options import add_model_arguments, chosen_embedder, detector_settings, positive, runtime_options
+from facepipe.cli.run_options import (
+    add_model_arguments,
+    chosen_embedder,
+    detector_settings,
+    positive,
+    read_or_tell,
+    runtime_options,
+)
 from facepipe.datasets.face_sets import open_face_set
 from facepipe.datasets.image_records import read_labels
-from facepipe.datasets.images import list_keys, read
+from facepipe.datasets.images import list_keys
 from facepipe.datasets.lfw import read_pairs
 from facepipe.errors import DataError
 from facepipe.gallery.calibrate import calibrate, embed_set
@@ -244,12 +251,8 @@ def _search(args: argparse.Namespace) -> int:
     with _open(args, args.embedder or gallery.model) as recogniser:
         require_model(gallery, recogniser.model, recogniser.weights_sha256, str(args.gallery))
         for path in args.photographs:
-            try:
-                image = read(path)
-            except DataError as error:
-                if len(args.photographs) == 1:
-                    raise
-                print(f"facepipe gallery: {error}", file=sys.stderr)
+            image = read_or_tell(path, "gallery", alone=len(args.photographs) == 1)
+            if image is None:
                 unreadable += 1
                 continue
             (face,) = recogniser.main_faces([image], args.select)

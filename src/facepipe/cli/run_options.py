@@ -9,10 +9,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from facepipe.assets.workspace import find_weights, open_workspace
 from facepipe.backends import PROCESS_PER_CALL, backend_names
 from facepipe.backends.base import RuntimeOptions
 from facepipe.catalogue import DETECTORS, EMBEDDERS, MODELS
+from facepipe.datasets.images import read
 from facepipe.detect import DetectorSettings, default_settings
 from facepipe.detect.mtcnn import MtcnnSettings
 from facepipe.detect.select import SELECTIONS
@@ -145,3 +148,18 @@ def chosen_embedder(args: argparse.Namespace) -> str:
         f"{args.weights}: no embedder is converted here, expected one of {', '.join(s.name for s in candidates)}.",
         f"`facepipe onnx {present}`" if present else "`facepipe fetch facenet.vggface2`, then `facepipe onnx`.",
     )
+
+
+def read_or_tell(path: Path, command: str, *, alone: bool) -> np.ndarray | None:
+    """One of the photographs that a command was given, uint8 [H, W, 3]; None, and a line, when it cannot be read.
+
+    Raises:
+        DataError: it cannot be read, and it was the only one.
+    """
+    try:
+        return read(path)
+    except DataError as error:
+        if alone:
+            raise
+        print(f"facepipe {command}: {error}", file=sys.stderr)
+        return None

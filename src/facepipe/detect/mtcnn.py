@@ -52,7 +52,7 @@ class MtcnnSettings:
         factor: from one pyramid level to the next; about the root of one half, so that areas halve.
         batch: photographs of one size that go through PNet in one call.
         crops: candidates that go through RNet in one call, a quarter of them through ONet. As many as a processor's
-            own cache holds between two layers (some 28 kB for each) are a tenth faster than ten times as many.
+            own cache holds between two layers (some 28 kB for each); more take more memory and are no faster.
         crop_step: the number of candidates of a call is rounded up to a multiple of this (ONet: a quarter of it), with
             black crops whose answers are cut off. OpenVINO prepares for every new number, some 6 ms each time.
         call_pixels: pixels of a pyramid level, of several photographs, that go through PNet in one call; the same.

@@ -88,10 +88,10 @@ def open_fused(work_item: tuple[RunJob, Stage], worker: int) -> Iterator[Callabl
         open_detector(job.detector, backend, job.weights, job.batch, job.settings) as detector,
         open_embedder(spec, backend, job.weights, job.batch) as recogniser,
     ):
-        yield lambda shard: _do_shard(job, stage, shard, detector, recogniser, alignment)
+        yield lambda shard: do_shard(job, stage, shard, detector, recogniser, alignment)
 
 
-def _do_shard(
+def do_shard(
     job: RunJob, stage: Stage, shard: int, detector: Detector, recogniser: Embedder, alignment: Alignment
 ) -> ShardReport:
     """One shard from files to file."""
