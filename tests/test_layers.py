@@ -33,7 +33,8 @@ RANK = {layer: rank for rank, layers in enumerate(LAYERS) for layer in layers}
 # Library to the packages or files of facepipe that may import it.
 ALLOWED = {
     "torch": {"networks", "convert"},
-    "onnx": {"convert"},
+    "onnx": {"convert", "backends/machine_code/chain.py"},
+    "llvmlite": {"backends/machine_code/emit.py", "backends/machine_code/compile.py"},
     "onnxsim": {"convert"},
     "onnxruntime": {"backends", "convert"},
     "openvino": {"backends"},
@@ -61,7 +62,7 @@ ALLOWED = {
     "requests": set(),
 }
 # These are slow to import, or absent from a machine that only infers: never at the top of a file outside these.
-HEAVY_AT_TOP = {"torch": {"networks", "convert"}, "onnx": {"convert"}}
+HEAVY_AT_TOP = {"torch": {"networks", "convert"}, "onnx": {"convert"}, "llvmlite": ALLOWED["llvmlite"]}
 HEAVY = (
     "torch",
     "onnx",
@@ -71,6 +72,7 @@ HEAVY = (
     "nncf",
     "acl",
     "numba",
+    "llvmlite",
     "skimage",
     "matplotlib",
     "faiss",
@@ -119,7 +121,7 @@ def complaints(path: Path, source: str) -> list[str]:
             found.append(f"{place}: {top} is in no row of ALLOWED")
     for name in (name for node in tree.body for name in imported_names(node) if _at_top(node)):
         top = name.partition(".")[0]
-        if top in HEAVY and here not in HEAVY_AT_TOP.get(top, set()):
+        if top in HEAVY and not {here, place} & HEAVY_AT_TOP.get(top, set()):
             found.append(f"{place}: {top} at the top of the file; import it where it is used")
     if here != "cli":
         found += [f"{place}: {call} outside cli" for call in _console_calls(tree)]

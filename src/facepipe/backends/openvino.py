@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """OpenVINO on the CPU: the same ONNX files, compiled for this processor, in f32, bf16 or INT8.
 
+MTCNN's three networks do not go through OpenVINO, which is slow at networks as small as that: `machine_code` compiles
+them, in f32. `cascade="openvino"` leaves them to OpenVINO, and so does a precision that they share.
+
 What a network computes in is read back from the compiled model, layer by layer, and a difference to what was asked for
 is an error: OpenVINO itself answers a wish for bf16 on a processor without it with f32, and says nothing.
 """
@@ -13,11 +16,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
 from facepipe.backends.base import RuntimeOptions, Session, network_precision
+from facepipe.catalogue import detector_models
 from facepipe.errors import BackendError
 from facepipe.specs import ModelSpec
 
@@ -80,16 +84,20 @@ class OpenVino:
     options: RuntimeOptions = field(default_factory=RuntimeOptions)
     name: str = "openvino"
     suffix: str = ".onnx"
+    cascade: Literal["machine code", "openvino"] = "machine code"
 
     def why_unavailable(self) -> str | None:
-        if importlib.util.find_spec("openvino") is None:
-            return "no module named 'openvino'; pip install 'facepipe[openvino]'."
+        for needed in ("openvino", *(("llvmlite", "onnx") if self.cascade == "machine code" else ())):
+            if importlib.util.find_spec(needed) is None:
+                return f"no module named '{needed}'; pip install 'facepipe[openvino]'."
         if self.options.precision not in PRECISIONS:
             return f"it computes in {', '.join(PRECISIONS)}, and precision {self.options.precision} was asked for."
         return None
 
     def load(self, spec: ModelSpec, path: Path) -> Session:
         """A model compiled for the CPU device alone.
+
+        The cascade's networks in f32 come as machine code, unless they are to be OpenVINO's.
 
         Raises:
             BackendError: the file is no ONNX model that OpenVINO can run, or this processor does not compute in the
@@ -98,6 +106,10 @@ class OpenVino:
         import openvino
 
         asked = network_precision(spec, self.options.precision)
+        if self.cascade == "machine code" and asked == "f32" and spec in detector_models("mtcnn"):
+            from facepipe.backends.machine_code.session import load_machine_code
+
+            return load_machine_code(path, self.options.threads, self.options.cache)
         core = openvino.Core()
         try:
             with _cache_folder(self.options.cache) as cache:

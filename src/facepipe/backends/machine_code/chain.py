@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An ONNX file as a chain of layers, where it is one: convolutions with PReLU, pooling, dense layers, heads.
+
+A dense layer is a convolution whose kernel is as large as its input. The heads are one layer, cut after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facepipe.errors import BackendError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Convolution:
+    """A convolution without padding, stride 1, and PReLU after it.
+
+    Attributes:
+        weights: float32 [O, C, h, w].
+        bias: float32 [O].
+        slopes: float32 [O]; None where no PReLU follows.
+    """
+
+    weights: np.ndarray
+    bias: np.ndarray
+    slopes: np.ndarray | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pooling:
+    """The greatest of square windows, the last of which may reach beyond the map."""
+
+    size: int
+    stride: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chain:
+    """A whole network.
+
+    Attributes:
+        layers: the first is a convolution and the second pools it; the last is the heads', a 1x1 convolution.
+        heads: channels of each output, in the file's order.
+        are_maps: outputs are [N, C, rows, columns]; else [N, C].
+        side: rows and columns of the input; None where any will do.
+    """
+
+    layers: tuple[Convolution | Pooling, ...]
+    heads: tuple[int, ...]
+    are_maps: bool
+    side: int | None
+
+
+def chain_from_onnx(path: Path) -> Chain:
+    """Read the file.
+
+    Raises:
+        BackendError: it is no ONNX file, or its graph is no such chain.
+    """
+    import onnx
+    from onnx import helper, numpy_helper
+
+    try:
+        graph = onnx.load(path).graph
+        weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    except Exception as error:  # protobuf's own errors have no common class
+        raise BackendError(
+            f"{path}: is no ONNX model ({str(error).splitlines()[0]}).", "`facepipe onnx mtcnn`"
+        ) from error
+    dims = graph.input[0].type.tensor_type.shape.dim
+    side = dims[2].dim_value or None
+    reader = _Reader(path, weights, side)
+    name, layers = graph.input[0].name, list[Convolution | Pooling]()
+    nodes = list(graph.node)
+    while nodes and nodes[0].output[0] not in {output.name for output in graph.output}:
+        node = nodes.pop(0)
+        reader.require(node.input[0] == name and len(node.output) == 1, node, "does not follow the one before it")
+        name = node.output[0]
+        attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
+        reader.read(node, attributes, layers)
+    heads = list[Convolution]()
+    for node, output in zip(nodes, graph.output, strict=False):
+        attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
+        reader.require(node.input[0] == name and node.output[0] == output.name, node, "is no head")
+        reader.read(node, attributes, heads)
+    if len(heads) != len(graph.output) or len(nodes) != len(heads) or len(layers) < 2:
+        raise BackendError(f"{path}: {len(nodes)} nodes make {len(graph.output)} outputs, expected one for each.")
+    if not isinstance(layers[0], Convolution) or not isinstance(layers[1], Pooling):
+        raise BackendError(f"{path}: it begins otherwise, expected a convolution and pooling.")
+    merged = Convolution(
+        np.concatenate([head.weights for head in heads]), np.concatenate([head.bias for head in heads]), None
+    )
+    are_maps = all(node.op_type == "Conv" for node in nodes)
+    return Chain((*layers, merged), tuple(len(head.bias) for head in heads), are_maps, side)
+
+
+class _Reader:
+    """Nodes to layers, one after another; knows the shape of the map between two."""
+
+    def __init__(self, path: Path, weights: Mapping[str, np.ndarray], side: int | None) -> None:
+        self.path, self.weights = path, weights
+        self.side = side  # of the map, where it is known
+        self.order: np.ndarray | None = None  # after flattening: position in [C, h, w] of every input
+
+    def require(self, holds: bool, node: Any, problem: str) -> None:
+        if not holds:
+            raise BackendError(
+                f"{self.path}: node {node.op_type} '{node.name}' {problem}, expected a chain of convolutions, PReLU, "
+                "pooling and dense layers."
+            )
+
+    def read(self, node: Any, attributes: Mapping[str, Any], layers: list[Any]) -> None:
+        """Add what `node` is to the layers."""
+        kind = node.op_type
+        if kind == "Conv":
+            weights = self.weights[node.input[1]]
+            plain = {"dilations": [1, 1], "group": 1, "pads": [0] * 4, "strides": [1, 1]}
+            self.require(all(attributes.get(key, want) == want for key, want in plain.items()), node, "is not plain")
+            self.require(len(node.input) == 3, node, "has no bias")
+            layers.append(Convolution(weights, self.weights[node.input[2]], None))
+            self.side = None if self.side is None else self.side - weights.shape[2] + 1
+        elif kind == "PRelu" and layers and isinstance(layers[-1], Convolution) and layers[-1].slopes is None:
+            last = layers[-1]
+            slopes = np.broadcast_to(self.weights[node.input[1]].reshape(-1), last.bias.shape)
+            layers[-1] = Convolution(last.weights, last.bias, slopes)
+        elif kind == "MaxPool":
+            size, stride = attributes["kernel_shape"], attributes["strides"]
+            plain = {"ceil_mode": 1, "dilations": [1, 1], "pads": [0] * 4}
+            is_plain = all(attributes.get(key, 0) == want for key, want in plain.items())
+            self.require(is_plain and size[0] == size[1] and stride[0] == stride[1], node, "is not plain")
+            layers.append(Pooling(size[0], stride[0]))
+            self.side = None if self.side is None else -(-(self.side - size[0]) // stride[0]) + 1
+        elif kind in ("Transpose", "Flatten"):
+            self._reorder(kind, node, attributes, layers)
+        elif kind == "Gemm":
+            self._dense(node, attributes, layers)
+        else:
+            self.require(False, node, "is of another kind")
+
+    def _reorder(self, kind: str, node: Any, attributes: Mapping[str, Any], layers: list[Any]) -> None:
+        convolutions = [layer for layer in layers if isinstance(layer, Convolution)]
+        self.require(self.side is not None and bool(convolutions), node, "comes at an unknown size")
+        side = self.side or 0
+        if self.order is None:
+            shape = (len(convolutions[-1].bias), side, side)
+            self.order = np.arange(int(np.prod(shape))).reshape(shape)  # (C, h, w)
+        if kind == "Transpose":
+            axes = attributes["perm"]
+            self.require(axes[0] == 0, node, "exchanges images")
+            self.order = self.order.transpose([axis - 1 for axis in axes[1:]])
+        else:
+            self.require(attributes.get("axis", 1) == 1, node, "flattens images together")
+
+    def _dense(self, node: Any, attributes: Mapping[str, Any], layers: list[Any]) -> None:
+        plain = {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 1}
+        self.require(all(attributes.get(key, want) == want for key, want in plain.items()), node, "is not plain")
+        weights = self.weights[node.input[1]]
+        if self.order is None:
+            self.require(self.side == 1, node, "follows a map that was not flattened")
+            shaped = weights.reshape(*weights.shape, 1, 1)
+        else:
+            side = self.side or 1
+            straight = np.empty_like(weights)
+            straight[:, self.order.reshape(-1)] = weights
+            shaped = straight.reshape(len(weights), -1, side, side)  # (O, C, h, w)
+        layers.append(Convolution(shaped, self.weights[node.input[2]], None))
+        self.order, self.side = None, 1

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A program of LLVM's to machine code of this processor, which is kept on disk where there is a folder for it."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llvmlite import binding, ir
+
+from facepipe.backends.machine_code.emit import Program
+from facepipe.pipeline.files import write_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class MachineCode:
+    """Functions in memory; `engine` holds it."""
+
+    engine: Any
+
+    def function(self, name: str, arguments: Sequence[type]) -> Callable[..., None]:
+        address = self.engine.get_function_address(name)
+        assert address, f"the program has no function {name}"
+        return ctypes.CFUNCTYPE(None, *arguments)(address)
+
+
+def new_program() -> Program:
+    """An empty program for this processor: its vectors and how many registers it has for them."""
+    features = dict(binding.get_host_cpu_features())
+    if features.get("avx512f"):
+        return Program(ir.Module("facepipe"), 16, 32)
+    if features.get("avx"):
+        return Program(ir.Module("facepipe"), 8, 16)
+    return Program(ir.Module("facepipe"), 4, 32 if platform.machine() in ("aarch64", "arm64") else 16)
+
+
+def compiled(program: Program, cache: Path | None) -> MachineCode:
+    """The program as machine code.
+
+    Args:
+        cache: a folder of compiled programs, by what they were made of: program, processor and compiler. None: none.
+    """
+    binding.initialize_native_target()
+    binding.initialize_native_asmprinter()
+    cpu, features = binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten()
+    text = str(program.module)
+    made_of = "\n".join([text, cpu, features, str(binding.llvm_version_info)])
+    kept = cache / f"{hashlib.sha256(made_of.encode()).hexdigest()}.o" if cache is not None else None
+    target = binding.Target.from_default_triple()
+    machine = target.create_target_machine(cpu=cpu, features=features, opt=3, jit=True)
+    if kept is not None and kept.is_file():
+        code = kept.read_bytes()
+    else:
+        code = _object_code(text, target, machine)
+        if kept is not None:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(kept, code)
+    empty = binding.parse_assembly("")
+    empty.triple = target.triple
+    engine = binding.create_mcjit_compiler(empty, machine)
+    engine.add_object_file(binding.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    return MachineCode(engine)
+
+
+def _object_code(text: str, target: Any, machine: Any) -> bytes:
+    module = binding.parse_assembly(text)
+    module.verify()
+    module.triple, module.data_layout = target.triple, str(machine.target_data)
+    # The loops are vectors already, and unrolled as they should be.
+    options = binding.create_pipeline_tuning_options(speed_level=2)
+    options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = False
+    builder = binding.create_pass_builder(machine, options)
+    builder.getModulePassManager().run(module, builder)
+    return bytes(machine.emit_object(module))
