@@ -10,6 +10,7 @@ Candidates of many photographs go through RNet and ONet together; suppression ne
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -219,6 +220,21 @@ def _propose_level(
     group: Sequence[Photograph], level: Level, run: Run, settings: MtcnnSettings, kernels: Kernels
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """One pyramid level: image rows [M], boxes [M, 4], scores [M], offsets [M, 4], suppressed within the level."""
+    together = max(1, settings.call_pixels // (level.height * level.width)) if settings.strip_pixels else len(group)
+    parts = []
+    for first in range(0, len(group), together):
+        images, *rest = _cells(group[first : first + together], level, run, settings, kernels)
+        parts.append((images + first, *rest))
+    images, rows, columns, scores, offsets = (np.concatenate(column) for column in zip(*parts, strict=True))
+    boxes = boxes_of_cells(rows, columns, level.scale)
+    picked = kernels.suppress(boxes, scores, images, NMS_SCALE, False, False)
+    return images[picked], boxes[picked], scores[picked], offsets[picked]
+
+
+def _cells(
+    group: Sequence[Photograph], level: Level, run: Run, settings: MtcnnSettings, kernels: Kernels
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """PNet's cells above the threshold: image rows, rows, columns [M] each, scores [M], offsets [M, 4]."""
     pixels = model("pnet").pixels
     scaled = np.empty((len(group), 3, level.height, level.width), np.float32)
     for row, item in enumerate(group):
@@ -226,31 +242,19 @@ def _propose_level(
         _resize(kernels, item.sums, whole, pixels, scaled[row : row + 1])
     offsets, logits = _pnet(scaled, run, settings)
     images, rows, columns, scores = cells_above(logits, settings.thresholds[0])
-    boxes = boxes_of_cells(rows, columns, level.scale)
-    picked = kernels.suppress(boxes, scores, images, NMS_SCALE, False, False)
-    return (
-        images[picked],
-        boxes[picked],
-        scores[picked],
-        offsets[images[picked], :, rows[picked], columns[picked]],  # (M, 4)
-    )
+    return images, rows, columns, scores, offsets[images, :, rows, columns]  # (M, 4)
 
 
 def _pnet(scaled: np.ndarray, run: Run, settings: MtcnnSettings) -> tuple[np.ndarray, np.ndarray]:
-    """Offsets and logits of a pyramid level, a few photographs at a time; of a large one strip after strip of rows.
+    """Offsets and logits of a pyramid level; of a large one strip after strip of rows.
 
     Cell i looks at the rows 2 i to 2 i + 11, so that strips which overlap by ten rows give every cell once, of the
     same pixels.
     """
-    count, _, height, width = scaled.shape
+    _, _, height, width = scaled.shape
     strip_pixels = settings.strip_pixels
-    together = max(1, settings.call_pixels // (height * width))  # photographs
-    if strip_pixels == 0 or (count <= together and height * width <= strip_pixels):
+    if strip_pixels == 0 or height * width <= strip_pixels:
         offsets, logits = run(scaled)
-        return offsets, logits
-    if count > together:
-        groups = [_pnet(scaled[i : i + together], run, settings) for i in range(0, count, together)]
-        offsets, logits = (np.concatenate(column) for column in zip(*groups, strict=True))
         return offsets, logits
     step = max(2, (strip_pixels // width) // 2 * 2)  # rows; the last strip takes what is left, at least one cell
     starts = [start for start in range(0, height, step) if start == 0 or height - start >= CELL]
@@ -262,15 +266,13 @@ def _pnet(scaled: np.ndarray, run: Run, settings: MtcnnSettings) -> tuple[np.nda
 
 def _resize(kernels: Kernels, sums: np.ndarray, regions: np.ndarray, pixels: Pixels, out: np.ndarray) -> None:
     """Regions of one photograph, area-resized and normalised into `out` float32 [N, 3, h, w]."""
-    kernels.regions(
-        sums,
-        regions,
-        out.shape[2],
-        out.shape[3],
-        np.array(pixels.mean, np.float32),
-        np.array(pixels.scale, np.float32),
-        out,
-    )
+    mean, scale = _mean_and_scale(pixels)
+    kernels.regions(sums, regions, out.shape[2], out.shape[3], mean, scale, out)
+
+
+@functools.cache
+def _mean_and_scale(pixels: Pixels) -> tuple[np.ndarray, np.ndarray]:
+    return np.array(pixels.mean, np.float32), np.array(pixels.scale, np.float32)
 
 
 def _candidates(photographs: Sequence[Photograph], proposals: Sequence[Detections]) -> _Candidates:

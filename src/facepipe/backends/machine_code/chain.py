@@ -130,8 +130,9 @@ class _Reader:
             layers[-1] = Convolution(last.weights, last.bias, slopes)
         elif kind == "MaxPool":
             size, stride = attributes["kernel_shape"], attributes["strides"]
-            plain = {"ceil_mode": 1, "dilations": [1, 1], "pads": [0] * 4}
-            is_plain = all(attributes.get(key, 0) == want for key, want in plain.items())
+            plain = {"dilations": [1, 1], "pads": [0] * 4}
+            is_plain = all(attributes.get(key, want) == want for key, want in plain.items())
+            is_plain = is_plain and attributes.get("ceil_mode", 0) == 1
             self.require(is_plain and size[0] == size[1] and stride[0] == stride[1], node, "is not plain")
             layers.append(Pooling(size[0], stride[0]))
             self.side = None if self.side is None else -(-(self.side - size[0]) // stride[0]) + 1

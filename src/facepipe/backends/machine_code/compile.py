@@ -16,6 +16,8 @@ from llvmlite import binding, ir
 from facepipe.backends.machine_code.emit import Program
 from facepipe.pipeline.files import write_bytes
 
+DIGEST = hashlib.sha256().digest_size
+
 
 @dataclass(frozen=True, slots=True)
 class MachineCode:
@@ -29,8 +31,14 @@ class MachineCode:
         return ctypes.CFUNCTYPE(None, *arguments)(address)
 
 
-def new_program() -> Program:
-    """An empty program for this processor: its vectors and how many registers it has for them."""
+def new_program(width: int | None = None) -> Program:
+    """An empty program for this processor: its vectors and how many registers it has for them.
+
+    Args:
+        width: floats of a vector, where it is not to be the processor's own; slower, with the same answers.
+    """
+    if width is not None:
+        return Program(ir.Module("facepipe"), width, 32 if width == 16 else 16)
     features = dict(binding.get_host_cpu_features())
     if features.get("avx512f"):
         return Program(ir.Module("facepipe"), 16, 32)
@@ -53,19 +61,27 @@ def compiled(program: Program, cache: Path | None) -> MachineCode:
     kept = cache / f"{hashlib.sha256(made_of.encode()).hexdigest()}.o" if cache is not None else None
     target = binding.Target.from_default_triple()
     machine = target.create_target_machine(cpu=cpu, features=features, opt=3, jit=True)
-    if kept is not None and kept.is_file():
-        code = kept.read_bytes()
-    else:
+    code = _read(kept) if kept is not None else None
+    if code is None:
         code = _object_code(text, target, machine)
         if kept is not None:
             kept.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(kept, code)
+            write_bytes(kept, hashlib.sha256(code).digest() + code)
     empty = binding.parse_assembly("")
     empty.triple = target.triple
     engine = binding.create_mcjit_compiler(empty, machine)
     engine.add_object_file(binding.ObjectFileRef.from_data(code))
     engine.finalize_object()
     return MachineCode(engine)
+
+
+def _read(kept: Path) -> bytes | None:
+    """The program behind its digest; None where it is not there, or not whole: damaged code would be executed."""
+    if not kept.is_file():
+        return None
+    content = kept.read_bytes()
+    digest, code = content[:DIGEST], content[DIGEST:]
+    return code if hashlib.sha256(code).digest() == digest else None
 
 
 def _object_code(text: str, target: Any, machine: Any) -> bytes:

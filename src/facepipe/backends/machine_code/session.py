@@ -8,7 +8,7 @@ import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Final
 
@@ -66,7 +66,8 @@ class MachineCodeSession:
     """One network. Any number of images of any size that it admits."""
 
     steps: tuple[_Step, ...]
-    heads: tuple[int, ...]
+    cuts: tuple[tuple[int, int], ...]  # channels of each head
+    channels: int  # of all heads, and what fills a vector
     are_maps: bool
     scratches: tuple[_Scratch, ...]
     threads: ThreadPoolExecutor | None
@@ -97,27 +98,29 @@ class MachineCodeSession:
         return now
 
     def _heads(self, last: _Map, images: np.ndarray) -> tuple[np.ndarray, ...]:
-        shape = (len(images), last.rows, last.columns) if self.are_maps else (len(images),)
-        values = last.values.reshape(*shape, -1)
-        cuts = pairwise(np.cumsum([0, *self.heads]))
-        return tuple(np.moveaxis(values[..., low:high], -1, 1) for low, high in cuts)
+        values = last.values.reshape(len(images), last.rows, last.columns, self.channels).transpose(0, 3, 1, 2)
+        if not self.are_maps:
+            values = values[:, :, 0, 0]
+        return tuple(values[:, low:high] for low, high in self.cuts)
 
 
-def load_machine_code(path: Path, threads: int, cache: Path | None) -> MachineCodeSession:
+def load_machine_code(path: Path, threads: int, cache: Path | None, width: int | None = None) -> MachineCodeSession:
     """The ONNX file as machine code.
+
+    Args:
+        threads: among which the images of a call are shared.
+        cache, width: as `compiled` and `new_program` take them.
 
     Raises:
         BackendError: the file is no chain of layers.
     """
-    return _session(chain_from_onnx(path), new_program(), threads, cache)
-
-
-def _session(chain: Chain, program: Program, threads: int, cache: Path | None) -> MachineCodeSession:
+    chain, program = chain_from_onnx(path), new_program(width)
     plans = _write(chain, program)
     code = compiled(program, cache)
     return MachineCodeSession(
         tuple(plan(code) for plan in plans),
-        chain.heads,
+        tuple(pairwise(accumulate(chain.heads, initial=0))),
+        _padded(program, sum(chain.heads)),
         chain.are_maps,
         tuple(_Scratch() for _ in range(threads)),
         ThreadPoolExecutor(threads) if threads > 1 else None,
@@ -192,7 +195,7 @@ def _first(program: Program, layer: Convolution, pool: Pooling) -> _Plan:
             function(
                 *_addresses(now.values, listed, between, out),
                 now.count,
-                numbers.ctypes.data,
+                *_addresses(numbers),
                 *(rows, columns, down, across, strip),
             )
             return _Map(out, now.count, down, across)
@@ -264,7 +267,7 @@ def _direct(program: Program, name: str, layer: Convolution, *, is_last: bool) -
             size = now.count * rows * columns * channels
             out = np.empty(size, np.float32) if is_last else scratch.floats(name, size)
             listed = _positions(now.count, now.rows, now.columns, height, padded)
-            function(*_addresses(now.values, listed, out), len(listed), numbers.ctypes.data, now.columns * padded, 0)
+            function(*_addresses(now.values, listed, out), len(listed), *_addresses(numbers), now.columns * padded, 0)
             return _Map(out, now.count, rows, columns)
 
         return step
@@ -296,7 +299,7 @@ def _filtered(program: Program, name: str, layer: Convolution) -> _Plan:
             function(
                 *_addresses(now.values, sources, out, targets),
                 len(sources),
-                numbers.ctypes.data,
+                *_addresses(numbers),
                 now.columns * padded,
                 columns * channels,
                 *_addresses(transformed, products),
@@ -309,7 +312,8 @@ def _filtered(program: Program, name: str, layer: Convolution) -> _Plan:
 
 
 def _addresses(*arrays: np.ndarray) -> list[int]:
-    return [array.ctypes.data for array in arrays]
+    # The `ctypes` attribute would be an object made anew each time, ten times as slow.
+    return [array.__array_interface__["data"][0] for array in arrays]
 
 
 @functools.lru_cache(TABLES)
