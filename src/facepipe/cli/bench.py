@@ -74,7 +74,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sizes", nargs="+", choices=list(SIZES), default=list(SIZES), help="of scaling (default: all)"
     )
-    parser.add_argument("--batch", type=int, default=32, help="of facepipe; the peer's is 32 (default: 32)")
+    parser.add_argument(
+        "--batch", type=int, default=16, help="of facepipe, as `make lfw` has it; the peer's is 32 (default: 16)"
+    )
     parser.add_argument("--workers", type=int, help="processes (default: one for each core)")
     parser.add_argument("--threads", type=int, help="of each network (default: cores / workers)")
     parser.add_argument("--rows", type=int, default=1_000_000, help="of the gallery (default: 1,000,000)")

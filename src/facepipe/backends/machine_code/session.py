@@ -26,7 +26,7 @@ FILTER: Final[MinimalFilter] = minimal_filter(3, 3, (0, 1, -1, 2))
 
 LEAST_INPUTS: Final = 16  # channels, below which the transforms cost more than the products that they save
 STRIP_FLOATS: Final = 1 << 15  # of the first convolution's outputs at a time: a quarter of a processor's own cache
-TABLES: Final = 64  # of offsets that are kept, by number and size of images
+TABLES: Final = 24  # of offsets that are kept, by number and size of images: the levels of one size of photograph
 
 _ARRAY, _NUMBER = ctypes.c_void_p, ctypes.c_int64
 _CONVOLUTION = (_ARRAY, _ARRAY, _ARRAY, _NUMBER, _ARRAY, _NUMBER, _NUMBER)
@@ -336,5 +336,5 @@ def _offsets(count: int, rows: int, columns: int, y: np.ndarray, x: np.ndarray, 
             f"{count} maps of {rows}x{columns} with {channels} channels are too large for one call.", "a smaller batch."
         )
     images = np.arange(count)[:, None, None]
-    places = ((images * rows + y[:, None]) * columns + x) * channels  # (count, y, x)
-    return np.ascontiguousarray(places.reshape(-1), np.int32)
+    lines = ((images * rows + y[:, None]) * columns * channels).astype(np.int32)  # (count, y, 1)
+    return (lines + (x * channels).astype(np.int32)).reshape(-1)  # (count, y, x)
