@@ -104,8 +104,8 @@ FINDINGS = """\
 
 - **One thread for each worker process**: no core waits for another step, and batches are full across photographs.
   Answers do not depend on the number of workers.
-- **Machine code for the cascade's networks**, with the same boxes: compare `pnet`, `rnet` and `onet` of the two back ends
-  above, of which onnxruntime's are a library's.
+- **Machine code for the cascade's networks**, with the same boxes: compare `pnet`, `rnet` and `onet` of the two back
+  ends above, of which onnxruntime's are a library's.
 - **Compiled host work**: pyramid, crops and suppression in numba, with the bits of the NumPy functions beside them.
   Crops for the recogniser are turned while they are bytes.
 - **Calls that fit a processor's own cache**: RNet on 48 crops and ONet on 12 instead of 512 and 128, PNet on 65,536
