@@ -48,7 +48,10 @@ def _backend_row(name: str) -> tuple[str, bool, str]:
     if reason is not None:
         return name, False, reason
     version = next((found for project in _DISTRIBUTIONS.get(name, ()) if (found := _version(project))), None)
-    return name, True, f"version {version}" if version else f"runs {backend.suffix} files"
+    note = f"version {version}" if version else f"runs {backend.suffix} files"
+    if name == "openvino":
+        note += f"; MTCNN's networks are machine code, by llvmlite {_version('llvmlite')}"
+    return name, True, note
 
 
 def _kernels_row() -> tuple[str, bool, str]:
