@@ -62,30 +62,33 @@ def same_faces(mine: Detections, answer: dict[str, list[float]]) -> bool:
 def test_faces_of_scenes_are_those_of_the_peer(
     mtcnn: Detector, assets: Path, golden: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Which of two boxes with the same score stays is settled by NumPy's sort, which is another on another processor:
-    the peer itself then gives another box. So a face of the golden file may be found under any order of equal scores.
+    """Which of two boxes with the same score stays is settled by NumPy's sort. Its order with AVX-512 is the golden
+    file's; on another processor the peer itself gives other boxes, and a difference has to go with some order of equal
+    scores: a face of the peer's is found in one, a face of ours that the peer has not is lost in one.
     """
     answers = json.loads((golden / "mtcnn_photos.json").read_text())
-    wanted = as_sorted_here = in_some_order = extra = 0
+    wanted = matched = extra = 0
     for key, answer in answers.items():
         peers, image = np.array(answer["boxes"], np.float32).reshape(-1, 4), read(assets / "photos" / key)
         (mine,) = mtcnn.detect([image])
         ious = iou_matrix(peers, mine.boxes)
-        best = ious.max(axis=1, initial=0)
-        wanted += len(ious)
-        as_sorted_here += int((best >= 0.99).sum())
-        extra += abs(len(mine) - len(ious))
-        for seed in range(ORDERS if best.min(initial=1) < 0.99 else 0):
+        found, foreign = ious.max(axis=1, initial=0) >= 0.99, ious.max(axis=0, initial=0) < 0.99
+        for seed in range(ORDERS if not sorts_with_avx512() and not found.all() else 0):
             with monkeypatch.context() as patch:
                 patch.setattr(cascade, "_sure_best_first", functools.partial(sure_in_some_order, seed))
                 (other,) = mtcnn.detect([image])
-            assert len(other) == len(mine)
-            best = np.maximum(best, iou_matrix(peers, other.boxes).max(axis=1, initial=0))
-        in_some_order += int((best >= 0.99).sum())
+            found |= iou_matrix(peers, other.boxes).max(axis=1, initial=0) >= 0.99
+            foreign &= iou_matrix(mine.boxes, other.boxes).max(axis=1, initial=0) >= 0.99
+        wanted, matched, extra = wanted + len(peers), matched + int(found.sum()), extra + int(foreign.sum())
     assert wanted > 500
-    assert as_sorted_here / wanted >= 0.99
-    assert in_some_order / wanted >= 0.995
-    assert extra == 0
+    assert matched / wanted >= 0.995
+    assert extra / wanted <= 0.005
+
+
+def sorts_with_avx512() -> bool:
+    from numpy._core import _multiarray_umath  # NumPy has no public word for what it found
+
+    return bool(_multiarray_umath.__cpu_features__.get("AVX512_SKX", False))
 
 
 def sure_in_some_order(seed: int, scores: np.ndarray, images: np.ndarray, threshold: float) -> np.ndarray:

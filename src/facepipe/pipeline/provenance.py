@@ -11,7 +11,7 @@ from pathlib import Path
 from facepipe.errors import StageError
 from facepipe.pipeline.files import read_json, sha256_of_file
 
-RECORDED = ("facepipe", "numpy", "Pillow", "onnxruntime", "openvino", "numba", "torch", "onnx")
+RECORDED = ("facepipe", "numpy", "Pillow", "onnxruntime", "openvino", "numba", "llvmlite", "torch", "onnx")
 
 
 @dataclass(frozen=True, slots=True)

@@ -202,6 +202,20 @@ def test_a_graph_that_is_no_chain_is_refused_by_its_node(tmp_path: Path) -> None
         load_machine_code(_finished(maker, 8).save(tmp_path / "unpooled.onnx", "rows"), 1, None)
 
 
+def test_a_kernel_that_is_not_square_and_a_dense_layer_the_other_way_round_are_refused(tmp_path: Path) -> None:
+    maker = Maker(0)
+    maker._add("Conv", [maker._weight(np.ones((8, 3, 3, 2))), maker._weight(np.zeros(8))])
+    with pytest.raises(BackendError, match="node Conv '' is not plain"):
+        load_machine_code(_finished(maker, 8).save(tmp_path / "oblong.onnx", "rows"), 1, None)
+    maker = Maker(0)
+    maker.convolution(3, 8, 3)  # 4 -> 2
+    maker.pool(2, 2)  # 1
+    maker.flatten(None)
+    maker._add("Gemm", [maker._weight(np.ones((8, 8))), maker._weight(np.zeros(8))])  # transB is 0 where it is left out
+    with pytest.raises(BackendError, match="node Gemm '' is not plain"):
+        load_machine_code(_finished(maker, 8).save(tmp_path / "turned.onnx", 4), 1, None)
+
+
 def _finished(maker: Maker, channels: int) -> Maker:
     maker.convolution(channels, 4, 1, "one")
     maker.convolution(channels, 2, 1, "two")

@@ -30,6 +30,10 @@ class Convolution:
     bias: np.ndarray
     slopes: np.ndarray | None
 
+    def outputs(self, size: int) -> int:
+        """Rows of the map after it, of so many before."""
+        return size - self.weights.shape[2] + 1
+
 
 @dataclass(frozen=True, slots=True)
 class Pooling:
@@ -38,13 +42,17 @@ class Pooling:
     size: int
     stride: int
 
+    def outputs(self, size: int) -> int:
+        """Rows of the map after it, of so many before."""
+        return -(-(size - self.size) // self.stride) + 1
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chain:
     """A whole network.
 
     Attributes:
-        layers: the first is a convolution and the second pools it; the last is the heads', a 1x1 convolution.
+        layers: the first is a 3x3 convolution and the second pools it; the last is the heads', a 1x1 convolution.
         heads: channels of each output, in the file's order.
         are_maps: outputs are [N, C, rows, columns]; else [N, C].
         side: rows and columns of the input; None where any will do.
@@ -90,8 +98,9 @@ def chain_from_onnx(path: Path) -> Chain:
         reader.read(node, attributes, heads)
     if len(heads) != len(graph.output) or len(nodes) != len(heads) or len(layers) < 2:
         raise BackendError(f"{path}: {len(nodes)} nodes make {len(graph.output)} outputs, expected one for each.")
-    if not isinstance(layers[0], Convolution) or not isinstance(layers[1], Pooling):
-        raise BackendError(f"{path}: it begins otherwise, expected a convolution and pooling.")
+    first, second = layers[:2]
+    if not isinstance(first, Convolution) or first.weights.shape[2:] != (3, 3) or not isinstance(second, Pooling):
+        raise BackendError(f"{path}: it begins otherwise, expected a convolution and pooling, the convolution 3x3.")
     merged = Convolution(
         np.concatenate([head.weights for head in heads]), np.concatenate([head.bias for head in heads]), None
     )
@@ -114,28 +123,32 @@ class _Reader:
                 "pooling and dense layers."
             )
 
+    def require_plain(self, node: Any, attributes: Mapping[str, Any], plain: Mapping[str, Any]) -> None:
+        """An attribute that the file leaves out is plain."""
+        self.require(all(attributes.get(key, want) == want for key, want in plain.items()), node, "is not plain")
+
     def read(self, node: Any, attributes: Mapping[str, Any], layers: list[Any]) -> None:
         """Add what `node` is to the layers."""
         kind = node.op_type
         if kind == "Conv":
             weights = self.weights[node.input[1]]
             plain = {"dilations": [1, 1], "group": 1, "pads": [0] * 4, "strides": [1, 1]}
-            self.require(all(attributes.get(key, want) == want for key, want in plain.items()), node, "is not plain")
+            self.require_plain(node, attributes, plain)
+            self.require(weights.shape[2] == weights.shape[3], node, "is not plain")
             self.require(len(node.input) == 3, node, "has no bias")
             layers.append(Convolution(weights, self.weights[node.input[2]], None))
-            self.side = None if self.side is None else self.side - weights.shape[2] + 1
+            self.side = None if self.side is None else layers[-1].outputs(self.side)
         elif kind == "PRelu" and layers and isinstance(layers[-1], Convolution) and layers[-1].slopes is None:
             last = layers[-1]
             slopes = np.broadcast_to(self.weights[node.input[1]].reshape(-1), last.bias.shape)
             layers[-1] = Convolution(last.weights, last.bias, slopes)
         elif kind == "MaxPool":
-            size, stride = attributes["kernel_shape"], attributes["strides"]
-            plain = {"dilations": [1, 1], "pads": [0] * 4}
-            is_plain = all(attributes.get(key, want) == want for key, want in plain.items())
-            is_plain = is_plain and attributes.get("ceil_mode", 0) == 1
-            self.require(is_plain and size[0] == size[1] and stride[0] == stride[1], node, "is not plain")
+            size, stride = attributes["kernel_shape"], attributes.get("strides", [1, 1])
+            self.require_plain(node, attributes, {"dilations": [1, 1], "pads": [0] * 4})
+            is_square = size[0] == size[1] and stride[0] == stride[1]
+            self.require(is_square and attributes.get("ceil_mode", 0) == 1, node, "is not plain")
             layers.append(Pooling(size[0], stride[0]))
-            self.side = None if self.side is None else -(-(self.side - size[0]) // stride[0]) + 1
+            self.side = None if self.side is None else layers[-1].outputs(self.side)
         elif kind in ("Transpose", "Flatten"):
             self._reorder(kind, node, attributes, layers)
         elif kind == "Gemm":
@@ -158,8 +171,8 @@ class _Reader:
             self.require(attributes.get("axis", 1) == 1, node, "flattens images together")
 
     def _dense(self, node: Any, attributes: Mapping[str, Any], layers: list[Any]) -> None:
-        plain = {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 1}
-        self.require(all(attributes.get(key, want) == want for key, want in plain.items()), node, "is not plain")
+        self.require_plain(node, attributes, {"alpha": 1.0, "beta": 1.0, "transA": 0})
+        self.require(attributes.get("transB", 0) == 1, node, "is not plain")
         weights = self.weights[node.input[1]]
         if self.order is None:
             self.require(self.side == 1, node, "follows a map that was not flattened")

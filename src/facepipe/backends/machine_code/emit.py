@@ -82,7 +82,7 @@ class Writer:
 
     def entry_of(self, table: Value, position: Offset) -> Value:
         """A 32-bit entry of a table of offsets."""
-        return self.builder.sext(self.builder.load(self._at(table, position), align=4), INDEX)
+        return self.builder.sext(self.builder.load(self.place(table, position), align=4), INDEX)
 
     # vectors
 
@@ -96,7 +96,7 @@ class Writer:
         """One float of an array, in every lane."""
         none = ir.Constant(self.program.vector, ir.Undefined)
         first = self.builder.insert_element(
-            none, self.builder.load(self._at(array, offset), align=4), ir.Constant(ir.IntType(32), 0)
+            none, self.builder.load(self.place(array, offset), align=4), ir.Constant(ir.IntType(32), 0)
         )
         lanes = ir.Constant(ir.VectorType(ir.IntType(32), self.program.width), [0] * self.program.width)
         return self.builder.shuffle_vector(first, none, lanes)
@@ -170,13 +170,10 @@ class Writer:
 
     def place(self, array: Value, offset: Offset) -> Value:
         """The array from `offset` on."""
-        return self._at(array, offset)
-
-    def _at(self, array: Value, offset: Offset) -> Value:
         return self.builder.gep(array, [_index(offset)], inbounds=True)
 
     def _vector_at(self, array: Value, offset: Offset) -> Value:
-        return self.builder.bitcast(self._at(array, offset), self.program.vector.as_pointer())
+        return self.builder.bitcast(self.place(array, offset), self.program.vector.as_pointer())
 
 
 def _index(number: Offset) -> Value:

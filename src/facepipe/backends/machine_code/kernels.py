@@ -38,9 +38,9 @@ class Run:
 
 
 def block_of(program: Program, channels: int) -> Block:
-    """The block for so many output channels: three quarters of the registers sum, the others hold operands."""
+    """The block for so many output channels: at most three quarters of the registers sum, the others hold operands."""
     vectors = 2 if channels % (2 * program.width) == 0 else 1
-    return Block({(16, 2): 6, (16, 1): 12, (32, 2): 12, (32, 1): 12}[program.registers, vectors], vectors)
+    return Block(6 if vectors == 2 and program.registers == 16 else 12, vectors)
 
 
 def write_convolution(program: Program, name: str, runs: Sequence[Run], channels: int, *, prelu: bool) -> None:

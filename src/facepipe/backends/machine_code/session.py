@@ -135,21 +135,17 @@ def _write(chain: Chain, program: Program) -> list[_Plan]:
     """Write every layer's functions; return what binds each of them, once they are compiled."""
     first, pool = chain.layers[:2]
     assert isinstance(first, Convolution) and isinstance(pool, Pooling), "chain_from_onnx sees to it"
-    side = chain.side
-    plans = [_first(program, first, pool)]
+    plans, side, channels = [_first(program, first, pool)], chain.side, len(first.bias)
     if side is not None:
-        side = -(-(side - first.weights.shape[2] + 1 - pool.size) // pool.stride) + 1
-    channels = len(first.bias)
+        side = pool.outputs(first.outputs(side))
     for number, layer in enumerate(chain.layers[2:]):
         name = f"layer{number}"
         if isinstance(layer, Pooling):
             plans.append(_pool(program, name, layer, channels))
-            side = None if side is None else -(-(side - layer.size) // layer.stride) + 1
-            continue
-        is_last = number == len(chain.layers) - 3
-        plans.append(_convolution(program, name, layer, side, is_last=is_last))
-        channels = len(layer.bias)
-        side = None if side is None else side - layer.weights.shape[2] + 1
+        else:
+            plans.append(_convolution(program, name, layer, side, is_last=layer is chain.layers[-1]))
+            channels = len(layer.bias)
+        side = None if side is None else layer.outputs(side)
     return plans
 
 
@@ -173,8 +169,6 @@ def _first(program: Program, layer: Convolution, pool: Pooling) -> _Plan:
     """The first convolution, of planes of pixels, and its pooling."""
     weights, bias, slopes = _filled(program, layer)
     channels, planes, height, width = weights.shape
-    if (height, width) != (3, 3):
-        raise BackendError(f"the first convolution is {height}x{width}, expected 3x3.")
     runs = [kernels.Run(y, plane, 0, width) for plane in range(planes) for y in range(height)]
     kernels.write_convolution(program, "first_convolution", runs, channels, prelu=layer.slopes is not None)
     kernels.write_pool(program, "first_pool", pool.size, pool.stride, channels)
@@ -186,8 +180,8 @@ def _first(program: Program, layer: Convolution, pool: Pooling) -> _Plan:
         function = code.function("first", _FIRST)
 
         def step(now: _Map, scratch: _Scratch) -> _Map:
-            rows, columns = now.rows - 2, now.columns - 2
-            down, across = (-(-(size - pool.size) // pool.stride) + 1 for size in (rows, columns))
+            rows, columns = layer.outputs(now.rows), layer.outputs(now.columns)
+            down, across = pool.outputs(rows), pool.outputs(columns)
             strip = max(1, min(down, (STRIP_FLOATS // (columns * channels) - pool.size) // pool.stride + 1))
             between = scratch.floats("strip", ((strip - 1) * pool.stride + pool.size) * columns * channels)
             out = scratch.floats("first", now.count * down * across * channels)
@@ -213,7 +207,7 @@ def _pool(program: Program, name: str, layer: Pooling, channels: int) -> _Plan:
         function = code.function(name, _POOL)
 
         def step(now: _Map, scratch: _Scratch) -> _Map:
-            down, across = (-(-(size - layer.size) // layer.stride) + 1 for size in (now.rows, now.columns))
+            down, across = layer.outputs(now.rows), layer.outputs(now.columns)
             out = scratch.floats(name, now.count * down * across * padded)
             function(*_addresses(now.values, out), now.count, now.rows, now.columns, down, across)
             return _Map(out, now.count, down, across)
@@ -230,7 +224,7 @@ def _convolution(program: Program, name: str, layer: Convolution, side: int | No
     if not may_be_filtered:
         return _direct(program, name, layer, is_last=is_last)
     if side is not None:
-        fits = side - taps + 1 >= FILTER.outputs
+        fits = layer.outputs(side) >= FILTER.outputs
         return _filtered(program, name, layer) if fits else _direct(program, name, layer, is_last=is_last)
     filtered, direct = _filtered(program, name, layer), _direct(program, f"{name}_direct", layer, is_last=is_last)
 
@@ -238,7 +232,7 @@ def _convolution(program: Program, name: str, layer: Convolution, side: int | No
         of_large, of_small = filtered(code), direct(code)
 
         def step(now: _Map, scratch: _Scratch) -> _Map:
-            is_large = min(now.rows, now.columns) - taps + 1 >= FILTER.outputs
+            is_large = layer.outputs(min(now.rows, now.columns)) >= FILTER.outputs
             return of_large(now, scratch) if is_large else of_small(now, scratch)
 
         return step
@@ -263,7 +257,7 @@ def _direct(program: Program, name: str, layer: Convolution, *, is_last: bool) -
         function = code.function(name, _CONVOLUTION)
 
         def step(now: _Map, scratch: _Scratch) -> _Map:
-            rows, columns = now.rows - height + 1, now.columns - width + 1
+            rows, columns = layer.outputs(now.rows), layer.outputs(now.columns)
             size = now.count * rows * columns * channels
             out = np.empty(size, np.float32) if is_last else scratch.floats(name, size)
             listed = _positions(now.count, now.rows, now.columns, height, padded)
@@ -278,7 +272,7 @@ def _direct(program: Program, name: str, layer: Convolution, *, is_last: bool) -
 def _filtered(program: Program, name: str, layer: Convolution) -> _Plan:
     """By minimal filtering."""
     weights, bias, slopes = _filled(program, layer)
-    channels, inputs, taps, _ = weights.shape
+    channels, inputs = weights.shape[:2]
     padded = _padded(program, inputs)
     kernels.write_winograd(program, name, FILTER, inputs, padded, channels)
     numbers = kernels.packed_winograd(program, FILTER, weights, bias, slopes)
@@ -287,7 +281,7 @@ def _filtered(program: Program, name: str, layer: Convolution) -> _Plan:
         function = code.function(name, _WINOGRAD)
 
         def step(now: _Map, scratch: _Scratch) -> _Map:
-            rows, columns = now.rows - taps + 1, now.columns - taps + 1
+            rows, columns = layer.outputs(now.rows), layer.outputs(now.columns)
             out = scratch.floats(name, now.count * rows * columns * channels)
             places = FILTER.size**2 * kernels.TILES
             transformed, products = (
