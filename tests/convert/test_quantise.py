@@ -17,7 +17,7 @@ from facepipe.cli import main
 from facepipe.datasets.images import read
 from facepipe.embed import open_embedder
 from facepipe.errors import BackendError, ConversionError
-from facepipe.pipeline.files import read_json, sha256_of_file
+from facepipe.pipeline.files import read_json, sha256_of_file, write_json
 from facepipe.preprocess.calibration import outside, overlap
 
 pytest.importorskip("nncf", reason="quantising is the extra [quantise]")
@@ -77,6 +77,22 @@ def test_what_is_up_to_date_is_left_alone(quantised: Path, capsys: pytest.Captur
     assert main(["quantise", EMBEDDER, "--weights", str(quantised)]) == 0
     assert "up to date" in capsys.readouterr().out
     assert model(EMBEDDER).quantised(quantised).stat().st_mtime_ns == before
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("told_before", [None, {"quantiser": "nncf", "preset": "performance"}])
+def test_what_other_settings_made_is_made_again(
+    told_before: dict[str, str] | None, quantised: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "weights"
+    shutil.copytree(quantised, folder)
+    sidecar = folder / f"{EMBEDDER}.int8.onnx.json"
+    told = read_json(sidecar)
+    of_today = told.pop("settings")
+    write_json(sidecar, told if told_before is None else told | {"settings": told_before})
+    assert main(["quantise", EMBEDDER, "--weights", str(folder), "--faces", "16"]) == 0
+    assert "up to date" not in capsys.readouterr().out
+    assert read_json(sidecar)["settings"] == of_today
 
 
 @pytest.mark.weights

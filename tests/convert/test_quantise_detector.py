@@ -12,6 +12,7 @@ import pytest
 
 pytest.importorskip("onnxruntime.quantization", exc_type=ImportError)
 onnx = pytest.importorskip("onnx")
+from onnx import numpy_helper  # noqa: E402
 
 from facepipe.backends.base import RuntimeOptions, open_session  # noqa: E402
 from facepipe.backends.ort import OnnxRuntime  # noqa: E402
@@ -52,6 +53,14 @@ def test_the_file_is_a_third_and_the_sidecar_tells_where_it_came_from(quantised:
     assert len(told["calibration"]["photographs"]) == 8
     assert told["calibration"]["crops"] > 8  # quarters too
     assert told["mean_score_difference"] < 0.1
+    assert told["settings"]["weight_bits"] == 7
+
+
+def test_weights_have_seven_bits(quantised: Path) -> None:
+    tensors = [numpy_helper.to_array(tensor) for tensor in onnx.load(SPEC.quantised(quantised)).graph.initializer]
+    weights = [tensor for tensor in tensors if tensor.dtype == np.int8 and tensor.ndim == 4]
+    assert len(weights) == 42
+    assert max(int(np.abs(tensor.astype(int)).max()) for tensor in weights) <= 64
 
 
 def test_every_convolution_is_in_eight_bits(quantised: Path) -> None:

@@ -18,7 +18,7 @@ import importlib.util
 import random
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
             continue
         spec = embedder(name)
         target = spec.quantised(ws.weights)
-        if not args.force and args.photographs is None and _up_to_date(spec, ws):
+        if not args.force and args.photographs is None and _up_to_date(spec, ws, quantise.SETTINGS):
             print(f"{target}: up to date")
             continue
         found = _crops(spec, ws, args.photographs, args.faces)
@@ -98,10 +98,10 @@ def _is_single_shot(name: str) -> bool:
 def _quantise_detector(spec: ModelSpec, ws: Workspace, args: argparse.Namespace) -> None:
     """One detector of one network, by onnxruntime's quantiser."""
     from facepipe.convert.quantise import Calibration
-    from facepipe.convert.quantise_detector import quantise_detector
+    from facepipe.convert.quantise_detector import SETTINGS, quantise_detector
 
     target = spec.quantised(ws.weights)
-    if not args.force and args.photographs is None and _up_to_date(spec, ws):
+    if not args.force and args.photographs is None and _up_to_date(spec, ws, SETTINGS):
         print(f"{target}: up to date")
         return
     with tempfile.TemporaryDirectory(prefix="facepipe-sample-") as made:
@@ -148,13 +148,17 @@ def _wider_photographs(ws: Workspace) -> list[Path]:
     return [path for folder in folders if folder.is_dir() for path in sorted(folder.rglob("*.jpg"))]
 
 
-def _up_to_date(spec: ModelSpec, ws: Workspace) -> bool:
+def _up_to_date(spec: ModelSpec, ws: Workspace, settings: Mapping[str, object]) -> bool:
+    """Whether the file is there, whole, from the model as it is now and by the quantiser's settings of today."""
     target, source = spec.quantised(ws.weights), spec.final(ws.weights)
     sidecar = target.with_name(f"{target.name}.json")
     if not (target.is_file() and sidecar.is_file() and source.is_file()):
         return False
     told = read_json(sidecar)
-    return bool(told["from_sha256"] == sha256_of_file(source) and told["onnx_sha256"] == sha256_of_file(target))
+    of_today = told.get("settings") == settings  # sidecars did not always tell
+    return bool(
+        of_today and told["from_sha256"] == sha256_of_file(source) and told["onnx_sha256"] == sha256_of_file(target)
+    )
 
 
 def _test_photographs(ws: Workspace) -> tuple[list[Path], str | None]:

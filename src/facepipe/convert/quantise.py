@@ -19,6 +19,7 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import onnx
@@ -34,6 +35,9 @@ from facepipe.specs import ModelSpec
 
 BATCH = 16  # crops that are normalised together
 LEAST_COSINE = 0.9  # a result below is no approximation of the network any more
+
+SETTINGS: Final[Mapping[str, object]] = {"quantiser": "nncf", "preset": "mixed"}
+"""What a file was made with, for its sidecar: a file of other settings is made again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,7 @@ def quantise_model(spec: ModelSpec, weights: Path, crops: np.ndarray, calibratio
         "from_sha256": sha256_of_file(source),
         "onnx_sha256": sha256_of_file(target),
         "least_cosine": cosine,
+        "settings": dict(SETTINGS),
         "calibration": asdict(calibration),
         "versions": versions() | {"nncf": metadata.version("nncf")},
     }
@@ -111,7 +116,10 @@ def _quantise(source: Path, target: Path, inputs: Sequence[np.ndarray]) -> None:
     calls = [{name: image[None]} for batch in inputs for image in batch]
     try:
         quantised = nncf.quantize(
-            model, nncf.Dataset(calls), preset=nncf.QuantizationPreset.MIXED, subset_size=len(calls)
+            model,
+            nncf.Dataset(calls),
+            preset=nncf.QuantizationPreset(SETTINGS["preset"]),
+            subset_size=len(calls),
         )
     except Exception as error:  # NNCF raises its own, onnx's and onnxruntime's; all mean that it cannot
         raise ConversionError(f"{source}: NNCF cannot quantise it ({str(error).splitlines()[0]}).") from error

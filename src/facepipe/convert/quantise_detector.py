@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A converted detector of one network with its convolutions in eight bits, by onnxruntime's static quantiser.
 
-Weights: eight signed bits, one scale for each output channel. Activations: eight unsigned bits, one scale for each
+Weights: seven signed bits, one scale for each output channel. Activations: eight unsigned bits, one scale for each
 tensor, from the range that all but one in ten thousand values of the calibration inputs lie in (with the least and
 greatest values instead, UltraFace slim-320 loses .013 of its AP on WIDER FACE). The file holds QuantizeLinear and
 DequantizeLinear, which every back end here knows; tensors have short names, since in a network of 0.3 million numbers
@@ -13,10 +13,11 @@ from __future__ import annotations
 import io
 import logging
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import onnx
@@ -32,8 +33,17 @@ from facepipe.specs import ModelSpec
 
 RANGE_PERCENTILE = 99.99
 OPERATORS = ["Conv", "Relu"]  # the rest moves numbers about and stays in floating point
+WEIGHT_BITS = 7  # without VNNI a processor adds two products in 16 bits, which weights of eight bits overflow
 MOST_SCORE_DIFFERENCE = 0.1  # mean over candidates: a result beyond is no approximation of the network any more
 CANDIDATE = 0.1  # score, in either network, from which a prior counts for that mean
+
+SETTINGS: Final[Mapping[str, object]] = {
+    "quantiser": "onnxruntime",
+    "operators": OPERATORS,
+    "weight_bits": WEIGHT_BITS,
+    "range_percentile": RANGE_PERCENTILE,
+}
+"""What a file was made with, for its sidecar: a file of other settings is made again."""
 
 
 class _Reader:
@@ -90,6 +100,7 @@ def quantise_detector(
         "onnx_sha256": sha256_of_file(target),
         "bytes": {"f32": source.stat().st_size, "int8": target.stat().st_size},
         "mean_score_difference": difference,
+        "settings": dict(SETTINGS),
         "calibration": asdict(calibration),
         "versions": versions(),
     }
@@ -136,8 +147,7 @@ def _quantise(source: Path, target: Path, name: str, inputs: Iterable[np.ndarray
                 quant_format=QuantFormat.QDQ,
                 op_types_to_quantize=OPERATORS,
                 per_channel=True,
-                # Weights of seven bits: without VNNI a processor adds two products in 16 bits, which eight overflow.
-                reduce_range=True,
+                reduce_range=WEIGHT_BITS < 8,  # to 7
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
                 calibrate_method=CalibrationMethod.Percentile,
