@@ -121,10 +121,10 @@ crops and cells must then be looked at again; ONet's large convolutions in bf16,
 channels-last order; MNN and ncnn, which are slower at FaceNet than OpenVINO in eight bits and at the cascade than
 machine code; shards of other sizes.
 
-What is left to eight times: FaceNet, which is two thirds of the time even in eight bits. In the table of networks it
-runs near what the instructions give: with avx2 alone that is a multiply of bytes and one of their sums for each 32
-products, twice f32. So it takes a processor with avx512_vnni or AMX, or a smaller recogniser. The cascade and the host
-are a third; a cheaper cascade (fewer levels, a larger least face) changes the answers.
+What remains is FaceNet's, about half of the time in eight bits and most of it in f32 and bf16; the tables say how near
+it runs to what the instructions give. With avx2 alone eight bits do twice f32's work (a multiply of bytes and one of
+their sums for each 32 products), which was 4.9 times facenet-pytorch on such a processor. The rest is the cascade and
+the host; a cheaper cascade (fewer levels, a larger least face) changes the answers.
 
 LFW through `mobilefacenet.ms1m` beside onnxruntime in f32, and the boxes of all its faces: `make accept
 ONLY="openvino_f32_boxes openvino_f32_accuracy openvino_bf16_boxes openvino_bf16_accuracy openvino_int8_boxes
