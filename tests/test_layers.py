@@ -34,7 +34,7 @@ RANK = {layer: rank for rank, layers in enumerate(LAYERS) for layer in layers}
 ALLOWED = {
     "torch": {"networks", "convert"},
     "onnx": {"convert", "backends/machine_code/chain.py"},
-    "llvmlite": {"backends/machine_code/emit.py", "backends/machine_code/compile.py"},
+    "llvmlite": {f"backends/machine_code/{name}.py" for name in ("emit", "compile", "peak")},
     "onnxsim": {"convert"},
     "onnxruntime": {"backends", "convert"},
     "openvino": {"backends"},

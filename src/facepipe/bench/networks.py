@@ -44,7 +44,7 @@ def measure_networks(
         progress: told of every measurement that ends.
 
     Returns:
-        `limit_gflops`: of a large f32 matrix product with as many threads. By back end and precision, then model, then
+        `limits_gflops`: by precision, what as many threads can do at most. By back end and precision, then model, then
         shape as "8x3x1500x1500": `latency_ms`, `calls`, `per_second`, `gflops`, and `ratio` of the rows per second to
         the peer's, where it has the network. `peer`: the same of the peer.
 
@@ -54,9 +54,9 @@ def measure_networks(
     from facepipe.convert.arithmetic import multiply_adds
 
     own = [sys.executable, "-m", "facepipe.bench.own"]
-    limit = ask(own, {"measure": "product"}, threads=threads)["operations_per_second"] / 1e9
-    progress(f"matrix product in f32, {threads} threads: {limit:.0f} GFLOP/s")
-    found: dict[str, Any] = {"limit_gflops": limit}
+    limits = limits_gflops(own, threads)
+    progress(f"limits, {threads} threads: {', '.join(f'{name} {limit:.0f} GFLOP/s' for name, limit in limits.items())}")
+    found: dict[str, Any] = {"limits_gflops": limits}
     theirs = _peer_rows(peer, threads) if peer is not None else {}
     if theirs:
         found["peer"] = {"threads": threads, PEER_MODEL: theirs}
@@ -91,6 +91,12 @@ def measure_networks(
                     f"{row['gflops']:.0f} GFLOP/s"
                 )
     return found
+
+
+def limits_gflops(own: Sequence[str], threads: int) -> dict[str, float]:
+    """What the processor can do at most, by precision; those that cannot be measured are left out."""
+    answer = ask(own, {"measure": "limits", "threads": threads})
+    return {precision: operations / 1e9 for precision, operations in answer.items()}
 
 
 def _peer_rows(peer: Peer, threads: int) -> dict[str, dict[str, float]]:

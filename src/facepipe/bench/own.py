@@ -2,13 +2,13 @@
 """facepipe's side of a measurement, in a process of its own: `python -m facepipe.bench.own`, JSON in and out.
 
 "pipeline": photographs to embeddings by the fused run. "detection": photographs to all their faces. "profile":
-where the time of a run goes. "network": one model at one input shape. "product": a matrix product, as the processor's
-limit.
+where the time of a run goes. "network": one model at one input shape. "limits": what the processor can do at most.
 Loading models and one warm-up are not in the time; reading, decoding and writing the results are.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import statistics
 import sys
@@ -30,7 +30,7 @@ from facepipe.detect import default_settings, open_detector
 from facepipe.detect.mtcnn import Mtcnn
 from facepipe.detect.single_shot import SingleShotSettings
 from facepipe.embed import open_embedder
-from facepipe.errors import StageError
+from facepipe.errors import BackendError, StageError
 from facepipe.geometry.fit import Stretch
 from facepipe.pipeline.provenance import versions
 from facepipe.pipeline.stage import Stage, begin, finish
@@ -44,6 +44,7 @@ Measured = tuple[int, int, ShardReport]
 """Which worker, the most memory it held so far in bytes, and its report of one shard."""
 
 WARM = "warm-"  # and the number of the worker: a file in the run's folder
+OPENVINO_EXTRA = "pip install 'facepipe[openvino]'"
 MIN_CALLS, MAX_SECONDS = 3, 1.5  # of one network measurement, after one call to warm up
 
 
@@ -55,7 +56,7 @@ def main() -> None:
         "detection": detection,
         "profile": profile,
         "network": network,
-        "product": product,
+        "limits": limits,
     }[question["measure"]]
     json.dump(measure(question), sys.stdout)
 
@@ -209,21 +210,17 @@ def profile(question: dict[str, Any]) -> dict[str, Any]:
     return {"photographs": len(job.keys), "step_seconds": report.seconds, "calls": calls, "versions": versions()}
 
 
-def product(question: dict[str, Any]) -> dict[str, Any]:
-    """Operations per second of NumPy's float32 matrix product on large matrices: what this processor can do in f32.
+def limits(question: dict[str, Any]) -> dict[str, Any]:
+    """Operations per second of the processor's own multiply-adds, by precision, with as many threads as asked for.
 
-    The number of threads is the environment's: NumPy's library reads it when it is loaded.
+    Raises:
+        BackendError: there is no compiler to measure them with.
     """
-    side = 2048
-    left = np.random.default_rng(0).uniform(-1, 1, (side, side)).astype(np.float32)
-    best = min(_seconds_of(lambda: left @ left) for _ in range(8))
-    return {"operations_per_second": 2 * side**3 / best}
+    if importlib.util.find_spec("llvmlite") is None:
+        raise BackendError("bench: no module named 'llvmlite', which measures the processor.", OPENVINO_EXTRA)
+    from facepipe.backends.machine_code.peak import peaks
 
-
-def _seconds_of(action: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    action()
-    return time.perf_counter() - began
+    return peaks(question["threads"])
 
 
 def network(question: dict[str, Any]) -> dict[str, Any]:

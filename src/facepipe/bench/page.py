@@ -43,8 +43,9 @@ and what is left for the host.
 
 **networks**: each network at the fourteen shapes of the vendor's table (PNet 1/4/8 x 1500x1500, RNet 100/800/1600,
 ONet 50/400/800, FaceNet 1/4/8/16/32), each in a process of its own: the median of at least three calls after one.
-Operations are counted from the ONNX graph (two for a multiply-add), and stand beside those of a large f32 matrix
-product. Minimal filtering does fewer, and so can be above it. FaceNet stands beside facenet-pytorch's own call.
+Operations are counted from the ONNX graph (two for a multiply-add), and stand beside the most that the processor does
+in that precision: its multiply-adds on numbers that stay in registers, on as many threads. Minimal filtering does fewer
+than are counted. A limit that AMX sets is not measured. FaceNet stands beside facenet-pytorch's own call.
 
 **scaling**: photographs to embeddings for 100, 1,000 and 7,701 photographs, and by one and by several processes;
 and detection in one process on photographs of 250 pixels, 1080p and 4K, which are made of LFW's side by side.
@@ -121,10 +122,12 @@ crops and cells must then be looked at again; ONet's large convolutions in bf16,
 channels-last order; MNN and ncnn, which are slower at FaceNet than OpenVINO in eight bits and at the cascade than
 machine code; shards of other sizes.
 
-What remains is FaceNet's, about half of the time in eight bits and most of it in f32 and bf16; the tables say how near
-it runs to what the instructions give. With avx2 alone eight bits do twice f32's work (a multiply of bytes and one of
-their sums for each 32 products), which was 4.9 times facenet-pytorch on such a processor. The rest is the cascade and
-the host; a cheaper cascade (fewer levels, a larger least face) changes the answers.
+What remains is FaceNet's, about half of the time in eight bits and most of it in f32 and bf16; the table of networks says
+how near it runs to the processor's limit. avx512_bf16 does twice f32's work, and facenet-pytorch's own call on 32 crops
+reaches some two fifths of f32's limit: FaceNet in bf16 at eight times its speed takes AMX. With avx2 alone eight bits do
+twice f32's work (a multiply of bytes and one of their sums for each 32 products), which was 4.9 times facenet-pytorch
+from photographs to embeddings. The rest is the cascade and the host; a cheaper cascade (fewer levels, a larger least
+face) changes the answers.
 
 LFW through `mobilefacenet.ms1m` beside onnxruntime in f32, and the boxes of all its faces: `make accept
 ONLY="openvino_f32_boxes openvino_f32_accuracy openvino_bf16_boxes openvino_bf16_accuracy openvino_int8_boxes
@@ -141,7 +144,7 @@ KEYS = """\
 | `….peak_memory_bytes`, `….step_seconds` | memory; seconds of all workers in reading, detecting, cropping, embedding |
 | `profile.<backend>_<precision>` | `ms` for each photograph on one thread, `steps`, `networks` with `gflops` |
 | `networks.<backend>_<precision>.<model>.<shape>` | `latency_ms` of one call; rows `per_second`; `gflops`; `ratio` |
-| `networks.limit_gflops` | of an f32 matrix product |
+| `networks.limits_gflops`, `profile.limits_gflops` | by precision, what the processor can do at most |
 | `scaling.photographs`, `.processes`, `.sizes` | `per_second`, `faces`, `peak_memory_bytes` by count, number and size |
 | `memory.peak_bytes`, `.growth_of_the_last_step` | by number of photographs; 0.01 is one per cent |
 | `startup.<command>.seconds` | median |
@@ -188,10 +191,14 @@ def _profile(found: Part) -> str:
         rows.append((about, *(f"{cell['ms']:.2f} ({cell['gflops']:.0f} GFLOP/s)" for cell in cells)))
     return (
         f"{_table(('core-milliseconds for each photograph', *(f'`{name}`' for name in own)), rows)}\n\n"
-        f"{found['photographs']} photographs, one process, one thread. An f32 matrix product reaches "
-        f"{found['limit_gflops']:.0f} GFLOP/s on that thread; bf16 and eight bits can do twice and four times that on "
-        "a processor with avx512_bf16 and avx512_vnni."
+        f"{found['photographs']} photographs, one process, one thread, which can do at most "
+        f"{_limits(found)}. Operations are counted from the graph."
     )
+
+
+def _limits(found: Part) -> str:
+    limits = [f"{limit:.0f} GFLOP/s in {precision}" for precision, limit in found["limits_gflops"].items()]
+    return ", ".join(limits)
 
 
 def _networks(found: Part) -> str:
@@ -212,11 +219,12 @@ def _networks(found: Part) -> str:
     for name, table in found.items():
         if not isinstance(table, dict) or "threads" not in table or name == "peer":
             continue
+        limit = found["limits_gflops"].get(name.rpartition("_")[2])
         for model, shapes in table.items():
             if not isinstance(shapes, dict):
                 continue
             for shape, row in shapes.items():
-                share = f"{100 * row['gflops'] / found['limit_gflops']:.0f}"
+                share = f"{100 * row['gflops'] / limit:.0f}" if limit is not None else ""
                 times = f"{row['ratio']:.2f}" if "ratio" in row else ""
                 figures = (
                     f"{row['latency_ms']:.1f}",
@@ -226,10 +234,10 @@ def _networks(found: Part) -> str:
                     share,
                 )
                 rows.append((f"`{name}`", model, shape, *figures))
-    head = ("", "network", "shape", "ms", "rows/s", "times the peer", "GFLOP/s", "% of the f32 limit")
+    head = ("", "network", "shape", "ms", "rows/s", "times the peer", "GFLOP/s", "% of the limit")
     note = (
-        f"The limit is an f32 matrix product of NumPy with as many threads: {found['limit_gflops']:.0f} GFLOP/s. "
-        "bf16 and eight bits can be above it."
+        f"The limit is what as many threads can do at most in that precision: {_limits(found)}. "
+        "Minimal filtering (MTCNN in f32 on OpenVINO) does fewer operations than are counted."
     )
     return f"{_table(head, rows)}\n\n{note}"
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from facepipe.bench.child import ask
 from facepipe.bench.end_to_end import Configuration
+from facepipe.bench.networks import limits_gflops
 from facepipe.catalogue import model
 
 
@@ -25,9 +26,9 @@ def measure_profile(
     """One process with one thread over `keys`: milliseconds for each photograph, and each network's arithmetic.
 
     Returns:
-        `limit_gflops`: of an f32 matrix product on one thread. By configuration: `steps` (ms for each photograph; of
-        detection and embedding what is not inside a network) and `networks`: `ms`, `rows`, `gflop` for each photograph,
-        and the `gflops` that come of it.
+        `limits_gflops`: by precision, the most that one thread can do. By configuration: `steps` (ms a photograph;
+        of detection and embedding what is not inside a network) and `networks`: `ms`, `rows`, `gflop` for each
+        photograph, and the `gflops` that come of it.
 
     Raises:
         BackendError: a back end failed.
@@ -35,8 +36,7 @@ def measure_profile(
     from facepipe.convert.arithmetic import multiply_adds
 
     own = [sys.executable, "-m", "facepipe.bench.own"]
-    limit = ask(own, {"measure": "product"}, threads=1)["operations_per_second"] / 1e9
-    found: dict[str, Any] = {"photographs": len(keys), "limit_gflops": limit}
+    found: dict[str, Any] = {"photographs": len(keys), "limits_gflops": limits_gflops(own, 1)}
     for configuration in configurations:
         alone = replace(configuration, workers=1, threads=1)
         question = {**asdict(alone), "measure": "profile", "root": str(root), "weights": str(weights)}

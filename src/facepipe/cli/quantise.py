@@ -34,7 +34,6 @@ from facepipe.datasets.lfw import extensions_in, read_pairs
 from facepipe.detect import open_detector, open_single_shot
 from facepipe.detect.single_shot import single_shot_settings
 from facepipe.errors import ConversionError, DataError
-from facepipe.pipeline.files import read_json, sha256_of_file
 from facepipe.preprocess.calibration import CalibrationCrops, collect_crops, collect_inputs, outside, overlap
 from facepipe.specs import ModelSpec
 
@@ -67,8 +66,7 @@ def run(args: argparse.Namespace) -> int:
             continue
         spec = embedder(name)
         target = spec.quantised(ws.weights)
-        if not args.force and args.photographs is None and _up_to_date(spec, ws, quantise.SETTINGS):
-            print(f"{target}: up to date")
+        if _stays(spec, ws, args, quantise.SETTINGS):
             continue
         found = _crops(spec, ws, args.photographs, args.faces)
         test, name_of_test = _test_photographs(ws)
@@ -101,8 +99,7 @@ def _quantise_detector(spec: ModelSpec, ws: Workspace, args: argparse.Namespace)
     from facepipe.convert.quantise_detector import SETTINGS, quantise_detector
 
     target = spec.quantised(ws.weights)
-    if not args.force and args.photographs is None and _up_to_date(spec, ws, SETTINGS):
-        print(f"{target}: up to date")
+    if _stays(spec, ws, args, SETTINGS):
         return
     with tempfile.TemporaryDirectory(prefix="facepipe-sample-") as made:
         paths = _whole_photographs(ws, args.photographs, Path(made))
@@ -148,17 +145,14 @@ def _wider_photographs(ws: Workspace) -> list[Path]:
     return [path for folder in folders if folder.is_dir() for path in sorted(folder.rglob("*.jpg"))]
 
 
-def _up_to_date(spec: ModelSpec, ws: Workspace, settings: Mapping[str, object]) -> bool:
-    """Whether the file is there, whole, from the model as it is now and by the quantiser's settings of today."""
-    target, source = spec.quantised(ws.weights), spec.final(ws.weights)
-    sidecar = target.with_name(f"{target.name}.json")
-    if not (target.is_file() and sidecar.is_file() and source.is_file()):
+def _stays(spec: ModelSpec, ws: Workspace, args: argparse.Namespace, settings: Mapping[str, object]) -> bool:
+    """Whether the file is left as it is, which is said: it is up to date, and nobody asks for another."""
+    from facepipe.convert.quantise import is_up_to_date
+
+    if args.force or args.photographs is not None or not is_up_to_date(spec, ws.weights, settings):
         return False
-    told = read_json(sidecar)
-    of_today = told.get("settings") == settings  # sidecars did not always tell
-    return bool(
-        of_today and told["from_sha256"] == sha256_of_file(source) and told["onnx_sha256"] == sha256_of_file(target)
-    )
+    print(f"{spec.quantised(ws.weights)}: up to date")
+    return True
 
 
 def _test_photographs(ws: Workspace) -> tuple[list[Path], str | None]:

@@ -31,9 +31,10 @@ from facepipe.catalogue.chips import (
     takes_ranges,
 )
 from facepipe.convert.aipp import aipp_config
+from facepipe.convert.sidecar import weights_digest
 from facepipe.errors import ConversionError
 from facepipe.geometry.shape_plan import Size
-from facepipe.pipeline.files import read_json, remove_dead_parts, sha256_of_file, write_json, write_text
+from facepipe.pipeline.files import remove_dead_parts, sha256_of_file, write_json, write_text
 from facepipe.specs import ModelSpec
 
 PRECISION_V1 = (
@@ -478,7 +479,7 @@ def om_from_onnx(order: Order, log: Path) -> OmSidecar:
             model=order.spec.name,
             onnx=order.onnx.name,
             onnx_sha256=sha256_of_file(order.onnx),
-            weights_sha256=_weights_digest(order.onnx),
+            weights_sha256=weights_digest(order.onnx),
             om_sha256=sha256_of_file(files[0]),
             written_as=files[0].name,
             soc=order.soc.name,
@@ -491,12 +492,6 @@ def om_from_onnx(order: Order, log: Path) -> OmSidecar:
         files[0].replace(order.om)
     write_json(sidecar_path(order.om), sidecar.to_json())
     return sidecar
-
-
-def _weights_digest(onnx: Path) -> str | None:
-    """The digest of the checkpoint that the ONNX was exported from, as the sidecar of the ONNX tells."""
-    sidecar = onnx.with_name(f"{onnx.name}.json")
-    return read_json(sidecar).get("weights_sha256") if sidecar.is_file() else None
 
 
 def _failure(order: Order, log: Path, output: str, status: int) -> ConversionError:

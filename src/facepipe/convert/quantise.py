@@ -27,6 +27,7 @@ import onnx
 from facepipe.backends.base import RuntimeOptions, open_session
 from facepipe.backends.ort import OnnxRuntime
 from facepipe.convert.conversion import versions
+from facepipe.convert.sidecar import beside, weights_digest
 from facepipe.errors import ConversionError
 from facepipe.geometry.normalise import normalise
 from facepipe.metrics.parity import parity
@@ -59,8 +60,19 @@ class Calibration:
 
 def quantised_sidecar(spec: ModelSpec, weights: Path) -> Path:
     """The JSON file beside the quantised ONNX of `spec`."""
-    path = spec.quantised(weights)
-    return path.with_name(f"{path.name}.json")
+    return beside(spec.quantised(weights))
+
+
+def is_up_to_date(spec: ModelSpec, weights: Path, settings: Mapping[str, object]) -> bool:
+    """Whether the quantised file is there, whole, of the model as it is now and by these settings."""
+    target, source, sidecar = spec.quantised(weights), spec.final(weights), quantised_sidecar(spec, weights)
+    if not (target.is_file() and sidecar.is_file() and source.is_file()):
+        return False
+    told = read_json(sidecar)
+    of_these = told.get("settings") == settings  # sidecars did not always tell
+    return bool(
+        of_these and told["from_sha256"] == sha256_of_file(source) and told["onnx_sha256"] == sha256_of_file(target)
+    )
 
 
 def quantise_model(spec: ModelSpec, weights: Path, crops: np.ndarray, calibration: Calibration) -> dict[str, object]:
@@ -96,7 +108,7 @@ def quantise_model(spec: ModelSpec, weights: Path, crops: np.ndarray, calibratio
             )
     report: dict[str, object] = {
         "model": spec.name,
-        "weights_sha256": _weights_digest(source),
+        "weights_sha256": weights_digest(source),
         "from_sha256": sha256_of_file(source),
         "onnx_sha256": sha256_of_file(target),
         "least_cosine": cosine,
@@ -133,11 +145,6 @@ def _least_cosine(spec: ModelSpec, source: Path, quantised: Path, image: np.ndar
         with open_session(OnnxRuntime(RuntimeOptions()), spec, path) as session:
             answers.append(session.run(image)[0])
     return float(parity(answers[0], answers[1]).cosine)
-
-
-def _weights_digest(source: Path) -> str | None:
-    sidecar = source.with_name(f"{source.name}.json")
-    return str(read_json(sidecar)["weights_sha256"]) if sidecar.is_file() else None
 
 
 def _onnx(spec: ModelSpec) -> str:

@@ -26,9 +26,10 @@ from facepipe.backends.base import RuntimeOptions, open_session
 from facepipe.backends.ort import OnnxRuntime
 from facepipe.convert.conversion import versions
 from facepipe.convert.quantise import Calibration, quantised_sidecar
+from facepipe.convert.sidecar import weights_digest
 from facepipe.errors import ConversionError
 from facepipe.geometry.anchors import face_scores
-from facepipe.pipeline.files import read_json, sha256_of_file, write_bytes, write_json
+from facepipe.pipeline.files import sha256_of_file, write_bytes, write_json
 from facepipe.specs import ModelSpec
 
 RANGE_PERCENTILE = 99.99
@@ -92,10 +93,9 @@ def quantise_detector(
             "calibration photographs that are nearer to what it will see.",
         )
     write_bytes(target, model.SerializeToString())
-    sidecar = source.with_name(f"{source.name}.json")
     report: dict[str, object] = {
         "model": spec.name,
-        "weights_sha256": read_json(sidecar)["weights_sha256"] if sidecar.is_file() else None,
+        "weights_sha256": weights_digest(source),
         "from_sha256": sha256_of_file(source),
         "onnx_sha256": sha256_of_file(target),
         "bytes": {"f32": source.stat().st_size, "int8": target.stat().st_size},
@@ -147,7 +147,7 @@ def _quantise(source: Path, target: Path, name: str, inputs: Iterable[np.ndarray
                 quant_format=QuantFormat.QDQ,
                 op_types_to_quantize=OPERATORS,
                 per_channel=True,
-                reduce_range=WEIGHT_BITS < 8,  # to 7
+                reduce_range=True,  # to WEIGHT_BITS
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
                 calibrate_method=CalibrationMethod.Percentile,

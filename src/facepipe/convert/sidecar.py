@@ -42,8 +42,18 @@ class ConversionReport:
 
 def sidecar_path(spec: ModelSpec, out: Path) -> Path:
     """The JSON file beside the final ONNX of `spec` in the folder `out`."""
-    final = spec.final(out)
-    return final.with_name(f"{final.name}.json")
+    return beside(spec.final(out))
+
+
+def beside(model_file: Path) -> Path:
+    """The JSON file that tells of a model file."""
+    return model_file.with_name(f"{model_file.name}.json")
+
+
+def weights_digest(model_file: Path) -> str | None:
+    """The digest of the checkpoint behind a model file, as its sidecar tells; None where none does."""
+    sidecar = beside(model_file)
+    return read_json(sidecar).get("weights_sha256") if sidecar.is_file() else None
 
 
 def conversion_digest(spec: ModelSpec) -> str:
