@@ -17,8 +17,9 @@ from facepipe.backends import backend_by_name
 from facepipe.backends.ais_bench import AisBench
 from facepipe.backends.base import RuntimeOptions, open_session
 from facepipe.backends.msame import Msame
-from facepipe.backends.om import OmShapes, sidecar_path
+from facepipe.backends.om import OmShapes
 from facepipe.errors import BackendError, TensorError
+from facepipe.pipeline.files import sidecar_of
 
 RUNNERS = ("msame", "ais_bench")
 
@@ -149,12 +150,12 @@ def test_an_om_without_a_sidecar_or_of_another_model_is_refused_before_anything_
     alone.write_bytes(oms.rnet.read_bytes())
     with pytest.raises(BackendError, match=rf"it has no sidecar rnet\.Ascend310\.om\.json, and '{name}' cannot ask"):
         backend_by_name(name).load(RNET, alone)
-    sidecar_path(alone).write_text(sidecar_path(oms.pnet).read_text())
+    sidecar_of(alone).write_text(sidecar_of(oms.pnet).read_text())
     with pytest.raises(BackendError, match="was compiled from pnet, expected rnet"):
         backend_by_name(name).load(RNET, alone)
     wrong = tmp_path / "pnet.bs16.Ascend310.om"
     wrong.write_bytes(oms.pnet.read_bytes())
-    sidecar_path(wrong).write_text(sidecar_path(oms.pnet).read_text())
+    sidecar_of(wrong).write_text(sidecar_of(oms.pnet).read_text())
     with pytest.raises(BackendError, match="its name says batch 16, it was compiled for batch 2"):
         backend_by_name(name).load(PNET, wrong)
 

@@ -14,7 +14,7 @@ import pytest
 from small_networks import write_onnx
 from stand_ins import stand_in
 
-from facepipe.backends.om import read_sidecar, sidecar_path
+from facepipe.backends.om import read_sidecar
 from facepipe.catalogue import model
 from facepipe.catalogue.chips import SOCS
 from facepipe.cli import main
@@ -32,6 +32,7 @@ from facepipe.convert.atc import (
     shape_options,
 )
 from facepipe.errors import ConversionError
+from facepipe.pipeline.files import sidecar_of
 
 LFW = ((151, 151), (107, 107), (76, 76), (54, 54), (38, 38), (27, 27), (20, 20), (14, 14))
 
@@ -269,7 +270,7 @@ def test_a_failed_run_is_one_clear_error_and_can_be_repeated(
     monkeypatch.setenv("FAKE_ATC", told)
     with pytest.raises(ConversionError, match=message):
         om_from_onnx(small, tmp_path / "log")
-    assert not small.om.exists() and not sidecar_path(small.om).exists()
+    assert not small.om.exists() and not sidecar_of(small.om).exists()
     assert (tmp_path / "log").is_file() and not list(tmp_path.glob(".atc-*"))
     monkeypatch.delenv("FAKE_ATC")
     om_from_onnx(small, tmp_path / "log")

@@ -24,6 +24,7 @@ from facepipe.datasets.images import read  # noqa: E402
 from facepipe.detect import open_detector  # noqa: E402
 from facepipe.errors import ConversionError  # noqa: E402
 from facepipe.geometry.boxes import iou_matrix  # noqa: E402
+from facepipe.pipeline.files import sidecar_of  # noqa: E402
 
 pytestmark = pytest.mark.weights
 SPEC = model("ultraface.slim-320")
@@ -33,7 +34,7 @@ SPEC = model("ultraface.slim-320")
 def quantised(assets: Path, weights_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the converted slim-320 and its quantised file, made by the command from eight photographs."""
     folder = tmp_path_factory.mktemp("quantised")
-    for path in (SPEC.final(weights_dir), SPEC.final(weights_dir).with_name(f"{SPEC.final(weights_dir).name}.json")):
+    for path in (SPEC.final(weights_dir), sidecar_of(SPEC.final(weights_dir))):
         shutil.copy(path, folder)
     photographs = folder / "photographs"
     photographs.mkdir()

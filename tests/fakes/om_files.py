@@ -17,8 +17,8 @@ import onnx
 from small_networks import EMBEDDER, PNET, RNET, write_onnx
 from stand_ins import MODULES
 
-from facepipe.backends.om import OmShapes, OmSidecar, sidecar_path
-from facepipe.pipeline.files import sha256_of_file
+from facepipe.backends.om import OmShapes, OmSidecar
+from facepipe.pipeline.files import sha256_of_file, sidecar_of
 from facepipe.specs import ModelSpec
 
 
@@ -98,7 +98,7 @@ def write_sidecar(om: Path, spec: ModelSpec, shapes: OmShapes, soc: str = "Ascen
         spec.name, f"{spec.name}.onnx", "0" * 64, None, sha256_of_file(om), om.name, soc, "8.0", "force_fp16", aipp,
         shapes, ("atc",),
     )  # fmt: skip
-    sidecar_path(om).write_text(json.dumps(sidecar.to_json()))
+    sidecar_of(om).write_text(json.dumps(sidecar.to_json()))
 
 
 def _tuples(gears: list[list[int]]) -> tuple[tuple[int, ...], ...]:

@@ -41,7 +41,7 @@ def make_work(folder: Path, weights: Path) -> None:
     (folder / "weights").mkdir()
     for name in ("pnet", "rnet", "onet"):
         final = model(name).final(weights)
-        for path in (final, final.with_name(f"{final.name}.json")):
+        for path in (final, sidecar_of(final)):
             shutil.copy(path, folder / "weights" / path.name)
     spec = model("facenet.seeded")
     made = write_onnx(spec, spec.final(folder / "weights"))

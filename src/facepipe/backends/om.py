@@ -18,6 +18,7 @@ import numpy as np
 
 from facepipe.errors import BackendError, TensorError
 from facepipe.geometry.shape_plan import Call, calls, cells, padded
+from facepipe.pipeline.files import sidecar_of
 from facepipe.specs import ModelSpec, Pixels
 
 FORMAT = 1
@@ -71,18 +72,13 @@ class OmSidecar:
         return {"format": FORMAT, **asdict(self)}
 
 
-def sidecar_path(om: Path) -> Path:
-    """Where the sidecar of an .om lies."""
-    return om.with_name(f"{om.name}.json")
-
-
 def read_sidecar(om: Path) -> OmSidecar | None:
     """The sidecar of an .om; None where there is none.
 
     Raises:
         BackendError: it is there and cannot be read, or is of another format.
     """
-    path = sidecar_path(om)
+    path = sidecar_of(om)
     if not path.is_file():
         return None
     try:

@@ -44,7 +44,6 @@ Measured = tuple[int, int, ShardReport]
 """Which worker, the most memory it held so far in bytes, and its report of one shard."""
 
 WARM = "warm-"  # and the number of the worker: a file in the run's folder
-OPENVINO_EXTRA = "pip install 'facepipe[openvino]'"
 MIN_CALLS, MAX_SECONDS = 3, 1.5  # of one network measurement, after one call to warm up
 
 
@@ -217,7 +216,9 @@ def limits(question: dict[str, Any]) -> dict[str, Any]:
         BackendError: there is no compiler to measure them with.
     """
     if importlib.util.find_spec("llvmlite") is None:
-        raise BackendError("bench: no module named 'llvmlite', which measures the processor.", OPENVINO_EXTRA)
+        raise BackendError(
+            "bench: no module named 'llvmlite', which measures the processor.", "pip install 'facepipe[openvino]'"
+        )
     from facepipe.backends.machine_code.peak import peaks
 
     return peaks(question["threads"])

@@ -37,7 +37,7 @@ from facepipe.gallery.file import MAGIC, Gallery, Threshold, read_gallery, requi
 from facepipe.gallery.naming import NamedFace, NamedPicture, Nameless, Namer
 from facepipe.gallery.port_index import read_port_index
 from facepipe.gallery.search import build_index
-from facepipe.pipeline.files import atomic_path, remove_dead_parts, write_json
+from facepipe.pipeline.files import atomic_path, remove_dead_parts, sidecar_of, write_json
 from facepipe.postprocess.drawings import write_drawing
 from facepipe.postprocess.fonts import Font
 from facepipe.postprocess.recognition_drawing import Colour, Label, colours_of, draw_names, font_for
@@ -209,7 +209,7 @@ def _pictures(job: _Job, args: argparse.Namespace) -> int:
                     raise DataError(f"{target}: it would be written over the photograph, expected another --output.")
                 write_drawing(target, _drawn(job, image, picture))
                 content = {**job.head, "picture": key, "height": image.shape[0], "width": image.shape[1]}
-                write_json(target.with_name(f"{target.name}.json"), content | _told(picture))
+                write_json(sidecar_of(target), content | _told(picture))
                 faces += len(picture.faces)
                 known += sum(_person(face) is not None for face in picture.faces)
                 if len(keys) == 1:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from facepipe.backends.om import OmShapes, OmSidecar, read_sidecar, sidecar_path
+from facepipe.backends.om import OmShapes, OmSidecar, read_sidecar
 from facepipe.catalogue.chips import (
     ADVISED_BATCH_GEAR,
     LEAST_GEARS,
@@ -34,7 +34,7 @@ from facepipe.convert.aipp import aipp_config
 from facepipe.convert.sidecar import weights_digest
 from facepipe.errors import ConversionError
 from facepipe.geometry.shape_plan import Size
-from facepipe.pipeline.files import remove_dead_parts, sha256_of_file, write_json, write_text
+from facepipe.pipeline.files import remove_dead_parts, sha256_of_file, sidecar_of, write_json, write_text
 from facepipe.specs import ModelSpec
 
 PRECISION_V1 = (
@@ -456,7 +456,7 @@ def om_from_onnx(order: Order, log: Path) -> OmSidecar:
         remove_dead_parts(place)
     if order.aipp:
         write_text(aipp_path(order), aipp_config(order.spec))
-    sidecar_path(order.om).unlink(missing_ok=True)  # from here on the old .om is not vouched for
+    sidecar_of(order.om).unlink(missing_ok=True)  # from here on the old .om is not vouched for
     order.om.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(prefix=".atc-", suffix=f".{os.getpid()}.part", dir=order.om.parent) as folder:
         stem = Path(folder) / order.om.stem
@@ -490,7 +490,7 @@ def om_from_onnx(order: Order, log: Path) -> OmSidecar:
             command=command,
         )
         files[0].replace(order.om)
-    write_json(sidecar_path(order.om), sidecar.to_json())
+    write_json(sidecar_of(order.om), sidecar.to_json())
     return sidecar
 
 

@@ -27,11 +27,11 @@ import onnx
 from facepipe.backends.base import RuntimeOptions, open_session
 from facepipe.backends.ort import OnnxRuntime
 from facepipe.convert.conversion import versions
-from facepipe.convert.sidecar import beside, weights_digest
+from facepipe.convert.sidecar import weights_digest
 from facepipe.errors import ConversionError
 from facepipe.geometry.normalise import normalise
 from facepipe.metrics.parity import parity
-from facepipe.pipeline.files import atomic_path, read_json, sha256_of_file, write_json
+from facepipe.pipeline.files import atomic_path, read_json, sha256_of_file, sidecar_of, write_json
 from facepipe.specs import ModelSpec
 
 BATCH = 16  # crops that are normalised together
@@ -60,7 +60,7 @@ class Calibration:
 
 def quantised_sidecar(spec: ModelSpec, weights: Path) -> Path:
     """The JSON file beside the quantised ONNX of `spec`."""
-    return beside(spec.quantised(weights))
+    return sidecar_of(spec.quantised(weights))
 
 
 def is_up_to_date(spec: ModelSpec, weights: Path, settings: Mapping[str, object]) -> bool:

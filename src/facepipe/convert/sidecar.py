@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from facepipe.errors import StageError
-from facepipe.pipeline.files import read_json, sha256_of_file, sha256_of_json, write_json
+from facepipe.pipeline.files import read_json, sha256_of_file, sha256_of_json, sidecar_of, write_json
 from facepipe.specs import ModelSpec
 
 CONVERSION_VERSION = 1
@@ -42,17 +42,12 @@ class ConversionReport:
 
 def sidecar_path(spec: ModelSpec, out: Path) -> Path:
     """The JSON file beside the final ONNX of `spec` in the folder `out`."""
-    return beside(spec.final(out))
-
-
-def beside(model_file: Path) -> Path:
-    """The JSON file that tells of a model file."""
-    return model_file.with_name(f"{model_file.name}.json")
+    return sidecar_of(spec.final(out))
 
 
 def weights_digest(model_file: Path) -> str | None:
     """The digest of the checkpoint behind a model file, as its sidecar tells; None where none does."""
-    sidecar = beside(model_file)
+    sidecar = sidecar_of(model_file)
     return read_json(sidecar).get("weights_sha256") if sidecar.is_file() else None
 
 

@@ -79,6 +79,11 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def sidecar_of(path: Path) -> Path:
+    """The JSON file that tells of a file, beside it."""
+    return path.with_name(f"{path.name}.json")
+
+
 def read_json(path: Path) -> Any:
     """The content of a JSON file.
 

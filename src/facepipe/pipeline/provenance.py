@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from facepipe.errors import StageError
-from facepipe.pipeline.files import read_json, sha256_of_file
+from facepipe.pipeline.files import read_json, sha256_of_file, sidecar_of
 
 RECORDED = ("facepipe", "numpy", "Pillow", "onnxruntime", "openvino", "numba", "llvmlite", "torch", "onnx")
 
@@ -31,7 +31,7 @@ def model_provenance(model: str, path: Path) -> ModelFile:
         StageError: the sidecar belongs to another file than the one beside it.
     """
     digest = sha256_of_file(path)
-    sidecar = path.with_name(f"{path.name}.json")
+    sidecar = sidecar_of(path)
     weights = None
     if sidecar.is_file():
         content = read_json(sidecar)

@@ -62,10 +62,11 @@ def test_the_step_of_bf16_adds_two_products_to_every_float() -> None:
     np.testing.assert_allclose(after, numbers[2:] + TIMES * sums, rtol=1e-5, atol=1e-5)
 
 
-def test_the_step_of_eight_bits_adds_four_products_to_every_number() -> None:
-    if not (FEATURES.get("avx512vnni") or FEATURES.get("avxvnni")):
-        pytest.skip("this processor has no VNNI")
-    step, width = processor_s("int8")
+@pytest.mark.parametrize(("feature", "width"), [("avx512vnni", 16), ("avxvnni", 8)])
+def test_the_step_of_eight_bits_adds_four_products_to_every_number(feature: str, width: int) -> None:
+    if not FEATURES.get(feature):
+        pytest.skip(f"this processor has no {feature}")
+    step = steps_for({feature: True}, new_program(width))["int8"]
     data = np.random.default_rng(0).integers(0, 256, (2 + ACCUMULATORS, 4 * STRIDE), np.uint8)
     products = data[0].astype(np.int64) * data[1].view(np.int8)
     sums = products[: 4 * width].reshape(width, 4).sum(axis=1)
@@ -74,32 +75,34 @@ def test_the_step_of_eight_bits_adds_four_products_to_every_number() -> None:
     np.testing.assert_array_equal(after, (data[2:].view(np.int32)[:, :width] + TIMES * sums).astype(np.int32))
 
 
-def test_without_vnni_pairs_are_summed_in_sixteen_bits_first() -> None:
-    if not FEATURES.get("avx2"):
-        pytest.skip("this processor has no AVX2")
-    step, width = steps_for({"avx2": True}, new_program(8))["int8"], 8
+@pytest.mark.parametrize(("feature", "width"), [("avx512bw", 16), ("avx2", 8)])
+def test_without_vnni_pairs_are_summed_in_sixteen_bits_first(feature: str, width: int) -> None:
+    if not FEATURES.get(feature):
+        pytest.skip(f"this processor has no {feature}")
+    step = steps_for({feature: True}, new_program(width))["int8"]
     data = np.random.default_rng(0).integers(0, 256, (2 + ACCUMULATORS, 4 * STRIDE), np.uint8)
-    factors, shorts = data[0].view(np.int8)[:32].astype(np.int64), data[1].view(np.int16)[:16].astype(np.int64)
+    factors, shorts = data[0, : 4 * width].view(np.int8).astype(np.int64), data[1, : 4 * width].view(np.int16)
     expected = data[2:].view(np.int32)[:, :width].copy()
     for _ in range(TIMES):
-        pairs = (expected.view(np.uint8) * factors).reshape(ACCUMULATORS, 16, 2).sum(axis=2).clip(-32768, 32767)
-        expected += (pairs * shorts).reshape(ACCUMULATORS, 8, 2).sum(axis=2).astype(np.int32)
+        pairs = (expected.view(np.uint8) * factors).reshape(ACCUMULATORS, 2 * width, 2).sum(axis=2).clip(-32768, 32767)
+        expected += (pairs * shorts).reshape(ACCUMULATORS, width, 2).sum(axis=2).astype(np.int32)
     assert step.products == 4 * width
     np.testing.assert_array_equal(repeated(step, width, memory_of(data)).view(np.int32), expected)
 
 
 @pytest.mark.parametrize(
-    ("features", "expected"),
+    ("features", "width", "expected"),
     [
-        ([], ["f32"]),
-        (["avx2"], ["f32", "int8"]),
-        (["avx2", "avx512bw"], ["f32", "int8"]),
-        (["avx2", "avx512bw", "avx512vnni", "avx512bf16"], ["f32", "bf16", "int8"]),
-        (["avx512vnni", "avx512bf16", "amx-bf16", "amx-int8"], ["f32"]),  # tiles are not measured by vectors
+        ([], 4, ["f32"]),
+        (["avx2"], 8, ["f32", "int8"]),
+        (["avx2"], 16, ["f32"]),  # with avx512f, which has no bytes
+        (["avx2", "avx512bw"], 16, ["f32", "int8"]),
+        (["avx2", "avx512bw", "avx512vnni", "avx512bf16"], 16, ["f32", "bf16", "int8"]),
+        (["avx512vnni", "avx512bf16", "amx-bf16", "amx-int8"], 16, ["f32"]),  # tiles are not measured by vectors
     ],
 )
-def test_what_is_not_measured_is_left_out(features: list[str], expected: list[str]) -> None:
-    assert list(steps_for(dict.fromkeys(features, True), new_program(16))) == expected
+def test_what_is_not_measured_is_left_out(features: list[str], width: int, expected: list[str]) -> None:
+    assert list(steps_for(dict.fromkeys(features, True), new_program(width))) == expected
 
 
 def test_every_step_of_this_processor_is_measured() -> None:

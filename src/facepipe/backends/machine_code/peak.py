@@ -75,26 +75,28 @@ def peaks(threads: int) -> dict[str, float]:
 
 def steps_for(features: Mapping[str, bool], program: Program) -> dict[str, Step]:
     """By precision, the step that does most on a processor with these features, which have LLVM's names."""
-    words = ir.VectorType(WORD, program.width)
-    steps = {"f32": Step(program.vector, program.vector, program.width, _in_f32)}
+    width, words = program.width, ir.VectorType(WORD, program.width)
+    steps = {"f32": Step(program.vector, program.vector, width, _in_f32)}
     if features.get("avx512bf16") and not features.get("amx-bf16"):
-        pairs = ir.VectorType(_BFloat(), 2 * program.width)
-        steps["bf16"] = Step(program.vector, pairs, 2 * program.width, _calling("llvm.x86.avx512bf16.dpbf16ps.512"))
-    if features.get("amx-int8"):
-        return steps
-    if features.get("avx512vnni"):
-        steps["int8"] = Step(words, words, 4 * program.width, _calling("llvm.x86.avx512.vpdpbusd.512"))
-    elif features.get("avxvnni"):
-        steps["int8"] = Step(words, words, 4 * program.width, _calling("llvm.x86.avx512.vpdpbusd.256"))
-    elif features.get("avx512bw"):
-        steps["int8"] = Step(
-            words, words, 4 * program.width, _by_pairs("llvm.x86.avx512.pmaddubs.w.512", "llvm.x86.avx512.pmaddw.d.512")
-        )
-    elif features.get("avx2"):
-        steps["int8"] = Step(
-            words, words, 4 * program.width, _by_pairs("llvm.x86.avx2.pmadd.ub.sw", "llvm.x86.avx2.pmadd.wd")
-        )
+        pairs = ir.VectorType(_BFloat(), 2 * width)
+        steps["bf16"] = Step(program.vector, pairs, 2 * width, _calling("llvm.x86.avx512bf16.dpbf16ps.512"))
+    in_bytes = None if features.get("amx-int8") else _in_bytes(features, width)
+    if in_bytes is not None:
+        steps["int8"] = Step(words, words, 4 * width, in_bytes)
     return steps
+
+
+def _in_bytes(features: Mapping[str, bool], width: int) -> Write | None:
+    """Of vectors of `width` 32-bit numbers; None where the processor has none of that length."""
+    if width == 16 and features.get("avx512vnni"):
+        return _calling("llvm.x86.avx512.vpdpbusd.512")
+    if width == 16 and features.get("avx512bw"):
+        return _by_pairs("llvm.x86.avx512.pmaddubs.w.512", "llvm.x86.avx512.pmaddw.d.512")
+    if width == 8 and features.get("avxvnni"):
+        return _calling("llvm.x86.avx512.vpdpbusd.256")
+    if width == 8 and features.get("avx2"):
+        return _by_pairs("llvm.x86.avx2.pmadd.ub.sw", "llvm.x86.avx2.pmadd.wd")
+    return None
 
 
 def write_repetition(program: Program, name: str, step: Step, accumulators: int) -> None:
