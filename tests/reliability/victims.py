@@ -20,7 +20,7 @@ from small_networks import write_onnx
 from facepipe.catalogue import model
 from facepipe.convert.sidecar import ConversionReport, conversion_digest, sidecar_path, write_report
 from facepipe.datasets.sample import SampleSettings, make_sample
-from facepipe.pipeline.files import sha256_of_file
+from facepipe.pipeline.files import sha256_of_file, sidecar_of
 
 RUNNING = (
     "facepipe.cli.lfw",

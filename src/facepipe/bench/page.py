@@ -125,8 +125,8 @@ machine code; shards of other sizes.
 What remains is FaceNet's, about half of the time in eight bits and most of it in f32 and bf16; the table of networks
 says how near it runs to the processor's limit. avx512_bf16 does twice f32's work, and facenet-pytorch's own call on 32
 crops reaches some two fifths of f32's limit: FaceNet in bf16 at eight times its speed takes AMX. With avx2 alone eight
-bits do twice f32's work: a multiply of bytes and one of their sums for each 32 products. The rest is the cascade and the
-host; a cheaper cascade (fewer levels, a larger least face) changes the answers.
+bits do twice f32's work: a multiply of bytes and one of their sums for each 32 products. The rest is the cascade and
+the host; a cheaper cascade (fewer levels, a larger least face) changes the answers.
 
 LFW through `mobilefacenet.ms1m` beside onnxruntime in f32, and the boxes of all its faces: `make accept
 ONLY="openvino_f32_boxes openvino_f32_accuracy openvino_bf16_boxes openvino_bf16_accuracy openvino_int8_boxes
