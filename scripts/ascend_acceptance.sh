@@ -11,6 +11,7 @@
 set -u -o pipefail
 
 FACEPIPE=${FACEPIPE:-$([ -x .venv/bin/facepipe ] && echo .venv/bin/facepipe || echo facepipe)}
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 PYTHON=${PYTHON:-$(dirname "$(command -v "$FACEPIPE")")/python}
 BATCH=${BATCH:-16}
 DEVICE=${DEVICE:-0}
@@ -109,7 +110,7 @@ latency() {
     "${compile_options[@]}" || return 1
   printf '{"measure": "network", "model": "%s", "shape": [%s], "weights": "%s", "backend": "%s", "precision": "f32", "threads": 1, "hint": "latency", "device": %s}' \
     "$model" "${shape//x/, }" "$OUT/models" "$BACKEND" "$DEVICE" >"$OUT/logs/question.json"
-  "$PYTHON" -m facepipe.bench.own <"$OUT/logs/question.json" >"$OUT/logs/answer.json" || return 1
+  PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}" "$PYTHON" -m benchmarks.own <"$OUT/logs/question.json" >"$OUT/logs/answer.json" || return 1
   "$PYTHON" - "$model" "$shape" "$OUT/logs/answer.json" <<'PYTHON' | tee -a "$OUT/logs/latency.md"
 import json, sys
 answer, rows = json.load(open(sys.argv[3])), int(sys.argv[2].partition("x")[0])

@@ -14,10 +14,10 @@ import pytest
 
 from facepipe.assets.workspace import MIRROR_VARIABLE, Workspace, fetch_weights, find_weights, open_workspace
 from facepipe.catalogue import MODELS
-from facepipe.convert.sidecar import finished
 from facepipe.errors import AssetError
-from facepipe.pipeline.files import sha256_of_file
 from facepipe.specs import Recipe, WheelMember
+from facepipe.store.files import sha256_of_file
+from facepipe.store.made_from import finished
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -98,7 +98,7 @@ def _convert_if_obtainable(name: str, ws: Workspace) -> None:
     if checkpoint is None and not isinstance(spec.weights.origin, Recipe):
         return
     pytest.importorskip("onnxsim", reason="converting needs the extra [convert]")
-    from facepipe.convert.conversion import convert_model
+    from facepipe.convert.onnx.conversion import convert_model
 
     convert_model(spec, checkpoint, ws.weights)
 

@@ -20,7 +20,7 @@ import pytest
 from acl_scenarios import SCENARIOS, Bench, check
 from stand_ins import MODULES
 
-from facepipe.backends import om, pyacl
+from facepipe.backends.ascend import om, pyacl
 
 MUTATIONS: dict[str, tuple[ModuleType, str, str]] = {
     # name: (module, what is in the source exactly once, what it becomes)

@@ -27,7 +27,7 @@ def inside(path: Path) -> str:
 
 def parser_of(name: str) -> argparse.ArgumentParser:
     """The parser that `facepipe NAME` uses."""
-    module = importlib.import_module(f"facepipe.cli.{COMMANDS[name][0]}")
+    module = importlib.import_module(COMMANDS[name][0])
     parser = argparse.ArgumentParser(prog=f"facepipe {name}", description=module.__doc__)
     parser.add_argument("--traceback", action="store_true")
     module.add_arguments(parser)
@@ -81,7 +81,7 @@ def make_lines() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_has_help_that_begins_with_an_example(name: str) -> None:
-    documentation = importlib.import_module(f"facepipe.cli.{COMMANDS[name][0]}").__doc__
+    documentation = importlib.import_module(COMMANDS[name][0]).__doc__
     first = (documentation or "").strip().splitlines()[0].strip("` ")
     assert first.startswith(f"facepipe {name}"), f"the help of {name} begins with: {first}"
     parser_of(name).format_help()
@@ -89,7 +89,7 @@ def test_a_command_has_help_that_begins_with_an_example(name: str) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_example_that_begins_the_help_parses(name: str) -> None:
-    documentation = importlib.import_module(f"facepipe.cli.{COMMANDS[name][0]}").__doc__
+    documentation = importlib.import_module(COMMANDS[name][0]).__doc__
     _parse((documentation or "").strip().splitlines()[0].strip("` "))
 
 

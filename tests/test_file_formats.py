@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facepipe.embed import embed_stage
-from facepipe.pipeline import bins, stage
-from facepipe.pipeline.bins import BinTensor, write_bins
-from facepipe.postprocess import vendor as rows
-from facepipe.preprocess import vendor as split
-from facepipe.preprocess.fused import SHARD_ARRAYS
-from facepipe.preprocess.staged import DETECTION_ARRAYS, FACE_ARRAYS
+from facepipe.compat import vendor_postprocess as rows
+from facepipe.compat import vendor_preprocess as split
+from facepipe.runs import embed_stage
+from facepipe.runs.fused import SHARD_ARRAYS
+from facepipe.runs.staged import DETECTION_ARRAYS, FACE_ARRAYS
+from facepipe.store import bins, stage
+from facepipe.store.bins import BinTensor, write_bins
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs/file-formats.md").read_text(encoding="utf-8")
 

@@ -32,7 +32,7 @@ from facepipe.catalogue import model
 from facepipe.cli import main
 from facepipe.datasets.images import read
 from facepipe.datasets.lfw import extensions_in, read_pairs
-from facepipe.postprocess.faces import read_faces
+from facepipe.store.run_faces import read_faces
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 FOLDERS = ("convert", "preprocess", "postprocess", "scripts")

@@ -22,9 +22,9 @@ from facepipe.backends.base import RuntimeOptions
 from facepipe.catalogue import embedder as embedder_spec
 from facepipe.datasets.images import read
 from facepipe.detect import Detector, open_detector
-from facepipe.detect.select import choose
 from facepipe.embed import Embedder, open_embedder
 from facepipe.errors import DataError
+from facepipe.faces.select import choose
 from facepipe.geometry.align import align
 from facepipe.metrics.verification import squared_distances
 from facepipe.results import Detections, Face, NoFace
@@ -108,7 +108,7 @@ def open_faces(
         weights: the folder that `facepipe onnx` (or `facepipe om`) wrote.
         batch: the most photographs or crops in one call of a network.
         threads: of each network.
-        selection: which of several faces `embed` takes; a name of `facepipe.detect.select.SELECTIONS`.
+        selection: which of several faces `embed` takes; a name of `facepipe.faces.select.SELECTIONS`.
 
     Raises:
         DataError: a name is not in the catalogue.

@@ -20,7 +20,7 @@ from typing import Any
 
 from checks import REPOSITORY, Check, Measured, NotRun
 
-from facepipe.pipeline.files import write_json
+from facepipe.store.files import write_json
 
 RESULT = REPOSITORY / "runs" / "accept.json"
 

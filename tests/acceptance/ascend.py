@@ -174,7 +174,7 @@ def aipp() -> Measured:
     import numpy as np
 
     from facepipe.catalogue import model
-    from facepipe.convert.aipp import aipp_output
+    from facepipe.convert.ascend.aipp import aipp_output
     from facepipe.datasets.images import list_keys
     from facepipe.datasets.images import read as read_image
     from facepipe.geometry.normalise import normalise

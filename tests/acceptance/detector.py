@@ -90,7 +90,7 @@ def peers(paths: list[Path], name: str, batch: int) -> dict[str, Any]:
         question = OUT / f"{name}-question.json"
         asked = {"photographs": list(map(str, paths)), "batch": batch, "threads": 2, "repeats": 0, "answers": True}
         question.write_text(json.dumps(asked))
-        command = f"{PEER} scripts/peer_facenet_pytorch.py < {question} > {kept}.part && mv {kept}.part {kept}"
+        command = f"{PEER} benchmarks/peer_facenet_pytorch.py < {question} > {kept}.part && mv {kept}.part {kept}"
         call(["bash", "-c", command], log=name)
     answers: dict[str, Any] = read(kept)["answers"]
     return answers

@@ -48,7 +48,7 @@ def modules() -> Measured:
     import torch
 
     from facepipe.assets.workspace import locate_weights, open_workspace
-    from facepipe.convert.checkpoint import load
+    from facepipe.convert.onnx.checkpoint import load
     from facepipe.specs import Recipe
 
     facepipe("fetch", "mtcnn", log="fetch")
@@ -81,7 +81,7 @@ def parity() -> Measured:
     import torch
 
     from facepipe.assets.workspace import find_weights, open_workspace
-    from facepipe.convert.checkpoint import load
+    from facepipe.convert.onnx.checkpoint import load
     from facepipe.specs import Recipe
 
     facepipe("fetch", "mtcnn", log="fetch")

@@ -7,6 +7,7 @@ import os
 import pickle
 import shutil
 import struct
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -84,9 +85,9 @@ def identification() -> Measured:
 
 
 def million_rows() -> Measured:
-    """Exact and approximate search among 1,000,000 random vectors, by `facepipe bench`."""
+    """Exact and approximate search among 1,000,000 random vectors, by `python -m benchmarks`."""
     out = OUT / "gallery-search"
-    facepipe("bench", "gallery", "--out", out, log="gallery-search")
+    call([sys.executable, "-m", "benchmarks", "gallery", "--out", str(out)], log="gallery-search")
     found = read(out / "bench.json")["gallery"]
     value = {
         kind: {"median_ms": round(found[kind]["latency_ms"]["median"], 2), **found[kind]["copies"]}

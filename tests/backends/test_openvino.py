@@ -11,7 +11,7 @@ import pytest
 
 from facepipe.backends import backend_by_name
 from facepipe.backends.base import RuntimeOptions, model_file, network_precision, open_session
-from facepipe.backends.machine_code.session import MachineCodeSession
+from facepipe.backends.native.session import MachineCodeSession
 from facepipe.backends.openvino import OpenVino, OpenVinoSession
 from facepipe.catalogue import model
 from facepipe.errors import BackendError

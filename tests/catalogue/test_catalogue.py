@@ -94,7 +94,7 @@ def test_a_detector_is_made_of_detecting_models(name: str) -> None:
 def test_network_passes_and_recipe_exist(spec: ModelSpec) -> None:
     pytest.importorskip("torch")
     pytest.importorskip("onnx")
-    from facepipe.convert.passes import PASSES
+    from facepipe.convert.onnx.passes import PASSES
     from facepipe.networks import network_names
     from facepipe.networks.seeded import RECIPES
 

@@ -17,9 +17,9 @@ from PIL import Image
 from facepipe.catalogue import model
 from facepipe.cli import main
 from facepipe.datasets.lfw import read_pairs
-from facepipe.pipeline.files import read_json
-from facepipe.postprocess.faces import read_embeddings, write_embeddings
-from facepipe.postprocess.score import Provenance, score_run
+from facepipe.runs.score import Provenance, score_run
+from facepipe.store.files import read_json
+from facepipe.store.run_faces import read_embeddings, write_embeddings
 
 for needed in ("skimage", "matplotlib", "onnxsim", "torch"):
     pytest.importorskip(needed, reason="the demo needs the extra [demo]")

@@ -59,7 +59,7 @@ def test_five_sizes_are_averaged_and_multi_scale_is_another_protocol(
     few: Path, weights_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Small sizes: what is tested is how passes come together.
-    monkeypatch.setattr("facepipe.preprocess.wider_protocol.FIVE_SIZES", (96, 128, 160, 192, 224))
+    monkeypatch.setattr("facepipe.runs.wider_protocol.FIVE_SIZES", (96, 128, 160, 192, 224))
     labels = {}
     for protocol in ("five-size-mean", "multi-scale"):
         run = tmp_path / protocol

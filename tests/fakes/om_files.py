@@ -17,9 +17,9 @@ import onnx
 from small_networks import EMBEDDER, PNET, RNET, write_onnx
 from stand_ins import MODULES
 
-from facepipe.backends.om import OmShapes, OmSidecar
-from facepipe.pipeline.files import sha256_of_file, sidecar_of
+from facepipe.backends.ascend.om import OmShapes, OmSidecar
 from facepipe.specs import ModelSpec
+from facepipe.store.files import sha256_of_file, sidecar_of
 
 
 def _fake_om() -> ModuleType:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from facepipe.compat.port_index import read_port_index
 from facepipe.datasets.image_records import ImageRecord, bytes_from_record, read_labels, record_from_bytes
 from facepipe.datasets.images import decode
 from facepipe.datasets.lfw import read_pairs
@@ -24,14 +25,13 @@ from facepipe.datasets.verification_bin import read_verification_bin, verificati
 from facepipe.datasets.widerface import read_prediction, read_sizes
 from facepipe.errors import FacepipeError
 from facepipe.gallery.file import empty_gallery, read_gallery, with_rows, write_gallery
-from facepipe.gallery.port_index import read_port_index
-from facepipe.pipeline.bins import BinTensor, read_bins, write_bins
-from facepipe.pipeline.files import read_arrays, write_arrays
-from facepipe.pipeline.stage import require_complete
-from facepipe.postprocess.faces import read_embeddings, read_faces
-from facepipe.postprocess.photographs import read_digests
-from facepipe.postprocess.provenance_check import changes
-from facepipe.postprocess.unpack import output_files
+from facepipe.runs.provenance_check import changes
+from facepipe.runs.unpack import output_files
+from facepipe.store.bins import BinTensor, read_bins, write_bins
+from facepipe.store.files import read_arrays, write_arrays
+from facepipe.store.photograph_digests import read_digests
+from facepipe.store.run_faces import read_embeddings, read_faces
+from facepipe.store.stage import require_complete
 
 KINDS = ("list", "tuple", "dict", "bool", "int", "float", "bytes", "str", "none", "array")
 DIGEST = "ab" * 32

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from facepipe.compat.port_index import read_port_index
 from facepipe.errors import DataError
 from facepipe.gallery.file import (
     Gallery,
@@ -26,7 +27,6 @@ from facepipe.gallery.file import (
     without,
     write_gallery,
 )
-from facepipe.gallery.port_index import read_port_index
 
 SHA = "ab" * 32
 

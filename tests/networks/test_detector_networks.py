@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 from facepipe.backends.base import open_session  # noqa: E402
 from facepipe.backends.ort import OnnxRuntime  # noqa: E402
 from facepipe.catalogue import MODELS, model  # noqa: E402
-from facepipe.convert.checkpoint import load  # noqa: E402
+from facepipe.convert.onnx.checkpoint import load  # noqa: E402
 from facepipe.errors import TensorError, WeightsError  # noqa: E402
 from facepipe.geometry.anchors import decode_boxes, face_scores, prior_count, priors  # noqa: E402
 from facepipe.geometry.normalise import normalise  # noqa: E402

@@ -14,7 +14,7 @@ from facepipe.assets.workspace import Workspace, locate_weights  # noqa: E402
 from facepipe.backends import backend_by_name  # noqa: E402
 from facepipe.backends.base import open_session  # noqa: E402
 from facepipe.catalogue import MODELS  # noqa: E402
-from facepipe.convert.checkpoint import load  # noqa: E402
+from facepipe.convert.onnx.checkpoint import load  # noqa: E402
 from facepipe.metrics.parity import parity  # noqa: E402
 from facepipe.networks import build  # noqa: E402
 from facepipe.networks.layers import UnitLength  # noqa: E402

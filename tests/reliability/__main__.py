@@ -28,7 +28,7 @@ import victims
 from measured import embed_folder
 from PIL import Image
 
-from facepipe.pipeline.files import write_json
+from facepipe.store.files import write_json
 
 WEIGHTS = REPOSITORY / "weights"
 FIGURES = REPOSITORY / "runs" / "reliability"

@@ -48,7 +48,7 @@ def plant(bug: str) -> None:
     if bug == "not atomic":
         from contextlib import contextmanager
 
-        import facepipe.pipeline.files as files
+        import facepipe.store.files as files
 
         @contextmanager
         def in_place(path: Path) -> Any:
@@ -57,11 +57,11 @@ def plant(bug: str) -> None:
             yield path
 
         files.atomic_path = in_place
-        import facepipe.postprocess.faces as faces
+        import facepipe.store.run_faces as faces
 
         faces.atomic_path = in_place
     elif bug == "swallowed exception":
-        import facepipe.preprocess.fused as fused
+        import facepipe.runs.fused as fused
 
         do_shard = fused.do_shard
 
@@ -73,7 +73,7 @@ def plant(bug: str) -> None:
             except OSError:
                 import numpy as np
 
-                from facepipe.pipeline.files import write_arrays
+                from facepipe.store.files import write_arrays
 
                 like = dict(np.load(stage.shard_path(0)))
                 keys = stage.shard_keys(shard)
@@ -83,8 +83,8 @@ def plant(bug: str) -> None:
 
         fused.do_shard = forgiving
     elif bug == "finished twice":
-        import facepipe.preprocess.fused as fused
-        from facepipe.pipeline.stage import begin
+        import facepipe.runs.fused as fused
+        from facepipe.store.stage import begin
 
         def everything(stage: Any, *, force: bool = False) -> list[int]:
             begin(stage, force=force)
@@ -92,7 +92,7 @@ def plant(bug: str) -> None:
 
         fused.begin = everything
     elif bug == "slow shard":
-        import facepipe.preprocess.fused as fused
+        import facepipe.runs.fused as fused
 
         def slow(job: Any, stage: Any, shard: int, *more: Any) -> Any:
             (job.run / "begun-a-shard").touch()

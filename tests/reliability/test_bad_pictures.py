@@ -19,8 +19,8 @@ from measured import embed_folder
 from PIL import Image
 
 from facepipe.datasets.images import read_or_reason
-from facepipe.preprocess import faces_of
-from facepipe.preprocess.faces_of import MAX_PIXELS, MAX_SIDE, read_batches
+from facepipe.faces import photographs as faces_of
+from facepipe.faces.photographs import MAX_PIXELS, MAX_SIDE, read_batches
 from facepipe.results import NoFace
 
 COUNT, SEED = 240, 11

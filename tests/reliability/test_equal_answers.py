@@ -19,8 +19,8 @@ from facepipe.datasets.images import read
 from facepipe.detect import Detector, open_detector
 from facepipe.detect.mtcnn import MtcnnSettings
 from facepipe.embed.embedder import Embedder, unit_rows
-from facepipe.pipeline.stage import Stage
 from facepipe.results import Detections
+from facepipe.store.stage import Stage
 
 BOX_PIXELS, EMBEDDING = 0.05, 1e-3
 QUICK = settings(

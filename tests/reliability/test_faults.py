@@ -21,8 +21,8 @@ import victims
 from killing import Nursery
 
 from facepipe.cli import main
-from facepipe.pipeline.files import remove_dead_parts
-from facepipe.postprocess.photographs import read_digests, write_digests
+from facepipe.store.files import remove_dead_parts
+from facepipe.store.photograph_digests import read_digests, write_digests
 
 
 def words_of(work: Path, run: Path, *more: str, sample: Path | None = None) -> list[str]:

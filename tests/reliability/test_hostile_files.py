@@ -25,7 +25,7 @@ from facepipe.backends import backend_by_name
 from facepipe.backends.base import RuntimeOptions, open_session
 from facepipe.catalogue import model
 from facepipe.cli import main
-from facepipe.convert.checkpoint import read_state
+from facepipe.convert.onnx.checkpoint import read_state
 from facepipe.datasets.images import list_keys
 from facepipe.datasets.lfw import read_pairs
 from facepipe.errors import AssetError, BackendError, DataError, TensorError, WeightsError

@@ -18,16 +18,16 @@ from local_server import Site, served
 from small_networks import write_onnx
 
 from facepipe.catalogue import model
-from facepipe.convert.sidecar import ConversionReport, conversion_digest, sidecar_path, write_report
 from facepipe.datasets.sample import SampleSettings, make_sample
-from facepipe.pipeline.files import sha256_of_file, sidecar_of
+from facepipe.store.files import sha256_of_file, sidecar_of
+from facepipe.store.made_from import ConversionReport, conversion_digest, sidecar_path, write_report
 
 RUNNING = (
     "facepipe.cli.lfw",
     "facepipe.detect.mtcnn",
     "facepipe.geometry.kernels",
-    "facepipe.preprocess.staged",
-    "facepipe.postprocess.score",
+    "facepipe.runs.staged",
+    "facepipe.runs.score",
     "onnxruntime",
     "PIL.JpegImagePlugin",
 )
@@ -96,7 +96,7 @@ def onnx(work: Path, weights: Path) -> Victim:
     return Victim(
         "onnx",
         lambda folder: ["onnx", "rnet", "--weights", str(folder)],
-        imports=("facepipe.cli.onnx", "facepipe.convert.conversion", "onnxruntime"),
+        imports=("facepipe.cli.onnx", "facepipe.convert.onnx.conversion", "onnxruntime"),
         prepare=lambda folder: _link(weights / "rnet.pt", folder),
     )
 

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from facepipe.assets.download import Progress, silent
 from facepipe.errors import AssetError
-from facepipe.pipeline.files import remove_dead_parts
+from facepipe.store.files import remove_dead_parts
 
 # Ten times LFW: an archive beyond this is not the one that was meant.
 MAX_BYTES = 4 << 30

@@ -16,7 +16,7 @@ from typing import Any
 
 from facepipe import __version__
 from facepipe.errors import AssetError
-from facepipe.pipeline.files import sha256_of_file
+from facepipe.store.files import sha256_of_file
 
 Progress = Callable[[int, int | None], None]
 """Told (bytes here so far, bytes in all or None where the server does not say)."""

@@ -14,7 +14,7 @@ from facepipe.assets.archive import extract_folder
 from facepipe.assets.download import Progress, download, silent
 from facepipe.assets.workspace import Workspace
 from facepipe.errors import AssetError
-from facepipe.pipeline.files import sha256_of_file
+from facepipe.store.files import sha256_of_file
 
 
 @dataclass(frozen=True, slots=True)

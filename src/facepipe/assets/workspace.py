@@ -14,8 +14,8 @@ from pathlib import Path
 from facepipe.assets.download import Progress, download, silent
 from facepipe.assets.wheel import extract_member
 from facepipe.errors import AssetError, WeightsError
-from facepipe.pipeline.files import sha256_of_file, write_text
 from facepipe.specs import Address, ModelSpec, Recipe, UserFile, WheelMember
+from facepipe.store.files import sha256_of_file, write_text
 
 MIRROR_VARIABLE = "FACEPIPE_ASSETS"
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from facepipe.backends.ais_bench import AisBench
+from facepipe.backends.ascend.ais_bench import AisBench
+from facepipe.backends.ascend.msame import Msame
+from facepipe.backends.ascend.ort_cann import OnnxRuntimeCann
+from facepipe.backends.ascend.pyacl import PyAcl
 from facepipe.backends.base import Backend, RuntimeOptions
-from facepipe.backends.msame import Msame
 from facepipe.backends.null import Null
 from facepipe.backends.openvino import OpenVino
 from facepipe.backends.ort import OnnxRuntime
-from facepipe.backends.ort_cann import OnnxRuntimeCann
-from facepipe.backends.pyacl import PyAcl
 from facepipe.errors import BackendError
 
 _BACKENDS: dict[str, Callable[[RuntimeOptions], Backend]] = {

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """OpenVINO on the CPU: the same ONNX files, compiled for this processor, in f32, bf16 or INT8.
 
-MTCNN's three networks do not go through OpenVINO, which is slow at networks as small as that: `machine_code` compiles
+MTCNN's three networks do not go through OpenVINO, which is slow at networks as small as that: `native` compiles
 them, in f32. `cascade="openvino"` leaves them to OpenVINO, and so does a precision that they share.
 
 What a network computes in is read back from the compiled model, layer by layer, and a difference to what was asked for
@@ -107,7 +107,7 @@ class OpenVino:
 
         asked = network_precision(spec, self.options.precision)
         if self.cascade == "machine code" and asked == "f32" and spec in detector_models("mtcnn"):
-            from facepipe.backends.machine_code.session import load_machine_code
+            from facepipe.backends.native.session import load_machine_code
 
             return load_machine_code(path, self.options.threads, self.options.cache)
         core = openvino.Core()

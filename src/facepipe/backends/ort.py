@@ -143,7 +143,7 @@ def _open(path: Path, options: RuntimeOptions, attempt: str | None) -> onnxrunti
     settings.intra_op_num_threads = options.threads
     settings.inter_op_num_threads = 1
     settings.log_severity_level = 3
-    # It would keep a plan of the memory for every shape that it meets: more memory (`facepipe bench end_to_end`), and
+    # It would keep a plan of the memory for every shape that it meets: more memory (`make bench`), and
     # no faster.
     settings.enable_mem_pattern = False
     try:

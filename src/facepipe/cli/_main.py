@@ -15,46 +15,52 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from types import ModuleType
 
 from facepipe import __version__
 from facepipe.cli._stop import StopRequest, stoppable
 from facepipe.errors import FacepipeError
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    # name: (module of facepipe.cli, one line of help)
-    "demo": ("demo", "the whole job on a sample that is made on the spot"),
-    "fetch": ("fetch", "put weights and data sets where they belong, digests checked"),
-    "models": ("models", "list the catalogue, or show one data sheet"),
-    "backends": ("backends", "which back ends can run here, and why the others cannot"),
-    "onnx": ("onnx", "weights to exported, fixed and simplified ONNX, with parity after every step"),
-    "quantise": ("quantise", "a recogniser in eight bits, calibrated on photographs outside the test pairs"),
-    "export": ("export", "the first step of that alone: the ONNX as torch writes it"),
-    "fix": ("fix", "one graph pass on any ONNX file"),
-    "plan": ("plan", "which input shapes photographs need, and the fixed steps a chip is compiled for"),
-    "check": ("check", "will Ascend's compiler take this ONNX file? findings with source and repair"),
-    "om": ("om", "ONNX to .om by Ascend's compiler ATC, or the commands for it"),
-    "rehearse": ("rehearse", "the run in half precision, as an .om computes it, without a board"),
-    "parity": ("parity", "one model in two back ends, output by output or layer by layer"),
-    "detect": ("detect", "faces of photographs: boxes, landmarks, a drawing"),
-    "embed": ("embed", "one embedding for each photograph of a folder"),
-    "verify": ("verify", "are two photographs of the same person?"),
-    "lfw": ("lfw", "photographs to LFW accuracy"),
-    "wider": ("wider", "a detector on WIDER FACE: easy, medium, hard"),
+    # name: (module, one line of help)
+    "demo": ("facepipe.cli.demo", "the whole job on a sample that is made on the spot"),
+    "fetch": ("facepipe.cli.fetch", "put weights and data sets where they belong, digests checked"),
+    "models": ("facepipe.cli.models", "list the catalogue, or show one data sheet"),
+    "backends": ("facepipe.cli.backends", "which back ends can run here, and why the others cannot"),
+    "onnx": ("facepipe.cli.onnx", "weights to exported, fixed and simplified ONNX, with parity after every step"),
+    "quantise": (
+        "facepipe.cli.quantise",
+        "a recogniser in eight bits, calibrated on photographs outside the test pairs",
+    ),
+    "export": ("facepipe.cli.export", "the first step of that alone: the ONNX as torch writes it"),
+    "fix": ("facepipe.cli.fix", "one graph pass on any ONNX file"),
+    "plan": ("facepipe.cli.plan", "which input shapes photographs need, and the fixed steps a chip is compiled for"),
+    "check": ("facepipe.cli.check", "will Ascend's compiler take this ONNX file? findings with source and repair"),
+    "om": ("facepipe.cli.om", "ONNX to .om by Ascend's compiler ATC, or the commands for it"),
+    "rehearse": ("facepipe.cli.rehearse", "the run in half precision, as an .om computes it, without a board"),
+    "parity": ("facepipe.cli.parity", "one model in two back ends, output by output or layer by layer"),
+    "detect": ("facepipe.cli.detect", "faces of photographs: boxes, landmarks, a drawing"),
+    "embed": ("facepipe.cli.embed", "one embedding for each photograph of a folder"),
+    "verify": ("facepipe.cli.verify", "are two photographs of the same person?"),
+    "lfw": ("facepipe.cli.lfw", "photographs to LFW accuracy"),
+    "wider": ("facepipe.cli.wider", "a detector on WIDER FACE: easy, medium, hard"),
     "verification": (
-        "verification",
+        "facepipe.cli.verification",
         "a recogniser on lfw, cfp_fp, agedb_30 by insightface's protocol, or pack such a set",
     ),
-    "report": ("report", "a scored run as one HTML page that needs no network"),
-    "gallery": ("gallery", "names for faces: build, add, remove, list, search, calibrate, import"),
-    "recognise": ("recognise", "names on the faces of a picture, a folder or a film"),
-    "cluster": ("cluster", "unnamed faces of a folder grouped into people, as contact sheets"),
-    "image2bin": ("image2bin", "pictures to the Paddle port's training records"),
-    "bin2image": ("bin2image", "the Paddle port's training records to pictures"),
-    "stage": ("stage", "one stage of the staged run: pnet, rnet, onet, crop, pack, embed, score"),
-    "msame": ("msame", "msame's command line over onnxruntime"),
-    "unpack": ("unpack", "output bins of msame, benchmark or ais_bench to embeddings by key"),
-    "vendor": ("vendor", "the vendor's preprocess and postprocess commands, behind the doors of those names"),
-    "bench": ("bench", "speed, never accuracy"),
+    "report": ("facepipe.cli.report", "a scored run as one HTML page that needs no network"),
+    "gallery": ("facepipe.cli.gallery", "names for faces: build, add, remove, list, search, calibrate, import"),
+    "recognise": ("facepipe.cli.recognise", "names on the faces of a picture, a folder or a film"),
+    "cluster": ("facepipe.cli.cluster", "unnamed faces of a folder grouped into people, as contact sheets"),
+    "image2bin": ("facepipe.compat.image2bin_command", "pictures to the Paddle port's training records"),
+    "bin2image": ("facepipe.compat.bin2image_command", "the Paddle port's training records to pictures"),
+    "stage": ("facepipe.cli.stage", "one stage of the staged run: pnet, rnet, onet, crop, pack, embed, score"),
+    "msame": ("facepipe.compat.msame_command", "msame's command line over onnxruntime"),
+    "unpack": ("facepipe.compat.unpack_command", "output bins of msame, benchmark or ais_bench to embeddings by key"),
+    "vendor": (
+        "facepipe.compat.vendor_command",
+        "the vendor's preprocess and postprocess commands, behind the doors of those names",
+    ),
 }
 
 DONE, FIXABLE, USAGE = 0, 1, 2
@@ -69,25 +75,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     name = arguments[0] if arguments else ""
     if name not in COMMANDS:
         return _top_level(arguments)
-    module = importlib.import_module(f"facepipe.cli.{COMMANDS[name][0]}")
+    return run_module(importlib.import_module(COMMANDS[name][0]), f"facepipe {name}", arguments[1:])
+
+
+def run_module(module: ModuleType, program: str, arguments: Sequence[str]) -> int:
+    """One command: `module.add_arguments`, then `module.run`, and what came of it as an exit status."""
     parser = argparse.ArgumentParser(
-        prog=f"facepipe {name}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=program, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--traceback", action="store_true", help="show the whole traceback of an error")
     module.add_arguments(parser)
-    args = parser.parse_args(arguments[1:])
+    args = parser.parse_args(arguments)
     request = StopRequest()
     try:
         with stoppable() as request:
             return int(module.run(args))
     except BaseException as error:
-        return _exit_status(name, error, request, show_traceback=args.traceback)
+        return _exit_status(program, error, request, show_traceback=args.traceback)
 
 
-def _exit_status(name: str, error: BaseException, request: StopRequest, *, show_traceback: bool) -> int:
+def _exit_status(program: str, error: BaseException, request: StopRequest, *, show_traceback: bool) -> int:
     """One line and a status for what the user can mend or asked for; anything else is a bug and is raised."""
     if request.number is not None:  # whatever a stop turned into on its way out
-        print(f"facepipe {name}: stopped; run the same command again to resume.", file=sys.stderr)
+        print(f"{program}: stopped; run the same command again to resume.", file=sys.stderr)
         return 128 + request.number
     if isinstance(error, BrokenPipeError) and _reader_is_gone():  # as in `facepipe models | head -3`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the last flush would complain again
@@ -97,7 +107,7 @@ def _exit_status(name: str, error: BaseException, request: StopRequest, *, show_
         raise error
     if show_traceback:
         traceback.print_exception(error)
-    print(f"facepipe {name}: {error}", file=sys.stderr)
+    print(f"{program}: {error}", file=sys.stderr)
     return FIXABLE
 
 

@@ -25,10 +25,10 @@ from facepipe.catalogue import MODELS
 from facepipe.catalogue.chips import DEFAULT_CANN, soc_by_name
 from facepipe.cli.requires import need_onnx
 from facepipe.errors import DataError
-from facepipe.postprocess.provenance_check import changes, summary
+from facepipe.runs.provenance_check import changes, summary
 
 if TYPE_CHECKING:
-    from facepipe.convert.preflight import Finding
+    from facepipe.convert.ascend.preflight import Finding
 
 
 LISTED = 20  # files that are printed one by one
@@ -57,8 +57,8 @@ def run(args: argparse.Namespace) -> int:
             )
         return _check_run(runs[0], args)
     need_onnx()
-    from facepipe.convert.atc import installed_cann
-    from facepipe.convert.preflight import preflight, read_model
+    from facepipe.convert.ascend.atc import installed_cann
+    from facepipe.convert.ascend.preflight import preflight, read_model
 
     soc = soc_by_name(args.soc)
     cann = args.cann or installed_cann(os.environ) or DEFAULT_CANN

@@ -24,10 +24,10 @@ from facepipe.errors import DataError
 from facepipe.gallery.clusters import FolderFaces, cluster_faces, folder_faces
 from facepipe.gallery.faces import open_recogniser, photographs_of
 from facepipe.metrics.clustering import b_cubed
-from facepipe.pipeline.files import read_json, write_json
-from facepipe.postprocess.clusters import write_sheets
-from facepipe.postprocess.faces import EMBEDDINGS_FILE, FACES_FILE, read_embeddings, read_faces
+from facepipe.reports.contact_sheets import write_sheets
 from facepipe.results import Face
+from facepipe.store.files import read_json, write_json
+from facepipe.store.run_faces import EMBEDDINGS_FILE, FACES_FILE, read_embeddings, read_faces
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

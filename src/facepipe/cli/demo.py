@@ -22,26 +22,26 @@ import numpy as np
 from tqdm import tqdm
 
 from facepipe.assets.workspace import find_weights, open_workspace
+from facepipe.backends.ascend.bin_folder import OnnxRuntimeFolder
 from facepipe.backends.base import RuntimeOptions
-from facepipe.backends.bin_folder import OnnxRuntimeFolder
 from facepipe.catalogue import model
 from facepipe.cli._main import main
 from facepipe.cli.run_options import cores, positive
-from facepipe.convert.sidecar import finished
 from facepipe.datasets.images import read
 from facepipe.datasets.lfw import read_pairs
 from facepipe.datasets.sample import SampleSettings, make_sample
-from facepipe.embed.embed_stage import embed_folder
 from facepipe.errors import BackendError, StageError
-from facepipe.pipeline.files import read_json, sha256_of_file
-from facepipe.pipeline.provenance import versions
-from facepipe.postprocess.drawings import contact_sheet, draw_detections, write_drawing
-from facepipe.postprocess.faces import FACES_FILE, FaceLine, read_faces
-from facepipe.postprocess.report_plots import write_report
-from facepipe.postprocess.score import ACCURACY_FILE
-from facepipe.preprocess.staged import crop_path
+from facepipe.reports.drawings import contact_sheet, draw_detections, write_drawing
+from facepipe.reports.report_plots import write_report
 from facepipe.results import Detections, Face
+from facepipe.runs.embed_stage import embed_folder
+from facepipe.runs.score import ACCURACY_FILE
+from facepipe.runs.staged import crop_path
 from facepipe.specs import ModelSpec
+from facepipe.store.files import read_json, sha256_of_file
+from facepipe.store.made_from import finished
+from facepipe.store.provenance import versions
+from facepipe.store.run_faces import FACES_FILE, FaceLine, read_faces
 
 # Module to what it is needed for; all come with the extra [demo].
 _NEEDED = {

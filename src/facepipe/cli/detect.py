@@ -64,7 +64,7 @@ def _drawing_paths(args: argparse.Namespace) -> dict[Path, Path]:
 
 
 def _draw(path: Path, image: np.ndarray, found: Detections) -> None:
-    from facepipe.postprocess.drawings import draw_detections, write_drawing
+    from facepipe.reports.drawings import draw_detections, write_drawing
 
     write_drawing(path, draw_detections(image, found))
 

@@ -16,7 +16,6 @@ import sys
 from pathlib import Path
 
 from facepipe.catalogue import embedder
-from facepipe.cli.faces_run import run_faces
 from facepipe.cli.run_options import (
     add_model_arguments,
     add_run_arguments,
@@ -27,8 +26,9 @@ from facepipe.cli.run_options import (
     worker_count,
 )
 from facepipe.datasets.images import list_keys
-from facepipe.pipeline.stage import locked
-from facepipe.preprocess.job import RunJob, alignment_note
+from facepipe.runs.faces_run import run_faces
+from facepipe.runs.job import RunJob, alignment_note
+from facepipe.store.stage import locked
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -15,8 +15,8 @@ from pathlib import Path
 from facepipe.assets.workspace import locate_weights, open_workspace
 from facepipe.catalogue import model
 from facepipe.errors import AssetError, ConversionError
-from facepipe.pipeline.files import sha256_of_file
 from facepipe.specs import Recipe
+from facepipe.store.files import sha256_of_file
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         checkpoint = locate_weights(spec, replace(open_workspace(), weights=args.weights))
     try:
-        from facepipe.convert.conversion import export_model
+        from facepipe.convert.onnx.conversion import export_model
     except ModuleNotFoundError as error:
         raise ConversionError(
             f"{spec.name}: conversion needs the module '{error.name}', which is not installed.",

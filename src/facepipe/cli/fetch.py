@@ -22,10 +22,10 @@ from facepipe.assets.download import Progress
 from facepipe.assets.lfw import fetch_lfw
 from facepipe.assets.workspace import Workspace, fetch_weights, find_weights, known_digest, open_workspace
 from facepipe.catalogue import DETECTORS, MODELS
-from facepipe.convert.sidecar import finished
 from facepipe.errors import AssetError, DataError
-from facepipe.pipeline.files import remove_dead_parts
 from facepipe.specs import ModelSpec, Recipe, UserFile
+from facepipe.store.files import remove_dead_parts
+from facepipe.store.made_from import finished
 
 DATA_SETS: dict[str, Callable[[Workspace, Progress], tuple[Path, Path]]] = {"lfw": fetch_lfw}
 

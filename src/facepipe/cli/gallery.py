@@ -39,6 +39,7 @@ from facepipe.cli.run_options import (
     read_or_tell,
     runtime_options,
 )
+from facepipe.compat.port_index import read_port_index
 from facepipe.datasets.face_sets import open_face_set
 from facepipe.datasets.image_records import read_labels
 from facepipe.datasets.images import list_keys
@@ -60,10 +61,9 @@ from facepipe.gallery.file import (
     without,
     write_gallery,
 )
-from facepipe.gallery.port_index import read_port_index
 from facepipe.gallery.search import build_index, identify
-from facepipe.pipeline.files import read_json, write_json
-from facepipe.postprocess.faces import EMBEDDINGS_FILE, FACES_FILE, read_embeddings, read_faces
+from facepipe.store.files import read_json, write_json
+from facepipe.store.run_faces import EMBEDDINGS_FILE, FACES_FILE, read_embeddings, read_faces
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -19,7 +19,6 @@ from facepipe.assets.lfw import locate_lfw
 from facepipe.assets.workspace import open_workspace
 from facepipe.backends import backend_by_name
 from facepipe.catalogue import embedder
-from facepipe.cli.faces_run import run_faces
 from facepipe.cli.run_options import (
     add_model_arguments,
     add_run_arguments,
@@ -29,18 +28,19 @@ from facepipe.cli.run_options import (
     shard_size,
     worker_count,
 )
-from facepipe.cli.staged_run import run_all_stages
 from facepipe.datasets.images import list_keys
 from facepipe.datasets.lfw import VerificationSet, extensions_in, read_pairs
 from facepipe.errors import DataError
-from facepipe.pipeline.files import sha256_of_file
-from facepipe.pipeline.provenance import ModelFile, versions
-from facepipe.pipeline.stage import locked
-from facepipe.postprocess.html_report import write_html_report
-from facepipe.postprocess.provenance_check import results_of, seal
-from facepipe.postprocess.report_plots import write_report
-from facepipe.postprocess.score import ACCURACY_FILE, MISSING_POLICIES, Provenance, score_run
-from facepipe.preprocess.job import RunJob, alignment_note, model_precisions
+from facepipe.reports.html_report import write_html_report
+from facepipe.reports.report_plots import write_report
+from facepipe.runs.faces_run import run_faces
+from facepipe.runs.job import RunJob, alignment_note, model_precisions
+from facepipe.runs.provenance_check import results_of, seal
+from facepipe.runs.score import ACCURACY_FILE, MISSING_POLICIES, Provenance, score_run
+from facepipe.runs.staged_run import run_all_stages
+from facepipe.store.files import sha256_of_file
+from facepipe.store.provenance import ModelFile, versions
+from facepipe.store.stage import locked
 
 
 @dataclass(frozen=True, slots=True)

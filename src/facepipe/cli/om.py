@@ -20,7 +20,7 @@ from facepipe.catalogue import detector_models, embedder, model
 from facepipe.catalogue.chips import DEFAULT_CANN, Soc, soc_by_name, takes_ranges
 from facepipe.cli.plan import add_photograph_arguments, parse_size, plan_of_arguments, read_plan
 from facepipe.cli.requires import has_onnx
-from facepipe.convert.atc import (
+from facepipe.convert.ascend.atc import (
     Order,
     aipp_path,
     atc_command,
@@ -110,7 +110,7 @@ def _check(orders: list[Order]) -> None:
     if not has_onnx():
         print("om: no module named 'onnx', so the pre-flight is left out; pip install onnx", file=sys.stderr)
         return
-    from facepipe.convert.preflight import preflight, read_model
+    from facepipe.convert.ascend.preflight import preflight, read_model
 
     for order in orders:
         blockers = [

@@ -18,10 +18,10 @@ from tqdm import tqdm
 
 from facepipe.assets.workspace import Workspace, absent, find_weights, locate_weights, open_workspace
 from facepipe.catalogue import MODELS, records
-from facepipe.convert.sidecar import ConversionReport, finished
 from facepipe.errors import ConversionError
-from facepipe.pipeline.files import remove_dead_parts, sha256_of_file, write_json
 from facepipe.specs import ModelSpec, Recipe
+from facepipe.store.files import remove_dead_parts, sha256_of_file, write_json
+from facepipe.store.made_from import ConversionReport, finished
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -87,7 +87,7 @@ def _digest(spec: ModelSpec, ws: Workspace) -> str | None:
 def _convert(spec: ModelSpec, ws: Workspace) -> ConversionReport:
     checkpoint = None if isinstance(spec.weights.origin, Recipe) else locate_weights(spec, ws)
     try:
-        from facepipe.convert.conversion import convert_model, step_names
+        from facepipe.convert.onnx.conversion import convert_model, step_names
     except ModuleNotFoundError as error:
         raise ConversionError(
             f"{spec.name}: conversion needs the module '{error.name}', which is not installed.",

@@ -20,17 +20,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facepipe.backends import backend_by_name
+from facepipe.backends.ascend.om import OmShapes, read_sidecar
 from facepipe.backends.base import RuntimeOptions, model_file, open_session
-from facepipe.backends.om import OmShapes, read_sidecar
 from facepipe.catalogue import model
 from facepipe.cli.requires import need_onnx
 from facepipe.errors import DataError
 from facepipe.metrics.layer_figures import LayerFigures
-from facepipe.postprocess.rehearsal import compare_runs
+from facepipe.runs.rehearse import compare_runs
 from facepipe.specs import ModelSpec
 
 if TYPE_CHECKING:
-    from facepipe.convert.layers import Layer
+    from facepipe.convert.onnx.layers import Layer
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _outputs(spec: ModelSpec, args: argparse.Namespace) -> int:
-    from facepipe.convert.outputs import compare_outputs, shapes_to_compare
+    from facepipe.convert.onnx.outputs import compare_outputs, shapes_to_compare
 
     options = RuntimeOptions(device=args.device)
     sides = [backend_by_name(name, options) for name in (args.backend, args.against)]
@@ -119,10 +119,10 @@ def _compiled_for(files: list[Path]) -> OmShapes | None:
 
 
 def _layers(spec: ModelSpec, args: argparse.Namespace) -> int:
-    from facepipe.convert.layers import compare_layers, first_drift
-    from facepipe.convert.outputs import image_of_bytes
-    from facepipe.convert.preflight import read_model
-    from facepipe.convert.rehearsal import rehearse_fp16
+    from facepipe.convert.ascend.preflight import read_model
+    from facepipe.convert.ascend.rehearsal import rehearse_fp16
+    from facepipe.convert.onnx.layers import compare_layers, first_drift
+    from facepipe.convert.onnx.outputs import image_of_bytes
 
     path = spec.final(args.weights)
     for file in (path, args.other):

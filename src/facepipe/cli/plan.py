@@ -23,7 +23,7 @@ from facepipe.catalogue.chips import DEFAULT_CANN, LEAST_GEARS, MOST_GEARS, soc_
 from facepipe.detect.mtcnn import MtcnnSettings
 from facepipe.errors import DataError
 from facepipe.geometry.shape_plan import ImageGears, Size, image_gears, pyramid_sizes
-from facepipe.pipeline.files import read_json, write_json
+from facepipe.store.files import read_json, write_json
 
 FORMAT = "facepipe.plan.1"
 

@@ -34,7 +34,7 @@ from facepipe.datasets.lfw import extensions_in, read_pairs
 from facepipe.detect import open_detector, open_single_shot
 from facepipe.detect.single_shot import single_shot_settings
 from facepipe.errors import ConversionError, DataError
-from facepipe.preprocess.calibration import CalibrationCrops, collect_crops, collect_inputs, outside, overlap
+from facepipe.runs.calibration import CalibrationCrops, collect_crops, collect_inputs, outside, overlap
 from facepipe.specs import ModelSpec
 
 LEAST_FACES = 16
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConversionError(
             f"quantise: needs the module '{missing[0]}', which is not installed.", "pip install 'facepipe[quantise]'"
         )
-    from facepipe.convert import quantise
+    from facepipe.convert.onnx import quantise
 
     for name in args.names:
         if name in MODELS and MODELS[name].single_shot is not None:
@@ -95,8 +95,8 @@ def _is_single_shot(name: str) -> bool:
 
 def _quantise_detector(spec: ModelSpec, ws: Workspace, args: argparse.Namespace) -> None:
     """One detector of one network, by onnxruntime's quantiser."""
-    from facepipe.convert.quantise import Calibration
-    from facepipe.convert.quantise_detector import SETTINGS, quantise_detector
+    from facepipe.convert.onnx.quantise import Calibration
+    from facepipe.convert.onnx.quantise_detector import SETTINGS, quantise_detector
 
     target = spec.quantised(ws.weights)
     if _stays(spec, ws, args, SETTINGS):
@@ -147,7 +147,7 @@ def _wider_photographs(ws: Workspace) -> list[Path]:
 
 def _stays(spec: ModelSpec, ws: Workspace, args: argparse.Namespace, settings: Mapping[str, object]) -> bool:
     """Whether the file is left as it is, which is said: it is up to date, and nobody asks for another."""
-    from facepipe.convert.quantise import is_up_to_date
+    from facepipe.convert.onnx.quantise import is_up_to_date
 
     if args.force or args.photographs is not None or not is_up_to_date(spec, ws.weights, settings):
         return False

@@ -29,18 +29,18 @@ from facepipe.catalogue import DETECTORS
 from facepipe.cli import gallery as gallery_command
 from facepipe.cli.gallery import given_threshold, say_note
 from facepipe.cli.run_options import add_model_arguments, detector_settings, positive, runtime_options
+from facepipe.compat.port_index import read_port_index
 from facepipe.datasets.video import Frame, is_film, open_writer, read_frames, read_info
 from facepipe.detect import open_detector
 from facepipe.errors import DataError
 from facepipe.gallery.faces import Recogniser, open_recogniser, photographs_of, read_pictures
 from facepipe.gallery.file import MAGIC, Gallery, Threshold, read_gallery, require_model
 from facepipe.gallery.naming import NamedFace, NamedPicture, Nameless, Namer
-from facepipe.gallery.port_index import read_port_index
 from facepipe.gallery.search import build_index
-from facepipe.pipeline.files import atomic_path, remove_dead_parts, sidecar_of, write_json
-from facepipe.postprocess.drawings import write_drawing
-from facepipe.postprocess.fonts import Font
-from facepipe.postprocess.recognition_drawing import Colour, Label, colours_of, draw_names, font_for
+from facepipe.reports.drawings import write_drawing
+from facepipe.reports.fonts import Font
+from facepipe.reports.recognition_drawing import Colour, Label, colours_of, draw_names, font_for
+from facepipe.store.files import atomic_path, remove_dead_parts, sidecar_of, write_json
 
 # The models behind the port's names for them; its own detector is none of the catalogue's.
 _PORT_MODELS = {"MobileFace": "mobilefacenet.paddle", "ArcFace": "arcface.iresnet50"}

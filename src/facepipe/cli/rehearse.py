@@ -16,17 +16,17 @@ from typing import Any
 
 from facepipe.backends import backend_by_name
 from facepipe.catalogue import detector_models, embedder
-from facepipe.cli.faces_run import run_faces
 from facepipe.cli.lfw import LfwJob, add_lfw_arguments, lfw_job, score_lfw
 from facepipe.cli.requires import need_onnx
 from facepipe.cli.run_options import worker_count
 from facepipe.detect.mtcnn import MtcnnSettings
 from facepipe.errors import DataError
-from facepipe.pipeline.files import write_json, write_text
-from facepipe.pipeline.provenance import versions
-from facepipe.pipeline.stage import locked
-from facepipe.postprocess.rehearsal import Cosines, RunComparison, SampleComparison, compare_runs, compare_sample
+from facepipe.runs.faces_run import run_faces
+from facepipe.runs.rehearse import Cosines, RunComparison, SampleComparison, compare_runs, compare_sample
 from facepipe.specs import ModelSpec
+from facepipe.store.files import write_json, write_text
+from facepipe.store.provenance import versions
+from facepipe.store.stage import locked
 
 PRECISIONS = ("fp16",)
 
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _rehearse(args: argparse.Namespace, asked: LfwJob, out: Path) -> int:
     spec = embedder(asked.job.embedder)
-    from facepipe.convert.rehearsal import write_rehearsed
+    from facepipe.convert.ascend.rehearsal import write_rehearsed
 
     for one in (*detector_models(args.detector), spec):
         write_rehearsed(one, args.weights, out / "models")

@@ -14,8 +14,8 @@ from typing import Any
 
 from facepipe.datasets.lfw import extensions_in, read_pairs
 from facepipe.errors import DataError
-from facepipe.pipeline.files import read_json
-from facepipe.postprocess.html_report import RUN_FILE, write_html_report
+from facepipe.reports.html_report import RUN_FILE, write_html_report
+from facepipe.store.files import read_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

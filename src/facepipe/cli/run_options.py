@@ -18,10 +18,10 @@ from facepipe.catalogue import DETECTORS, EMBEDDERS, MODELS
 from facepipe.datasets.images import read
 from facepipe.detect import DetectorSettings, default_settings
 from facepipe.detect.mtcnn import MtcnnSettings
-from facepipe.detect.select import SELECTIONS
 from facepipe.errors import BackendError, DataError
+from facepipe.faces.photographs import MAX_PIXELS
+from facepipe.faces.select import SELECTIONS
 from facepipe.geometry.pyramid import CELL
-from facepipe.preprocess.faces_of import MAX_PIXELS
 
 DEFAULT_BATCH = 16
 

@@ -12,9 +12,9 @@ import argparse
 
 from facepipe.cli.lfw import add_lfw_arguments, lfw_job, score_lfw, summary
 from facepipe.cli.run_options import worker_count
-from facepipe.cli.staged_run import ORDER, collect_run, run_one_stage
-from facepipe.pipeline.stage import locked
-from facepipe.preprocess.job import models_of
+from facepipe.runs.job import models_of
+from facepipe.runs.staged_run import ORDER, collect_run, run_one_stage
+from facepipe.store.stage import locked
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -29,10 +29,10 @@ from facepipe.datasets.face_sets import folder_pairs, open_face_set
 from facepipe.datasets.verification_bin import pack_folder
 from facepipe.embed import open_embedder
 from facepipe.errors import DataError
-from facepipe.pipeline.files import write_bytes, write_json
-from facepipe.pipeline.provenance import model_provenance, versions
-from facepipe.postprocess.verification import embed_mirrored, keys_in_order, score
+from facepipe.runs.score_verification import embed_mirrored, keys_in_order, score
 from facepipe.specs import FivePoint, ModelSpec
+from facepipe.store.files import write_bytes, write_json
+from facepipe.store.provenance import model_provenance, versions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -20,9 +20,9 @@ from facepipe.catalogue import embedder
 from facepipe.cli.run_options import add_model_arguments, chosen_embedder, detector_settings, runtime_options
 from facepipe.datasets.images import read
 from facepipe.detect import open_detector
-from facepipe.detect.select import choose
 from facepipe.embed import open_embedder
 from facepipe.errors import DataError
+from facepipe.faces.select import choose
 from facepipe.geometry.align import align, alignment_for
 from facepipe.metrics.verification import squared_distances
 from facepipe.results import NoFace

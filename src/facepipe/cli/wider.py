@@ -35,13 +35,13 @@ from facepipe.datasets.widerface import (
 from facepipe.detect import default_settings
 from facepipe.detect.single_shot import SingleShotSettings, Size
 from facepipe.errors import AssetError, DataError
-from facepipe.pipeline.files import write_json
-from facepipe.pipeline.provenance import versions
-from facepipe.pipeline.stage import locked
-from facepipe.postprocess.detection_curves import curve_files, draw_precision_recall
-from facepipe.postprocess.score_detection import WIDER_FILE, WiderScores, score_predictions, wider_content
-from facepipe.preprocess.wider_protocol import KINDS, WiderProtocol, wider_protocol
-from facepipe.preprocess.wider_run import WiderJob, run_wider, wider_models, wider_stage, write_predictions
+from facepipe.reports.detection_curves import curve_files, draw_precision_recall
+from facepipe.runs.score_detection import WIDER_FILE, WiderScores, score_predictions, wider_content
+from facepipe.runs.wider_protocol import KINDS, WiderProtocol, wider_protocol
+from facepipe.runs.wider_run import WiderJob, run_wider, wider_models, wider_stage, write_predictions
+from facepipe.store.files import write_json
+from facepipe.store.provenance import versions
+from facepipe.store.stage import locked
 
 SHARD = 64  # photographs that are finished together
 THRESHOLD = 0.01  # curves need the low scores too; the value of UltraFace's predictor

@@ -15,7 +15,7 @@ from PIL import Image
 
 from facepipe.datasets.png import write_png
 from facepipe.errors import DataError
-from facepipe.pipeline.files import write_bytes
+from facepipe.store.files import write_bytes
 
 _JPEG_QUALITY = 100  # the most that Pillow takes
 _LOSSLESS, _LOSSY = frozenset({".png"}), frozenset({".jpg", ".jpeg"})

@@ -14,7 +14,7 @@ from facepipe.datasets.cfp import read_cfp_pairs
 from facepipe.datasets.lfw import VerificationSet, extensions_in, read_pairs
 from facepipe.datasets.verification_bin import decode_face, read_verification_bin
 from facepipe.errors import DataError
-from facepipe.pipeline.files import sha256_of_file
+from facepipe.store.files import sha256_of_file
 
 
 @dataclass(frozen=True, slots=True)

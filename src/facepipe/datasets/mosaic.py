@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from facepipe.datasets.images import read
-from facepipe.pipeline.files import write_bytes
+from facepipe.store.files import write_bytes
 
 
 def write_mosaic(photographs: Sequence[Path], target: Path, height: int, width: int) -> int:

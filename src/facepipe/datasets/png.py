@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from facepipe.pipeline.files import write_bytes
+from facepipe.store.files import write_bytes
 
 
 def write_png(path: Path, pixels: np.ndarray) -> None:

@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image
 
 from facepipe.errors import DataError
-from facepipe.pipeline.files import write_bytes, write_text
+from facepipe.store.files import write_bytes, write_text
 
 Point = tuple[float, float]
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from facepipe.errors import BackendError, DataError
-from facepipe.pipeline.files import atomic_path
+from facepipe.store.files import atomic_path
 
 if TYPE_CHECKING:
     from av.container import InputContainer

@@ -18,7 +18,7 @@ import numpy as np
 
 from facepipe.datasets.images import SUFFIXES
 from facepipe.errors import BackendError, DataError
-from facepipe.pipeline.files import write_text
+from facepipe.store.files import write_text
 
 SETTINGS = ("easy", "medium", "hard")
 FACES_FILE = "wider_face_val.mat"

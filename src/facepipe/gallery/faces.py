@@ -16,13 +16,13 @@ from facepipe.backends.base import Backend, model_file
 from facepipe.catalogue import embedder as embedder_spec
 from facepipe.datasets.images import list_keys, read_or_reason
 from facepipe.detect import Detector, DetectorSettings, open_detector
-from facepipe.detect.select import choose
 from facepipe.embed import Embedder, open_embedder
 from facepipe.errors import DataError, StageError
+from facepipe.faces.select import choose
 from facepipe.geometry.align import align, alignment_for
-from facepipe.pipeline.provenance import model_provenance
 from facepipe.results import Detections, Face, NoFace
 from facepipe.specs import Alignment, MarginCrop
+from facepipe.store.provenance import model_provenance
 
 MAX_BATCH_PIXELS = 1 << 23
 """Pictures of one batch together, so that a folder of large ones is never held."""

@@ -25,8 +25,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from facepipe.errors import DataError, StageError
-from facepipe.pipeline.files import atomic_path, remove_dead_parts
-from facepipe.pipeline.lock import held
+from facepipe.store.files import atomic_path, remove_dead_parts
+from facepipe.store.lock import held
 
 MAGIC = b"FACEGAL1"
 METRIC = "cosine"

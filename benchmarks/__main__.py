@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""python -m benchmarks end_to_end --photographs 600
+
+Speed, never accuracy. Parts: end_to_end (photographs to embeddings beside facenet-pytorch, which is installed in an
+environment of its own the first time, about 6 GB), networks (every network at the vendor's fourteen shapes), scaling
+(more photographs, more processes, larger photographs), memory (of those runs), startup (whole commands in fresh
+processes), gallery (search among a million random embeddings: exact and approximate, with what the latter misses) and
+detectors (UltraFace, RetinaFace and BlazeFace, network and whole, on one and two threads).
+Each side runs in a process of its own, several times; medians and ratios are printed and written to bench.json, part by
+part, and drawn in bench.png.
+
+  python -m benchmarks end_to_end --no-peer --backend onnxruntime:f32 --backend openvino:int8
+  python -m benchmarks networks --threads 1
+  python -m benchmarks startup --page docs/performance.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from benchmarks.chart import write_chart
+from benchmarks.detectors import measure_detectors
+from benchmarks.end_to_end import Configuration, Peer, measure_end_to_end, spread
+from benchmarks.gallery_search import measure_gallery_search
+from benchmarks.machine import machine
+from benchmarks.networks import measure_networks
+from benchmarks.page import page
+from benchmarks.peer import peer_python
+from benchmarks.profile import measure_profile
+from benchmarks.scaling import COUNTS, SIZES, Growth, measure_scaling, memory_of
+from benchmarks.startup import measure_startup
+from facepipe.assets.lfw import locate_lfw
+from facepipe.assets.workspace import open_workspace
+from facepipe.backends import backend_by_name, backend_names
+from facepipe.backends.base import RuntimeOptions
+from facepipe.catalogue import embedder
+from facepipe.cli._main import run_module
+from facepipe.datasets.images import list_keys
+from facepipe.errors import BackendError, DataError
+from facepipe.store.files import read_json, write_json, write_text
+from facepipe.store.provenance import versions
+
+PARTS = ("end_to_end", "profile", "networks", "scaling", "memory", "startup", "gallery", "detectors")
+# Fastest first, of those whose boxes and accuracy are f32's; the growth of the work is measured with the first of them.
+KEEPS_ANSWERS = (("openvino", "bf16"), ("openvino", "f32"), ("onnxruntime", "f32"))
+MOST_PROFILED = 256  # photographs for each back end
+MOST_SEARCHED = 96  # photographs for each detector, size, back end and number of threads
+PEER_SCRIPT = Path("benchmarks/peer_facenet_pytorch.py")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (default: all)")
+    parser.add_argument(
+        "--backend",
+        action="append",
+        metavar="NAME[:PRECISION]",
+        help="back end and precision, may be repeated (default: every one that can run here, in f32; "
+        "OpenVINO also in bf16 and int8, where the processor and the quantised model are there)",
+    )
+    parser.add_argument("--embedder", default="facenet.seeded", help="default: the network the peer has too")
+    parser.add_argument("--detector", default="mtcnn")
+    parser.add_argument("--photographs", type=int, default=400, metavar="N", help="how many (default: 400)")
+    parser.add_argument("--repeats", type=int, default=3, metavar="N", help="rounds; medians are taken (default: 3)")
+    parser.add_argument(
+        "--counts", type=int, nargs="+", default=list(COUNTS), metavar="N", help="of scaling (default: 100 1000 7701)"
+    )
+    parser.add_argument(
+        "--sizes", nargs="+", choices=list(SIZES), default=list(SIZES), help="of scaling (default: all)"
+    )
+    parser.add_argument(
+        "--batch", type=int, default=16, help="of facepipe, as `make lfw` has it; the peer's is 32 (default: 16)"
+    )
+    parser.add_argument("--workers", type=int, help="processes (default: one for each core)")
+    parser.add_argument("--threads", type=int, help="of each network (default: cores / workers)")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="of the gallery (default: 1,000,000)")
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help="photographs (default: LFW)")
+    parser.add_argument("--weights", type=Path, default=Path("weights"), help="folder of converted models")
+    parser.add_argument("--no-peer", action="store_true", help="do not install or run facenet-pytorch")
+    parser.add_argument("--peer", type=Path, default=Path(".venv-peer"), help="environment of facenet-pytorch")
+    parser.add_argument("--out", type=Path, default=Path("runs/bench"), help="folder of bench.json")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="write all figures as a page, as docs/performance.md")
+
+
+def run(args: argparse.Namespace) -> int:
+    parts = args.parts or list(PARTS)
+    for part in parts:
+        if part not in PARTS:
+            raise DataError(f"bench: '{part}' is no part, expected one of {', '.join(PARTS)}.")
+    if min(args.photographs, args.repeats, args.batch) < 1:
+        raise DataError("bench: --photographs, --repeats and --batch must be at least 1.")
+    backends = _backends(args)
+    target = args.out / "bench.json"
+    about = {
+        "machine": machine(),
+        "versions": versions(),
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]]),
+    }
+    known = read_json(target) if target.is_file() else {}
+    for part in parts:
+        known[part] = {**_measure(part, args, backends, known), "measured": about}
+        write_json(target, known)  # each time: a failure further on leaves what was measured
+        if part == "end_to_end":
+            _print_end_to_end(known[part])
+    print(f"{target}: all figures")
+    if importlib.util.find_spec("matplotlib") is not None:
+        write_chart(known, args.out / "bench.png")
+        print(f"{args.out / 'bench.png'}: drawn")
+    if args.page is not None:
+        write_text(args.page, page(known))
+        print(f"{args.page}: written")
+    return 0
+
+
+def _measure(
+    part: str, args: argparse.Namespace, backends: list[tuple[str, str]], known: dict[str, Any]
+) -> dict[str, Any]:
+    """One part of bench.json; `known` are the parts that were measured before."""
+    if part == "end_to_end":
+        return _end_to_end(args, backends)
+    if part == "profile":
+        root, keys = _photographs(args)
+        configurations = [_configuration(args, *pair) for pair in backends]
+        return measure_profile(
+            root, spread(keys, min(args.photographs, MOST_PROFILED)), args.weights, configurations, _say
+        )
+    if part == "networks":
+        return measure_networks(args.weights, backends, args.threads or _cores(), _peer(args), _say)
+    if part == "scaling":
+        root, keys = _photographs(args)
+        kept = [pair for pair in KEEPS_ANSWERS if pair in backends] or backends
+        counts, sizes = tuple(sorted(args.counts)), tuple(args.sizes)
+        growth = Growth(root, keys, args.weights, _configuration(args, *kept[0]), counts, sizes)
+        return measure_scaling(growth, _say)
+    if part == "memory":
+        if "scaling" not in known:
+            raise DataError("bench: memory is that of the scaling runs, and there are none.", "bench scaling memory")
+        return memory_of(known["scaling"])
+    if part == "startup":
+        root, keys = _photographs(args)
+        names = list(dict.fromkeys(name for name, _ in backends))
+        return measure_startup(root / keys[0], args.weights, names, max(3, args.repeats), _say)
+    if part == "detectors":
+        root, keys = _photographs(args)
+        names = list(dict.fromkeys(name for name, _ in backends))
+        threads = (args.threads,) if args.threads else tuple(count for count in (1, 2) if count <= _cores())
+        chosen = spread(keys, min(args.photographs, MOST_SEARCHED))
+        return measure_detectors(root, chosen, args.weights, names, threads, _say)
+    return measure_gallery_search(args.rows, 128, 1000, _say)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _backends(args: argparse.Namespace) -> list[tuple[str, str]]:
+    """(name, precision) pairs: those asked for, else all that can run here."""
+    if args.backend is None:
+        names = [name for name in backend_names() if name != "null" and backend_by_name(name).suffix == ".onnx"]
+        names = [name for name in names if backend_by_name(name).why_unavailable() is None]
+        return [(name, precision) for name in names for precision in _precisions(name, args)]
+    pairs = []
+    for text in args.backend:
+        name, _, precision = text.partition(":")
+        precision = precision or "f32"
+        reason = backend_by_name(name, RuntimeOptions(precision=precision)).why_unavailable()
+        if reason is not None:
+            raise BackendError(f"backend '{name}' is unavailable: {reason}", "`facepipe backends` lists what can run.")
+        pairs.append((name, precision))
+    return pairs
+
+
+def _precisions(backend: str, args: argparse.Namespace) -> list[str]:
+    """What is measured of a back end when nothing was asked for."""
+    if backend != "openvino":
+        return ["f32"]
+    instructions = machine().get("instructions")
+    has_bf16 = isinstance(instructions, list) and any("bf16" in name for name in instructions)
+    has_int8 = embedder(args.embedder).quantised(args.weights).is_file()
+    return ["f32", *(["bf16"] if has_bf16 else []), *(["int8"] if has_int8 else [])]
+
+
+def _photographs(args: argparse.Namespace) -> tuple[Path, list[str]]:
+    """The folder, and the keys of all its photographs."""
+    root = args.data or locate_lfw(replace(open_workspace(), weights=args.weights))[0]
+    return root, list_keys(root)
+
+
+def _configuration(args: argparse.Namespace, backend: str, precision: str) -> Configuration:
+    workers = args.workers or _cores()
+    threads = args.threads or max(1, _cores() // workers)
+    return Configuration(backend, precision, args.detector, args.embedder, args.batch, workers, threads)
+
+
+def _end_to_end(args: argparse.Namespace, backends: list[tuple[str, str]]) -> dict[str, Any]:
+    peer = _peer(args)
+    root, keys = _photographs(args)
+    configurations = [_configuration(args, name, precision) for name, precision in backends]
+    chosen = spread(keys, args.photographs)
+    return measure_end_to_end(root, chosen, args.weights, configurations, peer, _cores(), args.repeats, _say)
+
+
+def _peer(args: argparse.Namespace) -> Peer | None:
+    """facenet-pytorch in an environment of its own, made where there is none; None with --no-peer."""
+    if args.no_peer:
+        return None
+    if not PEER_SCRIPT.is_file():
+        raise BackendError(
+            f"{PEER_SCRIPT}: not here, expected it for the comparison with facenet-pytorch.",
+            "run in the repository, or --no-peer.",
+        )
+    return Peer(peer_python(args.peer, _say), PEER_SCRIPT)
+
+
+def _print_end_to_end(found: dict[str, Any] | None) -> None:
+    """A table: who, photographs per second, how many times the peer, memory."""
+    if found is None:
+        return
+    print(f"{'photographs to embeddings':<36}{'per second':>12}{'ratio':>8}{'memory MB':>12}")
+    rows = {"facenet-pytorch": found["peer"]} if "peer" in found else {}
+    rows |= {key: value for key, value in found.items() if isinstance(value, dict) and "backend" in value}
+    for name, row in rows.items():
+        ratio = f"{row['ratio']:.2f}x" if "ratio" in row else ""
+        memory = row["peak_memory_bytes"] / 1e6
+        print(f"{name:<36}{row['per_second']:>12.1f}{ratio:>8}{memory:>12.0f}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """One call of `python -m benchmarks`; its exit status."""
+    return run_module(sys.modules[__name__], "python -m benchmarks", sys.argv[1:] if arguments is None else arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compiled models (.om) through ais_bench, Huawei's Python runner (github.com/Ascend/tools, ais-bench_workload).
+
+It is started as `python -m ais_bench`, in a process of its own. Its summary lies beside the result folder, not in it;
+results are called `<name up to the first dot>_<output index>.bin`. A file that is smaller than the model's input would
+be joined with others into a batch, so every file here is exactly of the gear's size.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from facepipe.backends.ascend.om_runner import RunnerCall, open_runner_session, run_program
+from facepipe.backends.base import RuntimeOptions, Session
+from facepipe.errors import BackendError
+from facepipe.specs import ModelSpec
+
+RESULT = "result"
+
+
+@dataclass(frozen=True, slots=True)
+class AisBench:
+    """The back end `ais_bench`, and a folder runner."""
+
+    options: RuntimeOptions = field(default_factory=RuntimeOptions)
+    name: str = "ais_bench"
+    suffix: str = ".om"
+
+    def why_unavailable(self) -> str | None:
+        absent = [name for name in ("ais_bench", "aclruntime") if importlib.util.find_spec(name) is None]
+        if absent:
+            return (
+                f"no module named '{absent[0]}'; install the wheels aclruntime and ais_bench from "
+                "github.com/Ascend/tools (ais-bench_workload/tool/ais_bench), they are not on the package index."
+            )
+        if self.options.precision != "f32":
+            return (
+                f"precision {self.options.precision} cannot be chosen here, it is compiled in; `make om PRECISION=...`."
+            )
+        return None
+
+    def load(self, spec: ModelSpec, path: Path) -> Session:
+        """A session whose every call runs ais_bench over a folder.
+
+        Raises:
+            BackendError: the .om has no sidecar, or is of another model or batch.
+        """
+        return open_runner_session(spec, path, self)
+
+    def execute(self, call: RunnerCall) -> Path:
+        return self._run(call.model, call.inputs, call.outputs, _gear_options(call))
+
+    def output_name(self, stem: str, index: int) -> str:
+        return f"{stem.partition('.')[0]}_{index}.bin"
+
+    def run_folder(self, model: Path, inputs: Path, outputs: Path, say: Callable[[str], None]) -> Path:
+        """Run a static .om over every file of a folder; results get msame's names, see `bin_folder.FolderRunner`."""
+        say(f"ais_bench: {model} over {inputs}")
+        results = self._run(model.resolve(), inputs.resolve(), outputs.resolve(), ())
+        for path in sorted(results.glob("*_*.bin")):
+            stem, _, index = path.stem.rpartition("_")
+            path.rename(path.with_name(f"{stem}_output_{index}.bin"))
+        return results
+
+    def _run(self, model: Path, inputs: Path, outputs: Path, gear: tuple[str, ...]) -> Path:
+        command = (
+            *(sys.executable, "-m", "ais_bench", "--model", str(model), "--input", str(inputs)),
+            *("--output", str(outputs), "--output_dirname", RESULT, "--outfmt", "BIN"),
+            *("--device", str(self.options.device), *gear),
+        )
+        run_program(command, outputs, self.name, None)
+        results = outputs / RESULT
+        if not results.is_dir() or not any(results.iterdir()):
+            raise BackendError(
+                f"ais_bench: exit status 0, and {results} has no results.",
+                "free disk space; aclruntime and ais_bench must be of one version.",
+            )
+        return results
+
+
+def _gear_options(call: RunnerCall) -> tuple[str, ...]:
+    """ais_bench's option for a gear."""
+    if call.kind == "batch":
+        return ("--dymBatch", str(call.gear[0]))
+    if call.kind == "image":
+        return ("--dymHW", f"{call.gear[2]},{call.gear[3]}")
+    if call.kind == "range":
+        sizes = ",".join(map(str, call.output_bytes))
+        return ("--dymShape", f"image:{','.join(map(str, call.gear))}", "--outputSize", sizes)
+    return ()

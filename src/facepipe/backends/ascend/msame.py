@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compiled models (.om) through msame, Huawei's small C++ runner (github.com/Ascend/tools, msame).
+
+What is known of it and answered here: it exits with 0 on wrong arguments, so its last line and its files are looked at;
+it names its folder by a time that does not sort, so the new folder is told by what was there before; it takes every
+visible file of a folder, sorted as text, so the folder is ours and names are filled with zeros; it uses and deletes
+acl.json of the current folder, so it runs in a folder of its own; it does not cut outputs to an image gear.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from facepipe.backends.ascend.bin_folder import folders, newest_folder
+from facepipe.backends.ascend.om_runner import RunnerCall, open_runner_session, run_program
+from facepipe.backends.base import RuntimeOptions, Session
+from facepipe.errors import BackendError
+from facepipe.specs import ModelSpec
+
+SUCCESS = "Execute sample success"
+
+
+@dataclass(frozen=True, slots=True)
+class Msame:
+    """The back end `msame`, and a folder runner."""
+
+    options: RuntimeOptions = field(default_factory=RuntimeOptions)
+    name: str = "msame"
+    suffix: str = ".om"
+
+    def why_unavailable(self) -> str | None:
+        if shutil.which("msame") is None:
+            return "no program 'msame' on PATH; build it from github.com/Ascend/tools (msame/build.sh)."
+        if self.options.precision != "f32":
+            return (
+                f"precision {self.options.precision} cannot be chosen here, it is compiled in; `make om PRECISION=...`."
+            )
+        return None
+
+    def load(self, spec: ModelSpec, path: Path) -> Session:
+        """A session whose every call runs msame over a folder.
+
+        Raises:
+            BackendError: the .om has no sidecar, or is of another model or batch.
+        """
+        return open_runner_session(spec, path, self)
+
+    def execute(self, call: RunnerCall) -> Path:
+        return self._run(call.model, call.inputs, call.outputs, _gear_options(call))
+
+    def output_name(self, stem: str, index: int) -> str:
+        return f"{stem}_output_{index}.bin"
+
+    def run_folder(self, model: Path, inputs: Path, outputs: Path, say: Callable[[str], None]) -> Path:
+        """Run a static .om over every visible file of a folder; see `bin_folder.FolderRunner`."""
+        say(f"msame: {model} over {inputs}")
+        return self._run(model.resolve(), inputs.resolve(), outputs.resolve(), ())
+
+    def _run(self, model: Path, inputs: Path, outputs: Path, gear: tuple[str, ...]) -> Path:
+        if ".om" not in model.name:
+            raise BackendError(f"{model}: msame takes files with '.om' in their name alone.")
+        before = folders(outputs)
+        command = (
+            *("msame", "--model", str(model), "--input", str(inputs), "--output", str(outputs)),
+            *("--outfmt", "BIN", "--device", str(self.options.device), *gear),
+        )
+        run_program(command, outputs, self.name, SUCCESS)
+        return newest_folder(outputs, before)
+
+
+def _gear_options(call: RunnerCall) -> tuple[str, ...]:
+    """msame's option for a gear; the four dym* exclude each other."""
+    if call.kind == "batch":
+        return ("--dymBatch", str(call.gear[0]))
+    if call.kind == "image":
+        return ("--dymHW", f"{call.gear[2]},{call.gear[3]}")
+    if call.kind == "range":
+        sizes = ",".join(map(str, call.output_bytes))
+        return ("--dymShape", f"image:{','.join(map(str, call.gear))}", "--outputSize", sizes)
+    return ()

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every back end for compiled models (.om) needs to know about one: its sidecar, its gears, its output shapes.
+
+The sidecar is the JSON file beside an .om, written last by `facepipe om`. Command-line runners cannot ask a model for
+its gears, so they need it; pyACL asks the model, and holds the sidecar against the answer.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from facepipe.errors import BackendError, TensorError
+from facepipe.geometry.shape_plan import Call, calls, cells, padded
+from facepipe.specs import ModelSpec, Pixels
+from facepipe.store.files import sidecar_of
+
+FORMAT = 1
+
+ShapeKind = Literal["static", "batch", "image", "range"]
+
+
+@dataclass(frozen=True, slots=True)
+class OmShapes:
+    """The input shapes that an .om was compiled for.
+
+    Attributes:
+        kind: "static": one; "batch", "image": gears over that; "range": anything within `low` and `high`.
+        gears: whole input shapes, N, C, H, W. Empty for a range.
+        low: least sizes of a range, else empty.
+        high: greatest sizes of a range, else empty.
+        letterbox: whether an image that no gear has exactly may be padded into a larger gear.
+    """
+
+    kind: ShapeKind
+    gears: tuple[tuple[int, ...], ...]
+    low: tuple[int, ...] = ()
+    high: tuple[int, ...] = ()
+    letterbox: bool = False
+
+    @property
+    def largest(self) -> tuple[int, ...]:
+        """The gear with the most elements, which is what buffers are sized for."""
+        return max(self.gears, key=lambda gear: int(np.prod(gear)))
+
+
+@dataclass(frozen=True, slots=True)
+class OmSidecar:
+    """All that is recorded when an .om is compiled."""
+
+    model: str
+    onnx: str
+    onnx_sha256: str
+    weights_sha256: str | None  # of the checkpoint behind the ONNX, where its own sidecar tells
+    om_sha256: str
+    written_as: str  # the name ATC gave it, which may end in an operating system and an architecture
+    soc: str
+    cann: str
+    precision: str
+    aipp: bool
+    shapes: OmShapes
+    command: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As written beside the .om."""
+        return {"format": FORMAT, **asdict(self)}
+
+
+def read_sidecar(om: Path) -> OmSidecar | None:
+    """The sidecar of an .om; None where there is none.
+
+    Raises:
+        BackendError: it is there and cannot be read, or is of another format.
+    """
+    path = sidecar_of(om)
+    if not path.is_file():
+        return None
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        if fields.pop("format") != FORMAT:
+            raise ValueError(f"format is not {FORMAT}")
+        shapes = fields.pop("shapes")
+        gears = tuple(tuple(gear) for gear in shapes.pop("gears"))
+        low, high = tuple(shapes.pop("low")), tuple(shapes.pop("high"))
+        command = tuple(fields.pop("command"))
+        return OmSidecar(**fields, shapes=OmShapes(gears=gears, low=low, high=high, **shapes), command=command)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BackendError(f"{path}: is no sidecar of an .om ({error}).", "`make om` writes both anew.") from error
+
+
+def check_sidecar(sidecar: OmSidecar, spec: ModelSpec, om: Path, soc: str | None) -> None:
+    """Raise BackendError when the .om is of another model, another chip or another batch than is asked for.
+
+    Args:
+        sidecar: of `om`.
+        spec: what is to run.
+        om: its name says which batch was meant.
+        soc: the chip that is here; None where nobody can tell.
+    """
+    if sidecar.model != spec.name:
+        raise BackendError(f"{om}: was compiled from {sidecar.model}, expected {spec.name}.", "`make om`")
+    if soc is not None and sidecar.soc != soc:
+        raise BackendError(f"{om}: was compiled for {sidecar.soc}, this chip is {soc}.", f"`make om SOC={soc}`")
+    check_batch(sidecar.shapes, om)
+
+
+def check_batch(shapes: OmShapes, om: Path) -> None:
+    """Raise BackendError when the file's name promises a batch that the model was not compiled for."""
+    promised = re.search(r"\.bs(\d+)\.", om.name)
+    if promised is None or shapes.kind == "range":
+        return
+    batches = sorted({gear[0] for gear in shapes.gears})
+    if batches != [int(promised[1])]:
+        raise BackendError(
+            f"{om}: its name says batch {promised[1]}, it was compiled for batch {', '.join(map(str, batches))}.",
+            f"`make om BATCH={promised[1]}`",
+        )
+
+
+def output_shapes(spec: ModelSpec, shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """The shape of each output for an input of `shape` (N, C, H, W), from the specification.
+
+    The first axis is the batch; another that is not fixed is a side counted in cells, height before width, or -1 for
+    a model without a rule for cells.
+    """
+    found = []
+    for tensor in spec.outputs:
+        sizes = [shape[0]]
+        sides = iter(shape[2:])
+        for dim in tensor.dims[1:]:
+            if dim.is_fixed:
+                sizes.append(dim.low)
+            elif spec.atc.cells is None:
+                sizes.append(-1)
+            else:
+                sizes.append(cells(next(sides), *spec.atc.cells))
+        found.append(tuple(sizes))
+    return tuple(found)
+
+
+def run_in_gears(
+    image: np.ndarray,
+    spec: ModelSpec,
+    shapes: OmShapes,
+    execute: Callable[[list[np.ndarray]], Iterator[tuple[np.ndarray, ...]]],
+) -> tuple[np.ndarray, ...]:
+    """Any batch through a model that takes its gears alone: chunked, padded, executed, trimmed, joined.
+
+    Args:
+        image: [N, C, H, W] of any batch, N at least 1.
+        spec: names the model, and its rule for cells.
+        shapes: what it was compiled for, gears only.
+        execute: the padded inputs, each exactly of one gear's shape, to their outputs in the same order, each already
+            of the gear's own size.
+
+    Returns:
+        The outputs, N rows each; where the image was letterboxed, only the cells of the image.
+
+    Raises:
+        TensorError: no gear holds the image.
+    """
+    planned = calls(image.shape, shapes.gears, shapes.letterbox, spec.name)
+    feeds = [padded(image[call.start : call.stop], call.gear) for call in planned]
+    parts = [_trimmed(outputs, call, image, spec) for call, outputs in zip(planned, execute(feeds), strict=True)]
+    if len(parts) == 1:
+        return parts[0]
+    return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+
+
+def _trimmed(outputs: tuple[np.ndarray, ...], call: Call, image: np.ndarray, spec: ModelSpec) -> tuple[np.ndarray, ...]:
+    """The rows and cells that belong to the caller's images."""
+    rows = call.stop - call.start
+    if call.gear[1:] == image.shape[1:]:
+        return tuple(array[:rows] for array in outputs)
+    wanted = output_shapes(spec, (rows, *image.shape[1:]))
+    return tuple(
+        np.ascontiguousarray(array[tuple(slice(size) for size in shape)])
+        for array, shape in zip(outputs, wanted, strict=True)
+    )
+
+
+def bytes_of_normalised(images: np.ndarray, pixels: Pixels, where: str) -> np.ndarray:
+    """The bytes that a normalised batch was made of: what an .om with AIPP takes.
+
+    Args:
+        images: float32 [N, 3, H, W], (x - mean) * scale.
+        pixels: the mean and scale; the channels stay as they are, which is the order that AIPP was told.
+        where: names the model in an error.
+
+    Returns:
+        uint8 [N, H, W, 3], C-contiguous.
+
+    Raises:
+        TensorError: the values do not come from bytes, so AIPP would see something else.
+    """
+    mean = np.array(pixels.mean, np.float64)[:, None, None]  # (3, 1, 1)
+    scale = np.array(pixels.scale, np.float64)[:, None, None]
+    values = images / scale + mean
+    whole = np.rint(values)
+    if np.abs(values - whole).max(initial=0) > 1e-3 or whole.min(initial=0) < 0 or whole.max(initial=0) > 255:
+        raise TensorError(
+            f"{where}: the input does not come from bytes 0 to 255, and its .om has AIPP, which takes them."
+        )
+    return np.ascontiguousarray(whole.astype(np.uint8).transpose(0, 2, 3, 1))

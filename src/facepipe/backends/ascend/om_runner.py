@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sessions over a vendor's command-line runner: arrays to a folder of `.bin` files, one process, files to arrays.
+
+A call starts a process and loads the model, which takes about a second, so callers gather many rows for one call.
+The runner cannot be asked for a model's gears: the .om's sidecar tells them.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from facepipe.backends.ascend.om import (
+    OmShapes,
+    bytes_of_normalised,
+    check_batch,
+    check_sidecar,
+    output_shapes,
+    read_sidecar,
+    run_in_gears,
+)
+from facepipe.errors import BackendError, TensorError
+from facepipe.specs import ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerCall:
+    """One run over a folder.
+
+    Attributes:
+        model: the .om, absolute.
+        inputs: folder of files of one length, names that sort as numbers.
+        outputs: empty folder to write below.
+        kind: of the model's shapes.
+        gear: the whole input shape of every file.
+        output_bytes: of each output at that gear, in float32.
+    """
+
+    model: Path
+    inputs: Path
+    outputs: Path
+    kind: str
+    gear: tuple[int, ...]
+    output_bytes: tuple[int, ...]
+
+
+class OmRunner(Protocol):
+    """A command-line runner for .om files."""
+
+    @property
+    def name(self) -> str: ...
+
+    def execute(self, call: RunnerCall) -> Path:
+        """Run; return the folder with the results.
+
+        Raises:
+            BackendError: the program failed, or says that it succeeded and left nothing.
+        """
+        ...
+
+    def output_name(self, stem: str, index: int) -> str:
+        """What the file of one output of the input `<stem>.bin` is called."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerSession:
+    """One .om behind a runner. Nothing is held between calls."""
+
+    spec: ModelSpec
+    path: Path
+    shapes: OmShapes
+    aipp: bool
+    runner: OmRunner
+
+    @property
+    def fixed_batch(self) -> int | None:
+        """None: many batches go through one process, so they are cut here, not by the caller."""
+        return None
+
+    def run(self, inputs: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+        """Any batch; it is cut and padded to the gears here. Bytes N, H, W, C are taken as they are under AIPP."""
+        (image,) = inputs
+        if self.shapes.kind == "range":
+            return self._run_range(image)
+        if self.aipp and image.dtype != np.uint8:
+            image = bytes_of_normalised(image, self.spec.pixels, self.spec.name)
+        return run_in_gears(image, self.spec, self.shapes, self._execute_all)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _execute_all(self, feeds: list[np.ndarray]) -> Iterator[tuple[np.ndarray, ...]]:
+        for _, alike in groupby(feeds, key=lambda feed: feed.shape):
+            yield from self._execute(list(alike))
+
+    def _run_range(self, image: np.ndarray) -> tuple[np.ndarray, ...]:
+        bounds = zip(image.shape[1:], self.shapes.low[1:], self.shapes.high[1:], strict=True)
+        if not all(low <= size <= high for size, low, high in bounds):
+            raise TensorError(
+                f"{self.path}: input is {list(image.shape)}, expected {list(self.shapes.low)} to "
+                f"{list(self.shapes.high)}."
+            )
+        most = self.shapes.high[0]
+        pieces = [image[start : start + most] for start in range(0, len(image), most)]
+        parts = list(self._execute_all(pieces))
+        return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+
+    def _execute(self, feeds: Sequence[np.ndarray]) -> list[tuple[np.ndarray, ...]]:
+        """Inputs of one shape through one process."""
+        shape = feeds[0].shape
+        natural = (shape[0], shape[3], shape[1], shape[2]) if self.aipp else shape
+        wanted = output_shapes(self.spec, natural)
+        with tempfile.TemporaryDirectory(prefix="facepipe-") as scratch:
+            folder = Path(scratch)
+            if ".bin" in scratch:  # msame takes such a folder for a file
+                raise BackendError(
+                    f"{scratch}: the folder for temporary files has '.bin' in its name.", "another TMPDIR"
+                )
+            for name in ("inputs", "outputs"):
+                (folder / name).mkdir()
+            stems = [f"{number:06d}" for number in range(len(feeds))]
+            for stem, feed in zip(stems, feeds, strict=True):
+                (folder / "inputs" / f"{stem}.bin").write_bytes(np.ascontiguousarray(feed).tobytes())
+            sizes = tuple(4 * math.prod(out) for out in wanted)
+            call = RunnerCall(
+                self.path.resolve(), folder / "inputs", folder / "outputs", self.shapes.kind, shape, sizes
+            )
+            results = self.runner.execute(call)
+            return [
+                tuple(
+                    self._read(results / self.runner.output_name(stem, index), out) for index, out in enumerate(wanted)
+                )
+                for stem in stems
+            ]
+
+    def _read(self, path: Path, shape: tuple[int, ...]) -> np.ndarray:
+        """One output. Runners leave the whole buffer of the largest gear; the gear's own numbers stand at its start."""
+        if not path.is_file():
+            raise BackendError(
+                f"{self.runner.name}: it reported success and left no {path.name} for {self.path}.", "free disk space."
+            )
+        if shape.count(-1) == 1:  # the length tells the one size that the specification leaves open
+            shape = tuple(path.stat().st_size // (4 * -math.prod(shape)) if size < 0 else size for size in shape)
+        count = math.prod(shape)
+        found, exact = path.stat().st_size, 4 * count
+        if found != exact and (self.shapes.kind in ("range", "static") or found != self._largest_bytes(path)):
+            raise BackendError(
+                f"{self.runner.name}: {path.name} has {found} bytes, expected {exact} of float32 {list(shape)}; "
+                f"{self.path} is of another model or batch, or its outputs are no float32.",
+                "`make om`",
+            )
+        return np.fromfile(path, "<f4", count).reshape(shape)
+
+    def _largest_bytes(self, path: Path) -> int:
+        index = int(path.stem.rpartition("_")[2])
+        return max(4 * math.prod(output_shapes(self.spec, gear)[index]) for gear in self.shapes.gears)
+
+
+def open_runner_session(spec: ModelSpec, path: Path, runner: OmRunner) -> RunnerSession:
+    """A session for an .om that has a sidecar.
+
+    Raises:
+        BackendError: it has none, or is of another model or batch.
+    """
+    sidecar = read_sidecar(path)
+    if sidecar is None:
+        raise BackendError(
+            f"{path}: it has no sidecar {path.name}.json, and '{runner.name}' cannot ask a model for its gears.",
+            "`make om` writes both; or --backend pyacl, which asks the model.",
+        )
+    check_sidecar(sidecar, spec, path, None)
+    shapes = sidecar.shapes
+    if sidecar.aipp:
+        gears = tuple((gear[0], gear[2], gear[3], gear[1]) for gear in shapes.gears)
+        shapes = OmShapes(shapes.kind, gears)
+    check_batch(shapes, path)
+    return RunnerSession(spec, path, shapes, sidecar.aipp, runner)
+
+
+def run_program(command: Sequence[str], where: Path, name: str, success: str | None) -> str:
+    """Run a program in a folder of its own; return what it printed.
+
+    Args:
+        command: the program and its arguments.
+        where: its working directory: runners read, and some delete, files of the current one.
+        name: of the program, for errors.
+        success: a line that it must have printed; its exit status alone proves nothing.
+
+    Raises:
+        BackendError: it could not be started, was killed, failed, or did not print the line.
+    """
+    try:
+        ran = subprocess.run(list(command), cwd=where, capture_output=True, text=True, errors="replace", check=False)
+    except OSError as error:
+        raise BackendError(f"{name}: cannot be started ({error}).", f"`which {name}`") from error
+    output = ran.stdout + ran.stderr
+    telling = [line.strip() for line in output.splitlines() if "ERROR" in line or "rror" in line or "failed" in line]
+    last = " / ".join((telling or output.strip().splitlines())[-2:])[:300] or "nothing was printed"
+    if ran.returncode < 0:
+        raise BackendError(
+            f"{name}: it was ended by {signal.Signals(-ran.returncode).name}. Last lines: {last}.", "run it again."
+        )
+    if ran.returncode != 0:
+        raise BackendError(f"{name}: exit status {ran.returncode}. Last lines: {last}.", "`npu-smi info`")
+    if success is not None and success not in output:
+        raise BackendError(
+            f"{name}: exit status 0, and it did not print '{success}'. Last lines: {last}.",
+            "run the command by hand; it answers 0 also to wrong arguments.",
+        )
+    return output

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A program of LLVM's to machine code of this processor, which is kept on disk where there is a folder for it."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llvmlite import binding, ir
+
+from facepipe.backends.native.emit import Program
+from facepipe.store.files import write_bytes
+
+DIGEST = hashlib.sha256().digest_size
+
+
+@dataclass(frozen=True, slots=True)
+class MachineCode:
+    """Functions in memory; `engine` holds it."""
+
+    engine: Any
+
+    def function(self, name: str, arguments: Sequence[type]) -> Callable[..., None]:
+        address = self.engine.get_function_address(name)
+        assert address, f"the program has no function {name}"
+        return ctypes.CFUNCTYPE(None, *arguments)(address)
+
+
+def new_program(width: int | None = None) -> Program:
+    """An empty program for this processor: its vectors and how many registers it has for them.
+
+    Args:
+        width: floats of a vector, where it is not to be the processor's own; slower, with the same answers.
+    """
+    if width is not None:
+        return Program(ir.Module("facepipe"), width, 32 if width == 16 else 16)
+    features = dict(binding.get_host_cpu_features())
+    if features.get("avx512f"):
+        return Program(ir.Module("facepipe"), 16, 32)
+    if features.get("avx"):
+        return Program(ir.Module("facepipe"), 8, 16)
+    return Program(ir.Module("facepipe"), 4, 32 if platform.machine() in ("aarch64", "arm64") else 16)
+
+
+def compiled(program: Program, cache: Path | None) -> MachineCode:
+    """The program as machine code.
+
+    Args:
+        cache: a folder of compiled programs, by what they were made of: program, processor and compiler. None: none.
+    """
+    binding.initialize_native_target()
+    binding.initialize_native_asmprinter()
+    cpu, features = binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten()
+    text = str(program.module)
+    made_of = "\n".join([text, cpu, features, str(binding.llvm_version_info)])
+    kept = cache / f"{hashlib.sha256(made_of.encode()).hexdigest()}.o" if cache is not None else None
+    target = binding.Target.from_default_triple()
+    machine = target.create_target_machine(cpu=cpu, features=features, opt=3, jit=True)
+    code = _read(kept) if kept is not None else None
+    if code is None:
+        code = _object_code(text, target, machine)
+        if kept is not None:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(kept, hashlib.sha256(code).digest() + code)
+    empty = binding.parse_assembly("")
+    empty.triple = target.triple
+    engine = binding.create_mcjit_compiler(empty, machine)
+    engine.add_object_file(binding.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    return MachineCode(engine)
+
+
+def _read(kept: Path) -> bytes | None:
+    """The program behind its digest; None where it is not there, or not whole: damaged code would be executed."""
+    if not kept.is_file():
+        return None
+    content = kept.read_bytes()
+    digest, code = content[:DIGEST], content[DIGEST:]
+    return code if hashlib.sha256(code).digest() == digest else None
+
+
+def _object_code(text: str, target: Any, machine: Any) -> bytes:
+    module = binding.parse_assembly(text)
+    module.verify()
+    module.triple, module.data_layout = target.triple, str(machine.target_data)
+    # The loops are vectors already, and unrolled as they should be.
+    options = binding.create_pipeline_tuning_options(speed_level=2)
+    options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = False
+    builder = binding.create_pass_builder(machine, options)
+    builder.getModulePassManager().run(module, builder)
+    return bytes(machine.emit_object(module))

@@ -1,0 +1,510 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ONNX to .om: Ascend's compiler ATC, told from the catalogue, in the dialect of the installed CANN.
+
+What the guide forbids is refused here, in words, before ATC is started: it takes minutes to fail, and answers in
+numbers. An .om appears whole or not at all, and its sidecar (see `backends.ascend.om`) after it.
+Sources: ATC guide of the CANN releases named in `catalogue.chips`, and the compiler's published source (hicann/ge).
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from facepipe.backends.ascend.om import OmShapes, OmSidecar, read_sidecar
+from facepipe.catalogue.chips import (
+    ADVISED_BATCH_GEAR,
+    LEAST_GEARS,
+    MOST_GEARS,
+    Soc,
+    dialect,
+    is_named,
+    takes_ranges,
+)
+from facepipe.convert.ascend.aipp import aipp_config
+from facepipe.errors import ConversionError
+from facepipe.geometry.shape_plan import Size
+from facepipe.specs import ModelSpec
+from facepipe.store.files import remove_dead_parts, sha256_of_file, sidecar_of, write_json, write_text
+from facepipe.store.made_from import weights_digest
+
+PRECISION_V1 = (
+    "force_fp16",
+    "force_fp32",
+    "cube_fp16in_fp32out",
+    "allow_fp32_to_fp16",
+    "must_keep_origin_dtype",
+    "allow_mix_precision",
+    "allow_mix_precision_fp16",
+    "allow_mix_precision_bf16",
+    "allow_fp32_to_bf16",
+)
+"""Values of --precision_mode. The documented order of accuracy: force_fp32, must_keep_origin_dtype,
+allow_fp32_to_fp16, allow_mix_precision, force_fp16; of speed, the reverse."""
+
+PRECISION_V2 = ("fp16", "origin", "cube_fp16in_fp32out", "mixed_float16", "mixed_bfloat16")
+"""Values of --precision_mode_v2, which excludes --precision_mode."""
+
+_V1_OF_V2 = {
+    "fp16": "force_fp16",
+    "origin": "must_keep_origin_dtype",
+    "mixed_float16": "allow_mix_precision",
+    "mixed_bfloat16": "allow_mix_precision_bf16",
+}
+
+_PATH = re.compile(r"[A-Za-z0-9_.\-/\u4e00-\u9fff]+")  # ATC guide, --model and --output: nothing else in a path
+_INSTALL_INFO = re.compile(r"^version=(\S+)", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One .om to be made.
+
+    Attributes:
+        spec: the model.
+        onnx: its final ONNX file.
+        om: the file to be made; its name is ATC's --output and ".om".
+        soc: the chip.
+        cann: the CANN release whose dialect is spoken.
+        batch: rows of one execution, where the batch is compiled in; the most rows, for a range.
+        shapes: "gears" or "range"; a model without a free axis is static either way.
+        image_sizes: (height, width) of every gear of a network that takes many; ignored for others.
+        letterbox: whether the plan pads sizes that are no gear; recorded in the sidecar.
+        precision: a value of --precision_mode or --precision_mode_v2; None leaves ATC's default, half precision.
+        aipp: fold (x - mean) * scale into the .om.
+    """
+
+    spec: ModelSpec
+    onnx: Path
+    om: Path
+    soc: Soc
+    cann: str
+    batch: int = 1
+    shapes: Literal["gears", "range"] = "gears"
+    image_sizes: tuple[Size, ...] = ()
+    letterbox: bool = False
+    precision: str | None = None
+    aipp: bool = False
+
+
+def om_shapes(order: Order) -> OmShapes:
+    """The input shapes that the order compiles for.
+
+    Raises:
+        ConversionError: the guide forbids them on this chip, in this release, or at all.
+    """
+    dims = order.spec.input.dims
+    low, high = dims[0].low, dims[0].high
+    axis = order.spec.atc.gears
+    if not low <= order.batch <= high:
+        raise ConversionError(f"{order.spec.name}: batch is {order.batch}, expected {low} to {high}.")
+    if axis == "none":
+        # A detector of one network is compiled for the size that it was trained for; drivers fill inputs up to it.
+        shot = order.spec.single_shot
+        sides = shot.size if shot is not None else (dims[2].low, dims[3].low)
+        return OmShapes("static", ((order.batch, dims[1].low, *sides),))
+    if axis == "image":
+        _check_image_sizes(order)
+    if order.shapes == "range":
+        return _range(order)
+    if axis == "batch":
+        _check_batch_gears(order)
+        return OmShapes("batch", tuple((gear, *(dim.low for dim in dims[1:])) for gear in order.spec.atc.batch_gears))
+    gears = tuple((order.batch, dims[1].low, *size) for size in order.image_sizes)
+    # One size needs no gears, and --dynamic_image_size takes no fewer than two.
+    return OmShapes("static" if len(gears) == 1 else "image", gears, letterbox=order.letterbox)
+
+
+def _check_image_sizes(order: Order) -> None:
+    name, sizes = order.spec.name, order.image_sizes
+    if not sizes:
+        raise ConversionError(
+            f"{name}: no image sizes are planned, expected 1 to {MOST_GEARS}.", "`facepipe plan` with your photographs."
+        )
+    for axis, side in ((axis, side) for size in sizes for axis, side in zip((2, 3), size, strict=True)):
+        dim = order.spec.input.dims[axis]
+        if not dim.low <= side <= dim.high:
+            raise ConversionError(f"{name}: an image side is {side}, expected {dim.low} to {dim.high}.")
+    if len(set(sizes)) != len(sizes):
+        raise ConversionError(f"{name}: an image size is listed twice, expected each gear once (E10036 to E10038).")
+    if order.shapes == "gears" and len(sizes) > MOST_GEARS:
+        raise ConversionError(
+            f"{name}: {len(sizes)} gears, expected at most {MOST_GEARS} (E10036).",
+            "`facepipe plan` letterboxes sizes until they fit.",
+        )
+
+
+def _check_batch_gears(order: Order) -> None:
+    gears = order.spec.atc.batch_gears
+    if not LEAST_GEARS <= len(set(gears)) == len(gears) <= MOST_GEARS:
+        raise ConversionError(
+            f"{order.spec.name}: batch gears are {gears}, expected {LEAST_GEARS} to {MOST_GEARS} different ones "
+            "(E10035, E10036)."
+        )
+    if min(gears) < 1 or max(gears) > ADVISED_BATCH_GEAR:
+        raise ConversionError(
+            f"{order.spec.name}: batch gears are {gears}, expected each to be 1 to {ADVISED_BATCH_GEAR} (E10037)."
+        )
+
+
+def _range(order: Order) -> OmShapes:
+    soc, spec = order.soc, order.spec
+    if not takes_ranges(soc, order.cann):
+        since = f"from CANN {soc.ranges_from} on" if soc.ranges_from else "in no release"
+        raise ConversionError(
+            f"{spec.name}: {soc.name} takes shape ranges {since}, this is {order.cann} ({soc.source}).",
+            "SHAPES=gears, the default: fixed steps are planned instead.",
+        )
+    dims = spec.input.dims
+    low = tuple(dim.low for dim in dims)
+    if spec.atc.gears == "batch":
+        return OmShapes("range", (), low, tuple(dim.high for dim in dims))
+    sides = tuple(max(size[axis] for size in order.image_sizes) for axis in (0, 1))
+    return OmShapes("range", (), low, (order.batch, dims[1].low, *sides))
+
+
+def precision_option(precision: str | None, soc: Soc, cann: str) -> tuple[str, ...]:
+    """The option for a precision, by the name that this release knows it under.
+
+    Raises:
+        ConversionError: no such precision, or not on this chip.
+    """
+    if precision is None:
+        return ()
+    choices = tuple(dict.fromkeys(PRECISION_V2 + PRECISION_V1))
+    if precision not in choices:
+        raise ConversionError(f"precision '{precision}' is not known, expected one of {', '.join(choices)}.")
+    if ("bf16" in precision or "bfloat16" in precision) and not soc.bf16:
+        raise ConversionError(
+            f"precision '{precision}': {soc.name} has no bfloat16; Atlas A2, A3 and 310B have.", "PRECISION=origin"
+        )
+    if precision in PRECISION_V2 and dialect(cann).precision_v2:
+        return (f"--precision_mode_v2={precision}",)
+    return (f"--precision_mode={_V1_OF_V2.get(precision, precision)}",)
+
+
+def shape_options(order: Order) -> tuple[str, ...]:
+    """--input_shape and what goes with it.
+
+    Raises:
+        ConversionError: see `om_shapes`.
+    """
+    shapes, name = om_shapes(order), order.spec.input.name
+    if shapes.kind == "static":
+        return (f"--input_shape={name}:{','.join(map(str, shapes.gears[0]))}",)
+    if shapes.kind == "batch":
+        rest = ",".join(map(str, shapes.gears[0][1:]))
+        gears = ",".join(str(gear[0]) for gear in shapes.gears)
+        return (f"--input_shape={name}:-1,{rest}", f"--dynamic_batch_size={gears}")
+    if shapes.kind == "image":
+        gears = ";".join(f"{gear[2]},{gear[3]}" for gear in shapes.gears)
+        return (f"--input_shape={name}:{order.batch},{shapes.gears[0][1]},-1,-1", f"--dynamic_image_size={gears}")
+    sides = ",".join(
+        str(low) if low == high else f"{low}~{high}" for low, high in zip(shapes.low, shapes.high, strict=True)
+    )
+    option = dialect(order.cann).range_option
+    # The old option wants brackets (E10048 without them), and drops --input_shape; the new one refuses them (E10002).
+    return (f"{option}={name}:[{sides}]",) if option == "--input_shape_range" else (f"{option}={name}:{sides}",)
+
+
+def atc_command(order: Order, output: Path | None = None) -> tuple[str, ...]:
+    """ATC's command line for an order, as a list for `subprocess`.
+
+    Args:
+        order: what to make.
+        output: the --output stem to use instead of the order's own.
+
+    Raises:
+        ConversionError: the guide forbids the order; nothing was started.
+    """
+    spec, soc = order.spec, order.soc
+    if not is_named(soc, order.cann):
+        raise ConversionError(
+            f"{spec.name}: CANN {order.cann} does not name {soc.name}, the last that did is {soc.last_cann}.",
+            "CANN 8.0 compiles for it, without a device; --cann names the release that is spoken to.",
+        )
+    stem = output or order.om.with_suffix("")
+    shapes = shape_options(order)
+    aipp = _aipp_options(order)
+    for path in (order.onnx, stem):
+        if not _PATH.fullmatch(str(path)):
+            raise ConversionError(
+                f"{path}: a path for ATC holds letters, digits and _ - . / only (E10022), this one has others.",
+                "move the weights folder.",
+            )
+    return (
+        "atc",
+        "--framework=5",
+        f"--model={order.onnx}",
+        f"--output={stem}",
+        "--input_format=NCHW",
+        *shapes,
+        f"--soc_version={soc.name}",
+        *precision_option(order.precision, soc, order.cann),
+        *aipp,
+        "--log=error",
+    )
+
+
+def _aipp_options(order: Order) -> tuple[str, ...]:
+    if not order.aipp:
+        return ()
+    spec = order.spec
+    if not spec.atc.aipp:
+        raise ConversionError(
+            f"{spec.name}: AIPP is not offered for it; the catalogue allows it where the input is whole bytes and its "
+            "constants are exact in half precision.",
+            "leave AIPP off for this model.",
+        )
+    if om_shapes(order).kind == "range":
+        raise ConversionError(f"{spec.name}: static AIPP and a shape range exclude each other for one input.")
+    return (f"--insert_op_conf={aipp_path(order)}",)
+
+
+def aipp_path(order: Order) -> Path:
+    """Where the AIPP file of an order lies."""
+    return order.om.with_suffix(".aipp.cfg")
+
+
+def render(command: tuple[str, ...]) -> str:
+    """A command line for a shell, values quoted where a shell would read something into them."""
+    words = []
+    for word in command:
+        option, equals, value = word.partition("=")
+        words.append(f'{option}="{value}"' if equals and not _PATH.fullmatch(value) else word)
+    return " ".join(words)
+
+
+@dataclass(frozen=True, slots=True)
+class LogFinding:
+    """One error code of ATC's output: the code, what it means, what to try, and the line it stands in."""
+
+    code: str
+    meaning: str
+    attempt: str
+    line: str
+
+
+_NO_PARSER = ("no ONNX parser for an operator at this opset", "`facepipe check` names the operator and the repair.")
+_SHAPE = "`facepipe plan` and `facepipe om --dry-run` show the shapes that are asked for."
+_OPTION = "`facepipe om --dry-run` shows the command; --cann names the release it is spelled for."
+_PYTHON = "pip install numpy decorator sympy scipy attrs psutil into the Python that ATC uses."
+
+ERRORS: dict[str, tuple[str, str]] = {
+    # ATC guide, "error codes", and GE's error_manager table. Wording differs between releases; codes do not.
+    "E10001": ("an option has an illegal value", _OPTION),
+    "E10002": ("--input_shape has a syntax error, such as brackets", _OPTION),
+    "E10003": ("an option has an illegal value", _OPTION),
+    "E10004": ("an option is empty", _OPTION),
+    "E10005": ("an option must be true or false", _OPTION),
+    "E10006": ("an option must be 0 or 1", _OPTION),
+    "E10007": ("a required option is missing", _OPTION),
+    "E10009": ("gears of two kinds, or gears and a range, exclude each other", _OPTION),
+    "E10010": ("--log has an illegal value", _OPTION),
+    "E10011": ("a dimension is not positive and there are no gears", _SHAPE),
+    "E10012": ("there are gears, and no -1 for them in --input_shape", _SHAPE),
+    "E10013": ("a number is out of range", _OPTION),
+    "E10014": ("a number was expected", _OPTION),
+    "E10016": ("the model has no input of that name", "`facepipe onnx` exports with the catalogue's names."),
+    "E10017": ("that name is not an input", "`facepipe onnx` exports with the catalogue's names."),
+    "E10018": ("with batch gears only the first dimension may be -1", _SHAPE),
+    "E10019": ("with image gears only height and width may be -1", _SHAPE),
+    "E10020": ("--dynamic_image_size is malformed", _SHAPE),
+    "E10021": ("a path is too long", "move the weights folder."),
+    "E10022": ("a path has a character that ATC refuses", "move the weights folder."),
+    "E10031": ("there are gears, and no -1 for them in --input_shape", _SHAPE),
+    "E10034": ("an input is declared fp16 and given to AIPP", "leave one of the two off."),
+    "E10035": ("too few gears, ATC wants at least 2", _SHAPE),
+    "E10036": ("too many gears, ATC takes at most 100", _SHAPE),
+    "E10037": ("a gear is not a positive number", _SHAPE),
+    "E10038": ("two gears are the same", _SHAPE),
+    "E10040": ("'~' and gears exclude each other", _SHAPE),
+    "E10048": ("--input_shape_range has a syntax error; brackets are required and ranges are written a~b", _OPTION),
+    "E10049": ("a range is out of bounds", _SHAPE),
+    "E10050": ("a range is out of bounds", _SHAPE),
+    "E10410": ("a file is missing", "`facepipe onnx` makes the ONNX files."),
+    "E10501": ("an operator is not supported", "`facepipe check` names it and the repair."),
+    "E14001": ("a node's attribute or input is invalid", "`facepipe check` names the node and the repair."),
+    "E16001": ("the ONNX file cannot be parsed", "`facepipe onnx` makes it anew."),
+    "E16002": _NO_PARSER,
+    "E16004": ("the ONNX file cannot be parsed", "`facepipe onnx` makes it anew."),
+    "E16005": ("the ONNX file has more than one default opset", "`facepipe onnx` makes it anew."),
+    "E19010": _NO_PARSER,
+    "E19999": ("an internal error of the compiler", "the log and ~/ascend/log/debug/plog tell more."),
+    "EZ0501": ("an operator is not registered", "`facepipe check` names it and the repair."),
+    "EZ3002": ("an operator does not meet its specification", "`facepipe check` names it and the repair."),
+    "EZ3003": ("no engine supports an operator", "`facepipe check` names it and the repair."),
+    "EZ9010": _NO_PARSER,
+}
+
+_FAMILIES = (
+    ("E104", "an input's count or shape is inconsistent", _SHAPE),
+    ("E13", "a file cannot be opened or read", "check the file and the folder's permissions."),
+)
+_PATTERNS = (
+    (re.compile(r"No module named '?([\w.]+)"), "Python", "a Python module that ATC needs is missing", _PYTHON),
+    (
+        re.compile(r"(?i)cannot open shared object file"),
+        "library",
+        "a library of CANN is not found",
+        "source /usr/local/Ascend/ascend-toolkit/set_env.sh",
+    ),
+    (
+        re.compile(r"(?i)out of memory|std::bad_alloc|\bKilled\b"),
+        "memory",
+        "the compiler ran out of memory",
+        "export TE_PARALLEL_COMPILER=1 MAX_COMPILE_CORE_NUMBER=1, and fewer gears.",
+    ),
+)
+_CODE = re.compile(r"\bE(?:[A-Z]\d{4}|\d{5})\b")
+
+
+def decode_log(text: str) -> tuple[LogFinding, ...]:
+    """The error codes and known troubles in ATC's output, each once, in the order in which they appear."""
+    found: dict[str, LogFinding] = {}
+    for line in text.splitlines():
+        for code in _CODE.findall(line):
+            found.setdefault(code, LogFinding(code, *_meaning(code), line.strip()))
+        for pattern, name, meaning, attempt in _PATTERNS:
+            if pattern.search(line):
+                found.setdefault(name, LogFinding(name, meaning, attempt, line.strip()))
+    return tuple(found.values())
+
+
+def _meaning(code: str) -> tuple[str, str]:
+    if code in ERRORS:
+        return ERRORS[code]
+    for family, meaning, attempt in _FAMILIES:
+        if code.startswith(family):
+            return meaning, attempt
+    return "a code that is not known here", "the log and ~/ascend/log/debug/plog tell more."
+
+
+def installed_cann(environ: Mapping[str, str]) -> str | None:
+    """The version of the CANN that the environment points at; None where there is none.
+
+    Source: CANN installation guide, "file paths": <toolkit>/<arch>-linux/ascend_toolkit_install.info, "version=".
+    """
+    for variable in ("ASCEND_TOOLKIT_HOME", "ASCEND_HOME_PATH"):
+        home = environ.get(variable)
+        if home is None:
+            continue
+        places = (f"{platform.machine()}-linux", "*-linux", ".")
+        for info in (info for place in places for info in sorted(Path(home).glob(f"{place}/*_install.info"))):
+            match = _INSTALL_INFO.search(info.read_text(encoding="utf-8", errors="replace"))
+            if match:
+                return match[1]
+    return None
+
+
+def find_atc(environ: Mapping[str, str]) -> str:
+    """The path of ATC.
+
+    Raises:
+        ConversionError: it is not on PATH.
+    """
+    found = shutil.which("atc", path=environ.get("PATH", ""))
+    if found is None:
+        raise ConversionError(
+            "atc: the compiler is not on PATH; it is part of the CANN toolkit, and needs no device.",
+            "source /usr/local/Ascend/ascend-toolkit/set_env.sh after installing the toolkit, or DRY_RUN=1 to see the "
+            "commands.",
+        )
+    return found
+
+
+def is_made(order: Order) -> bool:
+    """Whether the .om is there, whole, and was made from this ONNX by this very order."""
+    sidecar = read_sidecar(order.om)
+    return (
+        sidecar is not None
+        and order.om.is_file()
+        and order.onnx.is_file()
+        and sidecar.command == atc_command(order)
+        and sidecar.cann == order.cann
+        and sidecar.onnx_sha256 == sha256_of_file(order.onnx)
+        and sidecar.om_sha256 == sha256_of_file(order.om)
+    )
+
+
+def om_from_onnx(order: Order, log: Path) -> OmSidecar:
+    """Run ATC; the .om and its sidecar are there when this returns, and neither is when it raises.
+
+    Args:
+        order: what to make.
+        log: the file that ATC's output goes to, whatever becomes of it.
+
+    Raises:
+        ConversionError: the order is illegal, ATC is absent, ATC failed (its codes decoded), or it reported success
+            and left no .om.
+    """
+    command = atc_command(order)
+    atc = find_atc(os.environ)
+    if not order.onnx.is_file():
+        raise ConversionError(f"{order.onnx}: no such file.", f"`facepipe onnx {order.spec.name}`")
+    order.om.parent.mkdir(parents=True, exist_ok=True)
+    for place in {order.om.parent, log.parent}:
+        remove_dead_parts(place)
+    if order.aipp:
+        write_text(aipp_path(order), aipp_config(order.spec))
+    sidecar_of(order.om).unlink(missing_ok=True)  # from here on the old .om is not vouched for
+    order.om.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".atc-", suffix=f".{os.getpid()}.part", dir=order.om.parent) as folder:
+        stem = Path(folder) / order.om.stem
+        ran = atc_command(order, stem)
+        made = subprocess.run((atc, *ran[1:]), capture_output=True, text=True, errors="replace", check=False)
+        output = made.stdout + made.stderr
+        write_text(log, f"{render(ran)}\n\n{output}\nexit status {made.returncode}\n")
+        files = sorted(Path(folder).glob("*.om"))
+        if made.returncode != 0:
+            raise _failure(order, log, output, made.returncode)
+        # Newer releases append the host's system and architecture, so the file is looked for, not assumed.
+        if len(files) != 1 or files[0].stat().st_size == 0:
+            names = ", ".join(path.name for path in files) or "no .om"
+            raise ConversionError(
+                f"atc: exit status 0 for {order.spec.name} ({order.soc.name}), and it left {names}, expected one .om "
+                f"with content; the log is {log}.",
+                "free disk space, and read the log.",
+            )
+        sidecar = OmSidecar(
+            model=order.spec.name,
+            onnx=order.onnx.name,
+            onnx_sha256=sha256_of_file(order.onnx),
+            weights_sha256=weights_digest(order.onnx),
+            om_sha256=sha256_of_file(files[0]),
+            written_as=files[0].name,
+            soc=order.soc.name,
+            cann=order.cann,
+            precision=order.precision or "force_fp16 (the compiler's default)",
+            aipp=order.aipp,
+            shapes=om_shapes(order),
+            command=command,
+        )
+        files[0].replace(order.om)
+    write_json(sidecar_of(order.om), sidecar.to_json())
+    return sidecar
+
+
+def _failure(order: Order, log: Path, output: str, status: int) -> ConversionError:
+    """ATC's failure in one line: the codes decoded, else the last lines."""
+    what = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
+    findings = decode_log(output)
+    if findings:
+        causes = "; ".join(f"{finding.code}: {finding.meaning} ({finding.line[:160]})" for finding in findings)
+        return ConversionError(
+            f"atc: {what} for {order.spec.name} ({order.soc.name}). {causes}. The log is {log}.", findings[0].attempt
+        )
+    last = " / ".join(output.strip().splitlines()[-2:]) or "nothing was printed"
+    return ConversionError(
+        f"atc: {what} for {order.spec.name} ({order.soc.name}). Last lines: {last}. The log is {log}.",
+        "~/ascend/log/debug/plog tells more; ASCEND_SLOG_PRINT_TO_STDOUT=1 prints it.",
+    )

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An ONNX model that computes as a half-precision .om does, for onnxruntime on a host.
+
+ATC's default (force_fp16) keeps every tensor in half precision between operators, with float32 at the model's edges; a
+convolution or matrix product takes half-precision numbers, adds in single precision, and rounds its result. So: every
+constant is rounded here, the input is rounded, and after every operator that computes something its output is rounded,
+by a pair of Casts. Operators that only move or choose numbers add nothing. What a chip fuses (a convolution with the
+addition behind it, say) it rounds less often, so the rehearsal is a little pessimistic.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from facepipe.convert.onnx.passes.graph import constants
+from facepipe.errors import ConversionError
+from facepipe.specs import ModelSpec
+from facepipe.store.files import sha256_of_file, write_bytes, write_text
+
+_EXACT = frozenset(
+    ("Relu", "MaxPool", "Flatten", "Reshape", "Transpose", "Concat", "Identity", "Slice", "Squeeze", "Unsqueeze",
+     "Split", "Dropout", "Clip", "Max", "Min", "Gather", "Constant", "Cast", "Pad", "GlobalMaxPool", "Expand", "Tile")
+)  # fmt: skip
+"""Operators whose outputs are among the numbers of their inputs and constants, which are rounded already."""
+
+
+def rehearse_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of `model` in which every float32 tensor holds half-precision numbers. Names of tensors stay.
+
+    Numbers above 65504 become infinite, as they do on the chip.
+
+    Raises:
+        ConversionError: the model has branches, loops or functions, or is rehearsed already.
+    """
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    graph = made.graph
+    if made.functions or any(attribute.HasField("g") for node in graph.node for attribute in node.attribute):
+        raise ConversionError("rehearsal: the model has branches, loops or functions, expected a plain graph.")
+    if any(node.name.endswith(_TO_HALF) for node in graph.node):
+        raise ConversionError("rehearsal: the model is rehearsed already.", "take the file that `facepipe onnx` makes.")
+    for tensor in constants(made).values():
+        if tensor.data_type == TensorProto.FLOAT:
+            tensor.CopyFrom(numpy_helper.from_array(rounded(numpy_helper.to_array(tensor)), tensor.name))
+    types = _element_types(made)
+    renamed: dict[str, str] = {}
+    nodes: list[onnx.NodeProto] = []
+    fixed = set(constants(made))
+    for value in graph.input:
+        if value.name not in fixed and value.type.tensor_type.elem_type == TensorProto.FLOAT:
+            renamed[value.name] = f"{value.name}.rounded"
+            nodes += _casts(value.name, renamed[value.name])
+    for node in graph.node:
+        copy = onnx.NodeProto()
+        copy.CopyFrom(node)
+        for index, name in enumerate(node.input):
+            copy.input[index] = renamed.get(name, name)
+        nodes.append(copy)
+        if node.op_type in _EXACT:
+            continue
+        for index, name in enumerate(node.output):
+            if name and types.get(name) == TensorProto.FLOAT:
+                copy.output[index] = f"{name}.exact"
+                nodes += _casts(f"{name}.exact", name)
+    del graph.node[:]
+    graph.node.extend(nodes)
+    onnx.checker.check_model(made)
+    return made
+
+
+def write_rehearsed(spec: ModelSpec, weights: Path, models: Path) -> Path:
+    """The rehearsed model in a folder of its own, under the name that every command looks for; kept while current.
+
+    Args:
+        spec: the model.
+        weights: folder of its final ONNX.
+        models: folder that gets the rehearsed one.
+
+    Raises:
+        ConversionError: the final ONNX is not there.
+    """
+    source, target = spec.final(weights), spec.final(models)
+    if not source.is_file():
+        raise ConversionError(
+            f"{source}: no such file, expected the final ONNX of {spec.name}.", f"`facepipe onnx {spec.name}`"
+        )
+    mark = target.with_name(f"{target.name}.made_from")
+    digest = sha256_of_file(source)
+    if not (target.is_file() and mark.is_file() and mark.read_text(encoding="utf-8") == digest):
+        write_bytes(target, rehearse_fp16(onnx.load(str(source))).SerializeToString())
+        write_text(mark, digest)
+    return target
+
+
+def rounded(array: np.ndarray) -> np.ndarray:
+    """float32 numbers that half precision holds, nearest to those given; infinite above 65504."""
+    with np.errstate(over="ignore"):
+        return array.astype(np.float16).astype(np.float32)
+
+
+_TO_HALF = ".to_half"
+
+
+def _casts(name: str, to: str) -> list[onnx.NodeProto]:
+    """`name`, rounded, as `to`."""
+    return [
+        helper.make_node("Cast", [name], [f"{to}.half"], f"{to}{_TO_HALF}", to=TensorProto.FLOAT16),
+        helper.make_node("Cast", [f"{to}.half"], [to], f"{to}.to_single", to=TensorProto.FLOAT),
+    ]
+
+
+def _element_types(model: onnx.ModelProto) -> dict[str, int]:
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    values = (*graph.value_info, *graph.input, *graph.output)
+    return {value.name: value.type.tensor_type.elem_type for value in values}

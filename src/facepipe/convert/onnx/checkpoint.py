@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Published weights into a network: digest, then a plain state dict, then every entry by name and shape."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from facepipe.convert.onnx import paddle_weights
+from facepipe.errors import WeightsError
+from facepipe.networks import TRAINING_ONLY, build
+from facepipe.networks.seeded import RECIPES
+from facepipe.specs import ModelSpec, Recipe
+from facepipe.store.files import sha256_of_file
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedNetwork:
+    """A network with its weights, in evaluation mode, and the digest of what they were read from."""
+
+    network: nn.Module
+    sha256: str
+
+
+def load(spec: ModelSpec, path: Path | None, *, any_digest: bool = False) -> LoadedNetwork:
+    """The network of `spec` with the weights of `path`.
+
+    Args:
+        spec: the model.
+        path: the weight file; None for a model whose weights are a recipe.
+        any_digest: take a file whose digest is not the catalogue's, such as a user's own re-saved or trained weights;
+            it still has to fit the network entry by entry.
+
+    Raises:
+        WeightsError: the digest is another than the catalogue's, the file is no plain PyTorch state dict or is
+            truncated, or its entries are not this network's.
+    """
+    network = build(spec.network)
+    if path is None:
+        assert isinstance(spec.weights.origin, Recipe), f"{spec.name} has a weight file, and none was given"
+        state: Mapping[str, torch.Tensor] = RECIPES[spec.weights.origin.name]()
+        sha256, where = _digest_of_state(state), str(spec.weights.origin)
+    else:
+        sha256, where = sha256_of_file(path), str(path)
+        if spec.weights.sha256 not in (None, sha256) and not any_digest:
+            raise WeightsError(
+                f"{path}: sha256 is {sha256}, expected {spec.weights.sha256} for {spec.name}.",
+                f"delete it and run `facepipe fetch {spec.name}`; a truncated download is the usual cause.",
+            )
+        state = read_state(path)
+    network.load_state_dict(_fitting(state, network, spec, where))
+    return LoadedNetwork(network.requires_grad_(False).eval(), sha256)
+
+
+def read_state(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a .pt, .pth or (Paddle's) .pdparams file by name, `module.` stripped; nothing in it is executed.
+
+    Raises:
+        WeightsError: it is truncated, holds objects other than tensors, or is no PyTorch file.
+    """
+    if path.suffix == paddle_weights.SUFFIX:
+        return paddle_weights.read_paddle_state(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = _foreign_class(str(error))
+        raise WeightsError(
+            f"{path}: {reason}, expected a plain state dict of tensors.",
+            "save the weights alone: torch.save(model.state_dict(), file).",
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError, OSError) as error:
+        raise WeightsError(
+            f"{path}: it cannot be read as PyTorch weights ({_first_line(error)}).",
+            "delete it and fetch it again; a truncated download is the usual cause.",
+        ) from error
+    if (
+        not isinstance(content, Mapping)
+        or not content
+        or not all(isinstance(v, torch.Tensor) for v in content.values())
+    ):
+        kind = f"a {type(content).__name__}"
+        if isinstance(content, Mapping):
+            kind += f" with {', '.join(map(str, list(content)[:3])) or 'no entries'}"
+        raise WeightsError(f"{path}: it holds {kind}, expected a plain state dict of tensors.")
+    return {str(key).removeprefix("module."): tensor for key, tensor in content.items()}
+
+
+def _fitting(
+    state: Mapping[str, torch.Tensor], network: nn.Module, spec: ModelSpec, where: str
+) -> dict[str, torch.Tensor]:
+    """`state` without what serves training alone, when it is otherwise exactly the network's."""
+    dropped = TRAINING_ONLY.get(spec.network, ())
+    given = {key: tensor for key, tensor in state.items() if key not in dropped}
+    expected = network.state_dict()
+    missing = [key for key in expected if key not in given]
+    unexpected = [key for key in given if key not in expected]
+    if missing or unexpected:
+        raise WeightsError(
+            f"{where}: these are the weights of another network than {spec.name}: "
+            f"{_listing(missing)} missing, {_listing(unexpected)} unexpected.",
+            f"`facepipe models {spec.name}` names the right file.",
+        )
+    for key, tensor in given.items():
+        if tensor.shape != expected[key].shape:
+            shapes = f"shape {list(tensor.shape)}, expected {list(expected[key].shape)}"
+            raise WeightsError(f"{where}: '{key}' has {shapes} for {spec.name}.")
+    return given
+
+
+def _listing(keys: list[str]) -> str:
+    if not keys:
+        return "none"
+    return f"{len(keys)} ({', '.join(keys[:3])}{', …' if len(keys) > 3 else ''})"
+
+
+def _digest_of_state(state: Mapping[str, torch.Tensor]) -> str:
+    """A digest of names, types, shapes and values, in the order of the names."""
+    digest = hashlib.sha256()
+    for key in sorted(state):
+        array = state[key].numpy()
+        digest.update(f"{key} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _foreign_class(message: str) -> str:
+    """What torch's refusal was about, without its advice to switch the protection off."""
+    marker = "GLOBAL "
+    if marker in message:
+        return f"it holds an object of the class {message.split(marker, 1)[1].split()[0]}"
+    return "it is damaged, or holds more than tensors"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

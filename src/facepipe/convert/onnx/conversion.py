@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole way of one model: export, graph passes, simplification, and a comparison with PyTorch after every step."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from torch import nn
+
+from facepipe import __version__
+from facepipe.backends.base import RuntimeOptions, open_session
+from facepipe.backends.ort import OnnxRuntime
+from facepipe.convert.onnx.checkpoint import load
+from facepipe.convert.onnx.export import check_interface, check_operators, onnx_from_network
+from facepipe.convert.onnx.passes import PASSES
+from facepipe.convert.onnx.passes.graph import nodes
+from facepipe.convert.onnx.probe import probes
+from facepipe.convert.onnx.simplify import simplified
+from facepipe.errors import ConversionError, FacepipeError
+from facepipe.metrics.parity import Parity, parity, worst
+from facepipe.specs import ModelSpec
+from facepipe.store.files import sha256_of_file, write_bytes
+from facepipe.store.made_from import ConversionReport, Step, conversion_digest, sidecar_path, write_report
+
+LEAST_COSINE = 0.99999
+"""Of an embedding with the PyTorch network's, both of length 1: about 4.5e-3 of Euclidean distance."""
+
+OnStep = Callable[[str], None]
+
+
+def _silent(step: str) -> None:
+    """Tells nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What the PyTorch network answers on the probes: for each input, the outputs in the catalogue's order."""
+
+    inputs: tuple[np.ndarray, ...]
+    outputs: tuple[tuple[np.ndarray, ...], ...]
+
+
+def step_names(spec: ModelSpec) -> tuple[str, ...]:
+    """The steps of a model's conversion, in order."""
+    return ("export", *spec.passes, "simplify")
+
+
+def convert_model(
+    spec: ModelSpec, checkpoint: Path | None, out: Path, *, on_step: OnStep = _silent
+) -> ConversionReport:
+    """Convert one model and write its three ONNX files and its sidecar into `out`, all or none.
+
+    Args:
+        spec: the model.
+        checkpoint: its weight file; None where the catalogue has a recipe instead.
+        out: folder for `<name>.onnx`, `<name>.fixed.onnx`, `<name>.simplified.onnx` and `<name>.simplified.onnx.json`.
+        on_step: called with the name of each step when it is done.
+
+    Raises:
+        WeightsError: the weights are not this model's.
+        ConversionError: a step failed or moved the outputs; the step is named, and nothing was written.
+    """
+    loaded = load(spec, checkpoint)
+    reference = reference_of(loaded.network, spec)
+    steps: list[Step] = []
+
+    def done(step: str, model: onnx.ModelProto, edits: int = 0) -> None:
+        steps.append(_judged(step, model, edits, spec, reference))
+        on_step(step)
+
+    with _naming("export", spec):
+        model = onnx_from_network(loaded.network, spec)
+        done("export", model)
+    exported = model.SerializeToString()
+    for name in spec.passes:
+        with _naming(name, spec):
+            edits = apply_pass(name, model)
+            done(name, model, edits)
+    fixed = model.SerializeToString()
+    with _naming("simplify", spec):
+        final = simplified(model)
+        _check_final(final, spec)
+        done("simplify", final)
+
+    write_bytes(spec.exported(out), exported)
+    write_bytes(spec.fixed(out), fixed)
+    write_bytes(spec.final(out), final.SerializeToString())
+    report = ConversionReport(
+        model=spec.name,
+        weights_sha256=loaded.sha256,
+        onnx_sha256=sha256_of_file(spec.final(out)),
+        opset=spec.opset,
+        conversion=conversion_digest(spec),
+        steps=tuple(steps),
+        versions=versions(),
+    )
+    write_report(report, sidecar_path(spec, out))  # last: its digest is what says that the three files are whole
+    return report
+
+
+def export_model(spec: ModelSpec, checkpoint: Path | None, target: Path, *, any_digest: bool = False) -> Step:
+    """Write the exported ONNX alone, before any pass; return its parity with PyTorch. Arguments as `load`'s.
+
+    Raises:
+        WeightsError: the weights are not this model's.
+        ConversionError: the export failed or moved the outputs; nothing was written.
+    """
+    loaded = load(spec, checkpoint, any_digest=any_digest)
+    with _naming("export", spec):
+        model = onnx_from_network(loaded.network, spec)
+        step = _judged("export", model, 0, spec, reference_of(loaded.network, spec))
+    write_bytes(target, model.SerializeToString())
+    return step
+
+
+def apply_pass(name: str, model: onnx.ModelProto) -> int:
+    """Apply a pass of the catalogue to the model it is listed for, in place; return the number of edits.
+
+    Raises:
+        ConversionError: the model lacks the operator that the pass is about, or the pass refuses it.
+    """
+    graph_pass = PASSES[name]
+    if not nodes(model, graph_pass.operator):
+        raise ConversionError(f"found 0 {graph_pass.operator} nodes, expected at least 1.")
+    return graph_pass.apply(model)
+
+
+def reference_of(network: nn.Module, spec: ModelSpec) -> Reference:
+    """The network's own answers on the probes of `spec`."""
+    inputs = probes(spec)
+    with torch.inference_mode():
+        answers = [network(torch.from_numpy(probe)) for probe in inputs]
+    tuples = [answer if isinstance(answer, tuple) else (answer,) for answer in answers]
+    return Reference(inputs, tuple(tuple(output.numpy() for output in answer) for answer in tuples))
+
+
+def compare(model: onnx.ModelProto, spec: ModelSpec, reference: Reference) -> Parity:
+    """Run an ONNX model on the reference's inputs and hold every output against the catalogue's tolerance.
+
+    Raises:
+        ConversionError: an output is beyond the tolerance, or an embedding has another direction.
+        BackendError: onnxruntime cannot load the model.
+        TensorError: an output has another number, rank or size than the catalogue says.
+    """
+    results = []
+    with tempfile.TemporaryDirectory(prefix="facepipe-") as folder:
+        path = Path(folder) / "model.onnx"
+        path.write_bytes(model.SerializeToString())
+        with open_session(OnnxRuntime(RuntimeOptions()), spec, path) as session:
+            for probe, expected in zip(reference.inputs, reference.outputs, strict=True):
+                for tensor, a, b in zip(spec.outputs, expected, session.run(probe), strict=True):
+                    result = parity(a, b)
+                    _require(result, spec, f"'{tensor.name}' for the input {list(probe.shape)}")
+                    results.append(result)
+    return worst(results)
+
+
+def versions() -> dict[str, str]:
+    """Of everything that shapes the converted files."""
+    names = ("torch", "onnx", "onnxsim", "onnxruntime", "numpy")
+    return {"facepipe": __version__} | {name: metadata.version(name) for name in names}
+
+
+def _require(result: Parity, spec: ModelSpec, what: str) -> None:
+    if not result.is_within(spec.parity_tolerance):
+        allowed = spec.parity_tolerance * max(1.0, result.reference_scale)
+        raise ConversionError(
+            f"{what} is {result.max_abs_difference:.3g} from PyTorch's, expected at most {allowed:.3g}."
+        )
+    if spec.task == "embed" and not result.cosine >= LEAST_COSINE:
+        raise ConversionError(
+            f"{what} has cosine {result.cosine:.7f} with PyTorch's, expected at least {LEAST_COSINE}."
+        )
+
+
+def _judged(step: str, model: onnx.ModelProto, edits: int, spec: ModelSpec, reference: Reference) -> Step:
+    """The step's line of the table, when the checker and the comparison let it pass."""
+    onnx.checker.check_model(model, full_check=True)
+    result = compare(model, spec, reference)
+    return Step(step, len(model.graph.node), edits, result.max_abs_difference, result.cosine)
+
+
+def _check_final(model: onnx.ModelProto, spec: ModelSpec) -> None:
+    """What simplification must leave: the interface, no forbidden operator, nothing for a pass to do again."""
+    check_interface(model, spec)
+    check_operators(model, spec)
+    for name in spec.passes:
+        edits = PASSES[name].apply(model)
+        if edits:
+            raise ConversionError(f"pass {name} finds {edits} edits to make again after simplification, expected none.")
+
+
+@contextmanager
+def _naming(step: str, spec: ModelSpec) -> Iterator[None]:
+    """Whatever a user can learn of a failure inside names the model and the step."""
+    try:
+        yield
+    except FacepipeError as error:
+        what = error.what.removeprefix(f"{spec.name}: ")
+        raise ConversionError(f"{spec.name}: step {step}: {what}", error.attempt) from error
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ConversionError(f"{spec.name}: step {step}: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

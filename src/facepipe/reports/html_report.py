@@ -1,0 +1,387 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A scored run as one HTML page that a person can read without a network: pictures are inside, scripts are not there.
+
+What the page shows: the accuracy with its protocol, ROC and distances, the worst false accepts and rejects as pictures
+side by side, photographs without a face, time by step, and every artefact with its sha256.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from facepipe.catalogue import MODELS
+from facepipe.datasets.images import read
+from facepipe.datasets.lfw import VerificationSet
+from facepipe.errors import DataError
+from facepipe.geometry.align import align, alignment_for
+from facepipe.reports.drawings import draw_detections
+from facepipe.reports.report_plots import report_pngs
+from facepipe.results import Detections, Face, NoFace
+from facepipe.runs.score import ACCURACY_FILE, JoinedPairs, join
+from facepipe.specs import Alignment
+from facepipe.store.files import read_json, sha256_of_file, write_text
+from facepipe.store.run_faces import FACES_FILE, read_faces
+
+REPORT_FILE = "report.html"
+RUN_FILE = "run.json"
+
+_SHOWN_PAIRS, _SHOWN_FACELESS = 12, 24
+_CROP_PX, _PHOTOGRAPH_PX = 112, 150
+_FILES_LISTED = 300
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedPair:
+    """A pair that its fold's threshold judged wrongly."""
+
+    first: str
+    second: str
+    distance: float
+    threshold: float
+    fold: int
+
+
+@dataclass(frozen=True, slots=True)
+class WrongPairs:
+    """All wrong answers of a run: different people called the same, nearest first; and the same, furthest first.
+
+    Pairs without a face are in neither: there is nothing to look at.
+    """
+
+    false_accepts: tuple[JudgedPair, ...]
+    false_rejects: tuple[JudgedPair, ...]
+
+
+def write_html_report(run: Path, pairs: VerificationSet, root: Path) -> Path:
+    """Write `run`/report.html, whole; return its path.
+
+    Args:
+        run: the folder of a scored run.
+        pairs: the set it was scored on.
+        root: the photographs; one that is gone leaves a blank in the page.
+
+    Raises:
+        DataError: the run was not scored, or its files do not fit each other or the pairs.
+        BackendError: matplotlib is not installed.
+    """
+    if not (run / ACCURACY_FILE).is_file():
+        raise DataError(f"{run / ACCURACY_FILE}: no such file, expected a scored run.", "`facepipe lfw --run ...`")
+    accuracy = read_json(run / ACCURACY_FILE)
+    record = read_json(run / RUN_FILE) if (run / RUN_FILE).is_file() else {}
+    joined = join(run, pairs)
+    wrong = wrong_pairs(joined, pairs, accuracy)
+    shown = (*wrong.false_accepts[:_SHOWN_PAIRS], *wrong.false_rejects[:_SHOWN_PAIRS])
+    outcomes = _outcomes(run, {key for pair in shown for key in (pair.first, pair.second)})
+    spec = MODELS.get(accuracy["embedder"])
+    pictures = _Pictures(root, outcomes, spec.alignment if spec else None)
+    title = f"{accuracy['detector']} + {accuracy['embedder']} on {pairs.name}"
+    body = "\n".join(
+        [
+            f"<h1>{escape(title)}</h1>",
+            _headline(accuracy, pairs),
+            _plots(joined, pairs, accuracy),
+            _wrong("Worst false accepts", "different people, called the same", wrong.false_accepts, pictures),
+            _wrong("Worst false rejects", "the same person, called different", wrong.false_rejects, pictures),
+            _faceless(joined, root, _reasons(run)),
+            _identification(run),
+            _times(record),
+            _settings(accuracy, record),
+            _artefacts(run, record),
+        ]
+    )
+    path = run / REPORT_FILE
+    write_text(path, _PAGE.format(title=escape(title), style=_STYLE, body=body))
+    return path
+
+
+def wrong_pairs(joined: JoinedPairs, pairs: VerificationSet, accuracy: Mapping[str, Any]) -> WrongPairs:
+    """The pairs that the threshold of their fold judged wrongly, worst first."""
+    thresholds = np.array(accuracy["accuracy"]["thresholds"])[joined.folds]
+    accepted = joined.distances < thresholds
+
+    def judged(places: np.ndarray) -> tuple[JudgedPair, ...]:
+        return tuple(
+            JudgedPair(
+                pairs.pairs[place].first,
+                pairs.pairs[place].second,
+                float(joined.distances[place]),
+                float(thresholds[place]),
+                int(joined.folds[place]),
+            )
+            for place in places.tolist()
+        )
+
+    excess = joined.distances - thresholds  # by how much the fold's own threshold was missed
+    accepts = np.flatnonzero(accepted & ~joined.same)
+    rejects = np.flatnonzero(~accepted & joined.same & ~joined.missing)
+    return WrongPairs(judged(accepts[np.argsort(excess[accepts])]), judged(rejects[np.argsort(-excess[rejects])]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Pictures:
+    """Photographs and crops as images inside the page."""
+
+    root: Path
+    outcomes: Mapping[str, Face | NoFace]
+    alignment: Alignment | None
+
+    def figure(self, key: str) -> str:
+        """A photograph with its face marked, and the crop that the recogniser saw."""
+        face = self.outcomes.get(key)
+        try:
+            image = read(self.root / key)
+            marked = _thumbnail(_marked(image, face), _PHOTOGRAPH_PX)
+            crop = None
+            if isinstance(face, Face) and self.alignment is not None:
+                crop = align(image, face, alignment_for(self.alignment, len(face.landmarks)))
+        except DataError as error:
+            return (
+                f'<figure><div class="gone">{escape(error.what)}</div><figcaption>{escape(key)}</figcaption></figure>'
+            )
+        cut = "" if crop is None else _img(_thumbnail(crop, _CROP_PX), f"crop of {key}")
+        return f"<figure>{_img(marked, key)}{cut}<figcaption>{escape(key)}</figcaption></figure>"
+
+
+def _marked(image: np.ndarray, face: Face | NoFace | None) -> np.ndarray:
+    if not isinstance(face, Face):
+        return image
+    score = np.array([face.score], np.float32)
+    return draw_detections(image, Detections(face.box[None], score, face.landmarks[None]))
+
+
+def _thumbnail(image: np.ndarray, side: int) -> bytes:
+    picture = Image.fromarray(np.ascontiguousarray(image))
+    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+    target = io.BytesIO()
+    picture.save(target, "JPEG", quality=85)
+    return target.getvalue()
+
+
+def _img(content: bytes, text: str) -> str:
+    kind = "png" if content.startswith(b"\x89PNG") else "jpeg"
+    data = base64.b64encode(content).decode("ascii")
+    return f'<img alt="{escape(text, quote=True)}" src="data:image/{kind};base64,{data}">'
+
+
+def _headline(accuracy: Mapping[str, Any], pairs: VerificationSet) -> str:
+    measured, counted = accuracy["accuracy"], accuracy["pairs"]
+    notes = []
+    if not accuracy["for_accuracy"]:
+        notes.append("The recogniser's weights are computed, not trained: this shows the pipeline and not the network.")
+    if accuracy.get("alignment_note"):
+        notes.append(str(accuracy["alignment_note"]))
+    figures = [
+        ("accuracy", f"{measured['mean']:.4f} ± {measured['std']:.4f}"),
+        ("TAR at FAR 1e-3", f"{accuracy['tar_at_far_1e-3']:.4f}"),
+        ("AUC", f"{accuracy['auc']:.5f}"),
+        ("EER", f"{accuracy['eer']:.4f}"),
+    ]
+    cards = "".join(f'<div class="card"><b>{escape(value)}</b>{escape(name)}</div>' for name, value in figures)
+    folds = [
+        (str(number), f"{share:.4f}", f"{threshold:.2f}")
+        for number, (share, threshold) in enumerate(
+            zip(measured["per_fold"], measured["thresholds"], strict=True), start=1
+        )
+    ]
+    protocol = (
+        f"{counted['total']:,} pairs of {pairs.name} in {len(folds)} folds, {counted['missing']:,} of them without a "
+        f"face (policy: {counted['missing_policy']}). Protocol: {accuracy['protocol']}."
+    )
+    warnings = "".join(f'<p class="warning">{escape(note)}</p>' for note in notes)
+    table = _table(("fold", "accuracy", "threshold of the others"), folds)
+    return (
+        f'{warnings}<div class="cards">{cards}</div><p>{escape(protocol)}</p>{_details("Accuracy of each fold", table)}'
+    )
+
+
+def _plots(joined: JoinedPairs, pairs: VerificationSet, accuracy: Mapping[str, Any]) -> str:
+    roc_png, distances_png = report_pngs(joined, pairs, accuracy)
+    pictures = _img(roc_png, "ROC curve") + _img(distances_png, "histogram of distances")
+    return f'<h2>ROC and distances</h2><div class="plots">{pictures}</div>'
+
+
+def _wrong(title: str, meaning: str, wrong: Sequence[JudgedPair], pictures: _Pictures) -> str:
+    shown = wrong[:_SHOWN_PAIRS]
+    head = f"<h2>{escape(title)}</h2><p>{len(wrong):,} pairs of {escape(meaning)}"
+    if not shown:
+        return f"{head}.</p>"
+    rows = []
+    for pair in shown:
+        judged = f"distance {pair.distance:.3f}, threshold {pair.threshold:.2f}, fold {pair.fold + 1}"
+        sides = pictures.figure(pair.first) + pictures.figure(pair.second)
+        rows.append(f'<div class="pair">{sides}<p>{escape(judged)}</p></div>')
+    more = f"; the worst {len(shown)} are shown" if len(shown) < len(wrong) else ""
+    return f'{head}{more}.</p><div class="pairs">{"".join(rows)}</div>'
+
+
+def _faceless(joined: JoinedPairs, root: Path, reasons: Mapping[str, str]) -> str:
+    keys = joined.no_face
+    head = f"<h2>Photographs without a face</h2><p>{len(keys):,} of {joined.images:,} photographs.</p>"
+    figures = []
+    for key in keys[:_SHOWN_FACELESS]:
+        try:
+            picture = _img(_thumbnail(read(root / key), _PHOTOGRAPH_PX), key)
+        except DataError as error:
+            picture = f'<div class="gone">{escape(error.what)}</div>'
+        figures.append(f"<figure>{picture}<figcaption>{escape(key)}: {escape(reasons[key])}</figcaption></figure>")
+    rest = keys[_SHOWN_FACELESS:]
+    listing = _table(("photograph", "reason"), [(key, reasons[key]) for key in rest]) if rest else ""
+    return f'{head}<div class="pairs">{"".join(figures)}</div>' + (_details("The others", listing) if rest else "")
+
+
+def _identification(run: Path) -> str:
+    """The figures of `facepipe gallery evaluate`, where it has been called on the run."""
+    path = run / "identification.json"
+    if not path.is_file():
+        return ""
+    found = read_json(path)
+    rows = [("rank-1", f"{found['rank_one']:.4f}", "")]
+    rows += [
+        (f"DIR at FPIR {100 * rate['fpir_target']:g} %", f"{rate['dir']:.4f}", f"{rate['threshold']:.4f}")
+        for rate in found["open_set"]
+    ]
+    counts = (
+        f"{found['enrolled']:,} of {found['people']:,} people in the gallery, {found['mated']:,} mated and "
+        f"{found['non_mated']:,} non-mated probes. Protocol: {found['protocol']}."
+    )
+    return f"<h2>Identification</h2><p>{escape(counts)}</p>{_table(('rate', 'value', 'cosine above'), rows)}"
+
+
+def _times(record: Mapping[str, Any]) -> str:
+    timing = record.get("timing")
+    if not timing:
+        return "<h2>Time by step</h2><p>The run has not recorded its times.</p>"
+    by_stage = "stage_seconds" in timing
+    seconds = timing["stage_seconds" if by_stage else "worker_seconds"]
+    whole = sum(seconds.values())
+    rows = "".join(
+        f'<tr><td>{escape(step)}</td><td class="number">{value:,.1f} s</td>'
+        f'<td class="bar"><i style="width:{100 * value / whole if whole else 0:.1f}%"></i></td></tr>'
+        for step, value in (seconds.items() if by_stage else sorted(seconds.items(), key=lambda entry: -entry[1]))
+    )
+    text = (
+        f"{timing['photographs']:,} photographs in {timing['wall_seconds']:,.1f} s on the clock, {timing['workers']} "
+        f"workers of {timing['threads']} threads; the run's last call alone: what was finished before costs nothing. "
+        + ("Below: each stage on the clock." if by_stage else "Below: seconds of all workers together.")
+    )
+    return f"<h2>Time by step</h2><p>{escape(text)}</p><table>{rows}</table>"
+
+
+def _settings(accuracy: Mapping[str, Any], record: Mapping[str, Any]) -> str:
+    names = ("detector", "embedder", "backend", "precision", "batch", "selection")
+    rows = [(name, str(accuracy[name])) for name in names if name in accuracy]
+    if "root" in record:
+        rows.append(("photographs", str(record["root"])))
+    versions = [(name, str(version)) for name, version in accuracy["versions"].items()]
+    return f"<h2>What ran</h2>{_table(('', ''), rows)}{_details('Versions', _table(('package', 'version'), versions))}"
+
+
+def _artefacts(run: Path, record: Mapping[str, Any]) -> str:
+    models = [
+        (str(entry.get("file")), str(entry.get("sha256")), str(entry.get("weights_sha256") or "not known"))
+        for entry in record.get("models", [])
+    ]
+    sources = [(str(entry.get("path")), str(entry.get("sha256"))) for entry in record.get("sources", {}).values()]
+    files = sorted(
+        path
+        for path in run.rglob("*")
+        if path.is_file() and path.name not in (REPORT_FILE, "lock") and path.name[0] != "."
+    )
+    listed = [
+        (path.relative_to(run).as_posix(), f"{path.stat().st_size:,}", sha256_of_file(path)) for path in _few(files)
+    ]
+    parts = [f"<h2>Artefacts</h2><p>{len(files):,} files in {escape(str(run))}"]
+    if len(listed) < len(files):
+        parts.append(
+            f"; listed are {len(listed):,}: the run's own and the manifests of its stages, which hold the digests of "
+            "the others"
+        )
+    parts.append(f".</p>{_table(('file', 'bytes', 'sha256'), listed)}")
+    if models:
+        parts.append(f"<h3>Models</h3>{_table(('model file', 'sha256', 'sha256 of the weights behind it'), models)}")
+    if sources:
+        parts.append(f"<h3>Sources</h3>{_table(('file', 'sha256'), sources)}")
+    return "".join(parts)
+
+
+def _few(files: Sequence[Path]) -> Sequence[Path]:
+    """All files; of very many those that list the others."""
+    if len(files) <= _FILES_LISTED:
+        return files
+    top = min(len(path.parts) for path in files)
+    return [path for path in files if len(path.parts) == top or path.suffix == ".json"][:_FILES_LISTED]
+
+
+def _outcomes(run: Path, keys: set[str]) -> dict[str, Face | NoFace]:
+    return {line.key: line.outcome for line in read_faces(run / FACES_FILE) if line.key in keys}
+
+
+def _reasons(run: Path) -> dict[str, str]:
+    lines = read_faces(run / FACES_FILE)
+    return {line.key: line.outcome.reason for line in lines if isinstance(line.outcome, NoFace)}
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    top = "".join(f"<th>{escape(name)}</th>" for name in head) if any(head) else ""
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table>{f'<tr>{top}</tr>' if top else ''}{body}</table>"
+
+
+def _details(title: str, content: str) -> str:
+    return f"<details><summary>{escape(title)}</summary>{content}</details>"
+
+
+# The policy forbids everything but what lies in the page, should a name in it ever be read as markup.
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>{style}</style>
+</head>
+<body>
+{body}
+</body>
+</html>
+"""
+_STYLE = """
+body { font: 15px/1.5 system-ui, "DejaVu Sans", sans-serif; color: #1c2430; background: #fff; margin: 2rem auto;
+  max-width: 1180px; padding: 0 1rem; }
+h1 { font-size: 1.6rem; margin-bottom: .5rem; }
+h2 { font-size: 1.2rem; margin: 2.2rem 0 .4rem; border-bottom: 1px solid #d9dee6; padding-bottom: .2rem; }
+h3 { font-size: 1rem; margin: 1.2rem 0 .3rem; }
+.cards { display: flex; gap: .8rem; flex-wrap: wrap; margin: 1rem 0; }
+.card { background: #f2f5f9; border-radius: 8px; padding: .6rem 1rem; color: #55606f; }
+.card b { display: block; font-size: 1.35rem; color: #1c2430; }
+.warning { background: #fdeccf; border-left: 4px solid #d98b12; padding: .5rem .8rem; }
+.plots { display: flex; gap: 1rem; flex-wrap: wrap; }
+.plots img { width: 560px; max-width: 100%; }
+.pairs { display: flex; flex-wrap: wrap; gap: .9rem; }
+.pair { border: 1px solid #d9dee6; border-radius: 8px; padding: .6rem; display: grid;
+  grid-template-columns: auto auto; gap: .2rem .8rem; }
+.pair p { grid-column: 1 / 3; margin: 0; color: #55606f; font-size: .85rem; }
+figure { margin: 0; }
+figure img { vertical-align: top; margin-right: 3px; border-radius: 3px; }
+figcaption { font-size: .75rem; color: #55606f; max-width: 265px; overflow-wrap: anywhere; }
+.gone { width: 150px; min-height: 60px; background: #f2f5f9; color: #55606f; font-size: .75rem; padding: .4rem; }
+table { border-collapse: collapse; font-size: .85rem; margin: .4rem 0; }
+th, td { text-align: left; padding: .15rem .9rem .15rem 0; border-bottom: 1px solid #eceff3; vertical-align: top;
+  overflow-wrap: anywhere; }
+.number { text-align: right; white-space: nowrap; }
+.bar { width: 420px; }
+.bar i { display: block; height: .9rem; background: #1f6fb4; border-radius: 2px; margin-top: .2rem; }
+details { margin: .4rem 0; }
+summary { cursor: pointer; color: #1f6fb4; }
+@media print { details { display: block; } .pair { break-inside: avoid; } }
+"""

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run over photographs is asked for. The fused and the staged driver take the same job."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from facepipe.backends import backend_by_name
+from facepipe.backends.base import Backend, RuntimeOptions, making_of, model_file, network_precision
+from facepipe.backends.ascend.om import read_sidecar
+from facepipe.catalogue import detector_models, embedder, landmark_count, model
+from facepipe.detect import DetectorSettings
+from facepipe.detect.mtcnn import MtcnnSettings
+from facepipe.errors import BackendError
+from facepipe.geometry.align import alignment_for
+from facepipe.store.provenance import ModelFile, model_provenance
+from facepipe.faces.photographs import MAX_PIXELS
+from facepipe.specs import Alignment, MarginCrop
+
+
+@dataclass(frozen=True, slots=True)
+class RunJob:
+    """All that a run is asked for, fused or staged; pickles, so that worker processes can open it.
+
+    Attributes:
+        root: the folder of photographs.
+        keys: which of them, sorted.
+        run: the run's folder.
+        weights: the folder of converted models.
+        batch: photographs through PNet, and crops through the recogniser, in one call.
+        selection: which face of a photograph goes on; a name of `faces.select.SELECTIONS`.
+        shard_size: photographs of one shard.
+        settings: of the detector, of its kind.
+        max_pixels: a photograph of more is listed with the reason and not decoded.
+    """
+
+    root: Path
+    keys: tuple[str, ...]
+    run: Path
+    weights: Path
+    detector: str
+    embedder: str
+    backend: str
+    options: RuntimeOptions = field(default_factory=RuntimeOptions)
+    batch: int = 16
+    selection: str = "center_weighted_size"
+    shard_size: int = 256
+    settings: DetectorSettings = field(default_factory=MtcnnSettings)
+    max_pixels: int = MAX_PIXELS
+
+
+def models_of(job: RunJob) -> tuple[ModelFile, ...]:
+    """The model files that the job runs, with their digests.
+
+    Raises:
+        BackendError: one is not there.
+    """
+    backend = backend_by_name(job.backend, job.options)
+    specs = (*detector_models(job.detector), embedder(job.embedder))
+    return tuple(model_provenance(spec.name, _existing(backend, job, spec.name)) for spec in specs)
+
+
+def model_precisions(job: RunJob) -> dict[str, str]:
+    """What each network of the job computes in. A back end that would compute in another refuses to load."""
+    specs = (*detector_models(job.detector), embedder(job.embedder))
+    backend = backend_by_name(job.backend, job.options)
+    if backend.suffix == ".om":  # compiled in; the file's own record tells
+        records = {spec.name: read_sidecar(model_file(backend, spec, job.weights, job.batch)) for spec in specs}
+        return {name: record.precision if record else "compiled in" for name, record in records.items()}
+    return {spec.name: network_precision(spec, job.options.precision) for spec in specs}
+
+
+def alignment_of(job: RunJob) -> Alignment:
+    """How the job's faces are cut: as the embedder wants, or by a margin where its detector gives no landmarks."""
+    alignment = embedder(job.embedder).alignment
+    assert alignment is not None, job.embedder
+    return alignment_for(alignment, landmark_count(job.detector))
+
+
+def alignment_note(job: RunJob) -> str | None:
+    """What a user has to know of the job's crops; None when they are what the embedder wants."""
+    used = alignment_of(job)
+    if used == embedder(job.embedder).alignment:
+        return None
+    assert isinstance(used, MarginCrop)
+    return (
+        f"{job.detector} gives no landmarks: {job.embedder}, which wants five-point alignment, gets the margin crop "
+        f"({used.size} pixels, {used.margin} of them margin) and is much less accurate with it"
+    )
+
+
+def detection_parameters(job: RunJob) -> dict[str, object]:
+    """What the detections of a job depend on, as JSON values; kernels are not among it, they give the same bits."""
+    settings = {name: value for name, value in asdict(job.settings).items() if name not in ("kernels", "batch")}
+    return {
+        "detector": job.detector,
+        "backend": job.backend,
+        "precision": job.options.precision,
+        "batch": job.batch,
+        "max_pixels": job.max_pixels,
+        "settings": settings,
+    }
+
+
+def _existing(backend: Backend, job: RunJob, name: str) -> Path:
+    """The model's file, or the error that names what makes it."""
+    path = model_file(backend, model(name), job.weights, job.batch)
+    if not path.is_file():
+        attempt = f"`{making_of(backend, model(name))}`"
+        raise BackendError(f"{path}: no such model file, expected the converted {name}.", attempt)
+    return path

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a finished run came from, by digest, and whether all of it is still what it was.
+
+`run.json` names the model files, the weights behind them, the pairs file and the run's own results by sha256;
+`photographs.sha256` names every photograph. `changes` computes all of them again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from facepipe.catalogue import MODELS
+from facepipe.errors import DataError
+from facepipe.store.files import read_json, sha256_of_file, write_json
+from facepipe.store.run_faces import EMBEDDINGS_FILE, FACES_FILE
+from facepipe.store.photograph_digests import PHOTOGRAPHS_FILE, read_digests
+from facepipe.runs.score import ACCURACY_FILE
+
+RUN_FILE = "run.json"
+RESULTS = (FACES_FILE, EMBEDDINGS_FILE, PHOTOGRAPHS_FILE, ACCURACY_FILE)
+
+Kind = Literal["result", "model", "weights", "source", "photograph"]
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """One file that a result names, and what became of it.
+
+    Attributes:
+        state: "same"; "changed"; "gone"; or "appeared", of a photograph that could not be read then and can be now.
+    """
+
+    kind: Kind
+    path: Path
+    state: Literal["same", "changed", "gone", "appeared"]
+
+
+def results_of(run: Path, *, scored: bool = True) -> dict[str, str]:
+    """The results that are there, by sha256: what `run.json` says under "results"; with `scored`, the accuracy too."""
+    names = [name for name in RESULTS if scored or name != ACCURACY_FILE]
+    return {name: sha256_of_file(run / name) for name in names if (run / name).is_file()}
+
+
+def seal(run: Path, sources: Mapping[str, Path]) -> None:
+    """Write the digests of the results, and of further sources (the pairs file), into `run.json`.
+
+    Raises:
+        StageError: there is no run.json, or it is no JSON.
+    """
+    record = read_json(run / RUN_FILE)
+    named = {name: {"path": str(path.absolute()), "sha256": sha256_of_file(path)} for name, path in sources.items()}
+    write_json(
+        run / RUN_FILE, {**record, "results": results_of(run), "sources": {**record.get("sources", {}), **named}}
+    )
+
+
+def changes(run: Path, weights: Path | None = None, root: Path | None = None) -> Iterator[Checked]:
+    """Every file that the run names, each with its state now; files are read one after the other.
+
+    Args:
+        run: a finished run's folder.
+        weights: where the models lie now; None: where they lay.
+        root: where the photographs lie now; None: where they lay.
+
+    Raises:
+        StageError: there is no run.json, or it is no JSON.
+        DataError: run.json or photographs.sha256 has another form.
+    """
+    record = _record(run)
+    folder = weights or Path(record["weights_folder"])
+    for name, digest in record["results"].items():
+        yield _checked("result", run / name, digest)
+    for model in record["models"]:
+        yield _checked("model", folder / model["file"], model["sha256"])
+        spec = MODELS.get(str(model.get("model")))
+        checkpoint = folder / spec.weights.file if spec is not None and spec.weights.file else None
+        # A machine that only runs the converted model has no checkpoint: that is no change.
+        if checkpoint is not None and checkpoint.is_file() and model.get("weights_sha256"):
+            yield _checked("weights", checkpoint, model["weights_sha256"])
+    for source in record["sources"].values():
+        yield _checked("source", Path(source["path"]), source["sha256"])
+    photographs = root or Path(record["root"])
+    for key, digest in read_digests(run / PHOTOGRAPHS_FILE):
+        yield _checked("photograph", photographs / key, digest)
+
+
+def summary(found: Iterator[Checked], progress: Callable[[int], None]) -> tuple[dict[str, int], list[Checked]]:
+    """How many files of each kind were looked at, and those that are not the same."""
+    counts: dict[str, int] = {}
+    differing = []
+    for checked in found:
+        counts[checked.kind] = counts.get(checked.kind, 0) + 1
+        if checked.state != "same":
+            differing.append(checked)
+        progress(1)
+    return counts, differing
+
+
+def _record(run: Path) -> dict[str, Any]:
+    path = run / RUN_FILE
+    record = read_json(path)
+    forms = {"results": dict, "models": list, "sources": dict, "root": str, "weights_folder": str}
+    for name, form in forms.items():
+        if not isinstance(record, dict) or not isinstance(record.get(name), form):
+            raise DataError(
+                f"{path}: names no '{name}', expected the record of a finished run.",
+                "run the same command again: it finishes the run, or writes the record anew.",
+            )
+    for kind, named, field in (("model", record["models"], "file"), ("source", record["sources"].values(), "path")):
+        if not all(isinstance(entry, dict) and _has_text(entry, field, "sha256") for entry in named):
+            raise DataError(f"{path}: a {kind} has no {field} or no digest, expected both for each.")
+    if not _has_text(record["results"], *record["results"]):
+        raise DataError(f"{path}: a result has no digest, expected one for each.")
+    return record
+
+
+def _has_text(entry: Mapping[str, object], *names: str) -> bool:
+    return all(isinstance(entry.get(name), str) for name in names)
+
+
+def _checked(kind: Kind, path: Path, digest: str) -> Checked:
+    try:
+        there = path.is_file()
+    except (OSError, ValueError):  # a name that no file can have: too long, or with a NUL
+        there = False
+    if not there:
+        return Checked(kind, path, "gone" if digest else "same")
+    if not digest:  # a photograph that could not be opened; there may be one now
+        return Checked(kind, path, "appeared")
+    return Checked(kind, path, "same" if sha256_of_file(path) == digest else "changed")

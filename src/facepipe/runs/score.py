@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A run's embeddings and a set of pairs, joined by key, to `accuracy.json`.
+
+Nothing is joined by position: a pair names two photographs, `faces.jsonl` says which row of `embeddings.npy` is whose,
+and a photograph that a pair names and the run does not list is an error. A pair of which a photograph has no face is
+*missing*, and a policy that is written beside the number says what becomes of it:
+
+different   it counts as predicted "different" at every threshold: right if two persons, wrong if one (the default)
+skip        it is left out; folds get smaller, and the accuracy is of the other pairs only
+fail        there is no accuracy
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from facepipe.datasets.lfw import VerificationSet
+from facepipe.errors import DataError
+from facepipe.metrics.verification import (
+    FoldAccuracy,
+    Roc,
+    TarAtFar,
+    auc,
+    equal_error_rate,
+    roc,
+    squared_distances,
+    tar_at_far,
+    ten_fold_accuracy,
+)
+from facepipe.store.files import write_json
+from facepipe.store.run_faces import EMBEDDINGS_FILE, FACES_FILE, read_embeddings, read_faces
+from facepipe.results import NoFace
+
+ACCURACY_FILE = "accuracy.json"
+MISSING_POLICIES = ("different", "skip", "fail")
+FAR = 1e-3
+
+_PAIRS_AT_ONCE = 8192  # bounds memory: two float64 [8192, 512] are 67 MB
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What made the embeddings, as it is written into accuracy.json.
+
+    Attributes:
+        backend: the one that really ran.
+        weights: model to sha256 of its weight file; None where nobody knows it.
+        versions: package to version.
+        for_accuracy: False where the recogniser's weights are computed, not trained.
+        details: further facts, as JSON values; their names must not be those of accuracy.json's own fields.
+    """
+
+    detector: str
+    embedder: str
+    backend: str
+    batch: int
+    weights: Mapping[str, str | None]
+    versions: Mapping[str, str]
+    for_accuracy: bool = True
+    details: Mapping[str, object] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JoinedPairs:
+    """The pairs of a set with their distances in one run.
+
+    Attributes:
+        distances: float64 [P]; infinity where a pair is missing.
+        same, missing: bool [P].
+        folds: int [P].
+        first_missing: which photograph the first missing pair lacks, and why; None when none is missing.
+        images: photographs of the run.
+        no_face: the keys of those without a face, sorted.
+        list_sha256: of the run's keys in order, UTF-8, each followed by a newline.
+    """
+
+    distances: np.ndarray
+    same: np.ndarray
+    folds: np.ndarray
+    missing: np.ndarray
+    first_missing: str | None
+    images: int
+    no_face: tuple[str, ...]
+    list_sha256: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Figures:
+    """Every figure of one run on one set, and the pairs they are of: those that the policy leaves."""
+
+    accuracy: FoldAccuracy
+    tar: TarAtFar
+    curve: Roc
+    distances: np.ndarray
+    same: np.ndarray
+
+
+def score_run(run: Path, pairs: VerificationSet, missing_policy: str, provenance: Provenance) -> dict[str, object]:
+    """Join, measure, write `run`/accuracy.json, and return its content.
+
+    Raises:
+        DataError: the run does not list a photograph that the pairs name; its files do not fit each other; the policy
+            is "fail" and a pair is missing, or is not known; a fold is left without one kind of pair.
+    """
+    _check_policy(missing_policy)
+    joined = join(run, pairs)
+    content = accuracy_content(joined, figures(joined, missing_policy), missing_policy, provenance)
+    write_json(run / ACCURACY_FILE, content)
+    return content
+
+
+def join(run: Path, pairs: VerificationSet) -> JoinedPairs:
+    """The distance of every pair, photographs found by key. faces.jsonl is read as a stream.
+
+    Raises:
+        DataError: the run does not list a photograph that the pairs name, or its files do not fit each other.
+    """
+    wanted = set(pairs.keys())
+    rows: dict[str, int] = {}
+    reasons: dict[str, str] = {}
+    no_face: list[str] = []
+    digest = hashlib.sha256()
+    images = faces = 0
+    for line in read_faces(run / FACES_FILE):
+        images += 1
+        digest.update(line.key.encode("utf-8", "surrogatepass") + b"\n")
+        if isinstance(line.outcome, NoFace):
+            no_face.append(line.key)
+            if line.key in wanted:
+                reasons[line.key] = line.outcome.reason
+            continue
+        faces += 1
+        if line.row is None:
+            raise DataError(
+                f"{run / FACES_FILE}: the lines have no 'row', expected a run with embeddings.", "`facepipe embed`"
+            )
+        if line.key in wanted:
+            rows[line.key] = line.row
+    _every_photograph_is_listed(run, pairs, wanted - rows.keys() - reasons.keys(), len(wanted))
+    distances, missing = _distances(read_embeddings(run / EMBEDDINGS_FILE, faces), pairs, rows)
+    lacking = [key for place in np.flatnonzero(missing)[:1] for key in _keys(pairs, place) if key not in rows]
+    return JoinedPairs(
+        distances=distances,
+        same=np.array([pair.same for pair in pairs.pairs], np.bool_),
+        folds=np.array([pair.fold for pair in pairs.pairs], np.intp),
+        missing=missing,
+        first_missing=f"{lacking[0]}, {reasons[lacking[0]]}" if lacking else None,
+        images=images,
+        no_face=tuple(no_face),
+        list_sha256=digest.hexdigest(),
+    )
+
+
+def figures(joined: JoinedPairs, missing_policy: str) -> Figures:
+    """Accuracy by folds, TAR at FAR 1e-3 and the ROC of the pairs that the policy leaves.
+
+    Raises:
+        DataError: the policy is "fail" and a pair is missing, or is not known; a fold lacks one kind of pair.
+    """
+    _check_policy(missing_policy)
+    if missing_policy == "fail" and joined.missing.any():
+        raise DataError(
+            f"score: {joined.missing.sum():,} of {len(joined.missing):,} pairs have no embedding "
+            f"(first: {joined.first_missing}), and the policy is to fail.",
+            "--missing=different to count them as 'different', and say so beside the accuracy.",
+        )
+    # Under "different" the distance stays infinite: below no threshold.
+    kept = ~joined.missing if missing_policy == "skip" else np.ones(len(joined.missing), np.bool_)
+    distances, same, folds = joined.distances[kept], joined.same[kept], joined.folds[kept]
+    return Figures(
+        accuracy=ten_fold_accuracy(distances, same, folds),
+        tar=tar_at_far(distances, same, folds, FAR),
+        curve=roc(distances, same),
+        distances=distances,
+        same=same,
+    )
+
+
+def accuracy_content(
+    joined: JoinedPairs, measured: Figures, missing_policy: str, provenance: Provenance
+) -> dict[str, object]:
+    """accuracy.json as JSON values. `std` is the deviation over the folds; `tar_at_far.far` is what was really met."""
+    accuracy, tar = measured.accuracy, measured.tar
+    content: dict[str, object] = {
+        "accuracy": {
+            "mean": accuracy.mean,
+            "std": accuracy.std,
+            "standard_error": accuracy.standard_error,
+            "per_fold": accuracy.per_fold.tolist(),
+            "thresholds": [round(threshold, 2) for threshold in accuracy.thresholds.tolist()],
+        },
+        "tar_at_far_1e-3": tar.mean,
+        "tar_at_far": {"target": FAR, "mean": tar.mean, "std": tar.std, "far": tar.far},
+        "auc": auc(measured.curve),
+        "eer": equal_error_rate(measured.curve),
+        "pairs": {
+            "total": len(joined.distances),
+            "missing": int(joined.missing.sum()),
+            "missing_policy": missing_policy,
+        },
+        "images": {
+            "total": joined.images,
+            "no_face": list(joined.no_face),
+            "list_sha256": joined.list_sha256,
+        },
+        "protocol": "folds in the file's order, each judged by the threshold (0 to 3.99 by 0.01) that is first best on "
+        "the others; squared distance of unit embeddings strictly below it means the same person",
+        "detector": provenance.detector,
+        "embedder": provenance.embedder,
+        "for_accuracy": provenance.for_accuracy,
+        "backend": provenance.backend,
+        "batch": provenance.batch,
+        "weights": dict(provenance.weights),
+        "versions": dict(provenance.versions),
+    }
+    details = dict(provenance.details or {})
+    assert not details.keys() & content.keys(), sorted(details)
+    return {**content, **details}
+
+
+def _check_policy(missing_policy: str) -> None:
+    if missing_policy not in MISSING_POLICIES:
+        raise DataError(f"score: missing is '{missing_policy}', expected one of {', '.join(MISSING_POLICIES)}.")
+
+
+def _every_photograph_is_listed(run: Path, pairs: VerificationSet, absent: set[str], wanted: int) -> None:
+    if absent:
+        raise DataError(
+            f"{run / FACES_FILE}: {len(absent):,} of the {wanted:,} photographs that {pairs.name} names are not listed "
+            f"(first: {min(absent)}), expected a line for each, with a face or a reason.",
+            "the run was made for other pairs; run it again with these.",
+        )
+
+
+def _distances(
+    embeddings: np.ndarray, pairs: VerificationSet, rows: Mapping[str, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Squared distance float64 [P], infinite where a pair is missing; and which are, bool [P]."""
+    places = np.array([(rows.get(pair.first, -1), rows.get(pair.second, -1)) for pair in pairs.pairs], np.intp)
+    missing = np.asarray((places.reshape(-1, 2) < 0).any(axis=1))
+    distances = np.full(len(missing), np.inf)
+    there = np.flatnonzero(~missing)
+    for start in range(0, len(there), _PAIRS_AT_ONCE):
+        some = there[start : start + _PAIRS_AT_ONCE]
+        distances[some] = squared_distances(embeddings[places[some, 0]], embeddings[places[some, 1]])
+    return distances, missing
+
+
+def _keys(pairs: VerificationSet, place: int) -> tuple[str, str]:
+    return pairs.pairs[place].first, pairs.pairs[place].second

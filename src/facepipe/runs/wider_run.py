@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A detector over WIDER FACE's photographs: shards that resume, then one prediction file for each photograph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from facepipe.backends import backend_by_name
+from facepipe.backends.base import RuntimeOptions, model_file
+from facepipe.catalogue import detector_models
+from facepipe.datasets.images import read
+from facepipe.datasets.widerface import write_prediction
+from facepipe.detect import Detector, open_detector, open_single_shot
+from facepipe.detect.single_shot import MOST_FACES, SingleShotSettings, Size
+from facepipe.errors import BackendError
+from facepipe.geometry.box_voting import vote
+from facepipe.geometry.fit import Fit
+from facepipe.store.files import read_arrays, write_arrays
+from facepipe.store.provenance import ModelFile, model_provenance
+from facepipe.store.stage import Stage, begin, finish
+from facepipe.engine.local import work
+from facepipe.faces.photographs import MAX_BATCH_PIXELS
+from facepipe.results import Detections
+
+SHARD_ARRAYS = {"boxes": "float32", "scores": "float32", "row_splits": "int64"}
+"""Of one shard: corners [R, 4] and scores [R] of all its photographs; photograph i owns rows splits[i] to splits[i + 1]
+(not included)."""
+
+Locate = Callable[[Sequence[np.ndarray], Sequence[Size]], list[tuple[np.ndarray, np.ndarray]]]
+"""Photographs and their listed sizes to boxes [N, 4] and scores [N] of each."""
+
+
+@dataclass(frozen=True, slots=True)
+class WiderJob:
+    """One pass over photographs; pickles, so that worker processes can open it.
+
+    Attributes:
+        root: the folder of photographs.
+        files: key and path below `root` of each, sorted.
+        sizes: (height, width) of the photographs as listed, in the order of `files`; predictions are in these pixels,
+            whatever copy of the photograph lies in `root`.
+        folder: where shards go.
+        settings: of a detector of one network; None for a cascade, which sees photographs as they are.
+        fits: how photographs become inputs; several are merged by box voting.
+        flips: every input also mirrored; merged in the same way.
+        voting: IoU of the merge.
+    """
+
+    root: Path
+    files: tuple[tuple[str, str], ...]
+    sizes: tuple[Size, ...]
+    folder: Path
+    weights: Path
+    detector: str
+    backend: str
+    settings: SingleShotSettings | None
+    fits: tuple[Fit, ...]
+    flips: bool = False
+    voting: float = 0.4
+    options: RuntimeOptions = field(default_factory=RuntimeOptions)
+    batch: int = 8
+    shard_size: int = 64
+
+    @property
+    def merges(self) -> bool:
+        return self.flips or len(self.fits) > 1
+
+
+def wider_models(job: WiderJob) -> tuple[ModelFile, ...]:
+    """The model files that the job runs, with their digests.
+
+    Raises:
+        BackendError: one is not there.
+    """
+    backend = backend_by_name(job.backend, job.options)
+    files = []
+    for spec in detector_models(job.detector):
+        path = model_file(backend, spec, job.weights, job.batch)
+        if not path.is_file():
+            raise BackendError(
+                f"{path}: no such model file, expected the converted {spec.name}.", f"`facepipe onnx {spec.name}`"
+            )
+        files.append(model_provenance(spec.name, path))
+    return tuple(files)
+
+
+def wider_stage(job: WiderJob, models: tuple[ModelFile, ...]) -> Stage:
+    """The job as a resumable stage; its parameters are all that the predictions depend on."""
+    settings = None if job.settings is None else asdict(job.settings)
+    for name in ("kernels", "batch", "fit"):  # same bits; recorded below; one of `fits`
+        (settings or {}).pop(name, None)
+    parameters = {
+        "detector": job.detector,
+        "backend": job.backend,
+        "precision": job.options.precision,
+        "batch": job.batch,
+        "settings": settings,
+        "fits": [{"kind": type(fit).__name__, **asdict(fit)} for fit in job.fits],
+        "flips": job.flips,
+        "voting": job.voting if job.merges else None,
+        "models": {file.model: file.sha256 for file in models},
+        "files": dict(job.files),
+        "sizes": [list(size) for size in job.sizes],
+    }
+    keys = tuple(key for key, _ in job.files)
+    return Stage(job.folder, "wider", parameters, keys, job.shard_size)
+
+
+def run_wider(job: WiderJob, stage: Stage, workers: int, *, force: bool = False) -> Iterator[int]:
+    """Do what is not yet done; yield each shard's number of photographs as it gets ready, finished ones first.
+
+    Raises:
+        StageError: the folder belongs to another job, or a worker died.
+        DataError: a photograph cannot be read.
+    """
+    waiting = begin(stage, force=force)
+    for shard in sorted(set(range(stage.shard_count)) - set(waiting)):
+        yield len(stage.shard_keys(shard))
+    for _, count in work(open_wider, (job, stage), waiting, workers):
+        yield count
+    finish(stage)
+
+
+def write_predictions(stage: Stage, folder: Path) -> int:
+    """Every finished shard's predictions in the official layout below `folder`; the number of boxes."""
+    boxes = 0
+    for shard in range(stage.shard_count):
+        arrays = read_arrays(stage.shard_path(shard), SHARD_ARRAYS)
+        splits = arrays["row_splits"]
+        for key, low, high in zip(stage.shard_keys(shard), splits[:-1], splits[1:], strict=True):
+            write_prediction(folder, key, arrays["boxes"][low:high], arrays["scores"][low:high])
+        boxes += len(arrays["boxes"])
+    return boxes
+
+
+@contextmanager
+def open_wider(work_item: tuple[WiderJob, Stage], worker: int) -> Iterator[Callable[[int], int]]:
+    """Models loaded; yields the function that does one shard and answers its number of photographs."""
+    job, stage = work_item
+    with open_locate(job) as locate:
+        yield lambda shard: _do_shard(job, stage, shard, locate)
+
+
+@contextmanager
+def open_locate(job: WiderJob) -> Iterator[Locate]:
+    """The job's way from photographs to boxes: one scale, or several merged."""
+    backend = backend_by_name(job.backend, job.options)
+    if job.settings is None:
+        with open_detector(job.detector, backend, job.weights, job.batch) as cascade:
+            yield lambda images, sizes: _as_they_are(cascade, images, sizes)
+        return
+    with ExitStack() as stack:
+        scaled = [
+            stack.enter_context(
+                open_single_shot(job.detector, backend, job.weights, replace(job.settings, fit=fit, batch=job.batch))
+            )
+            for fit in job.fits
+        ]
+
+        def locate(images: Sequence[np.ndarray], sizes: Sequence[Size]) -> list[tuple[np.ndarray, np.ndarray]]:
+            passes = [one.detect_scaled(images, sizes) for one in scaled]
+            if not job.merges:
+                return [(found.boxes, found.scores) for found in passes[0]]
+            if job.flips:
+                mirrored = [image[:, ::-1] for image in images]
+                for one in scaled:
+                    flipped = one.detect_scaled(mirrored, sizes)
+                    passes.append([unmirrored(found, size[1]) for found, size in zip(flipped, sizes, strict=True)])
+            return [_merged(found, job.voting) for found in zip(*passes, strict=True)]
+
+        yield locate
+
+
+def _as_they_are(
+    detector: Detector, images: Sequence[np.ndarray], sizes: Sequence[Size]
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """A cascade's boxes, brought from the pixels of the copy to those of the listed size."""
+    answers = []
+    for image, size, found in zip(images, sizes, detector.detect(images), strict=True):
+        factor = np.array([size[1] / image.shape[1], size[0] / image.shape[0]] * 2, np.float32)
+        answers.append((found.boxes * factor, found.scores))
+    return answers
+
+
+def _do_shard(job: WiderJob, stage: Stage, shard: int, locate: Locate) -> int:
+    start = shard * stage.shard_size
+    members = list(zip(job.files, job.sizes, strict=True))[start : start + stage.shard_size]
+    boxes, scores = [np.zeros((0, 4), np.float32)], [np.zeros(0, np.float32)]
+    counts = [0]
+    for group in _bounded(members, job.batch):
+        images = [read(job.root / path) for (_, path), _ in group]
+        for found_boxes, found_scores in locate(images, [size for _, size in group]):
+            boxes.append(found_boxes)
+            scores.append(found_scores)
+            counts.append(len(found_boxes))
+    arrays: dict[str, np.ndarray] = {
+        "boxes": np.concatenate(boxes).astype(np.float32),
+        "scores": np.concatenate(scores).astype(np.float32),
+        "row_splits": np.cumsum(counts, dtype=np.int64),
+    }
+    write_arrays(stage.shard_path(shard), arrays)
+    return len(members)
+
+
+def unmirrored(found: Detections, width: int) -> Detections:
+    """Boxes of a mirrored photograph of that width, in the photograph's own pixels; landmarks are left out."""
+    x1, y1, x2, y2 = found.boxes.T
+    boxes = np.stack([width - x2, y1, width - x1, y2], axis=1)
+    return Detections(boxes, found.scores, np.zeros((len(boxes), 0, 2), np.float32))
+
+
+def _merged(passes: Sequence[Detections], overlap: float) -> tuple[np.ndarray, np.ndarray]:
+    """One photograph's boxes of all passes, voted into one set."""
+    boxes = np.concatenate([found.boxes for found in passes])
+    scores = np.concatenate([found.scores for found in passes])
+    voted, kept = vote(boxes, scores, overlap)
+    return voted[:MOST_FACES], kept[:MOST_FACES]
+
+
+Member = tuple[tuple[str, str], Size]
+
+
+def _bounded(members: Sequence[Member], batch: int) -> Iterator[list[Member]]:
+    """Members in order, at most `batch` and MAX_BATCH_PIXELS (by their listed sizes) at a time."""
+    group: list[Member] = []
+    pixels = 0
+    for member in members:
+        area = member[1][0] * member[1][1]
+        if group and (len(group) == batch or pixels + area > MAX_BATCH_PIXELS):
+            yield group
+            group, pixels = [], 0
+        group.append(member)
+        pixels += area
+    if group:
+        yield group

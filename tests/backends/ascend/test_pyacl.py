@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The back end `pyacl` against the strict stand-in for `acl`: see tests/fakes/acl_scenarios.py."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import om_files
+import pytest
+from acl_scenarios import SCENARIOS, Bench, check
+from stand_ins import MODULES
+
+from facepipe.backends.ascend import pyacl
+from facepipe.backends.base import RuntimeOptions, open_session
+from facepipe.errors import BackendError
+
+
+@pytest.fixture(scope="module")
+def oms(tmp_path_factory: pytest.TempPathFactory) -> om_files.OmFiles:
+    return om_files.make(tmp_path_factory.mktemp("oms"))
+
+
+@pytest.fixture
+def acl(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    monkeypatch.syspath_prepend(str(MODULES))
+    importlib.invalidate_caches()
+    yield importlib.import_module("acl")
+    sys.modules.pop("acl", None)  # `facepipe backends` must not find it in another test
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_the_driver_passes(name: str, acl: ModuleType, oms: om_files.OmFiles) -> None:
+    check(name, Bench(pyacl, acl, oms))
+
+
+def test_without_cann_the_reason_says_what_to_source(oms: om_files.OmFiles) -> None:
+    with (
+        pytest.raises(
+            BackendError, match=r"backend 'pyacl' is unavailable: no module named 'acl'; source .*set_env\.sh"
+        ),
+        open_session(pyacl.PyAcl(), om_files.RNET, oms.rnet),
+    ):
+        pass
+
+
+def test_a_precision_cannot_be_chosen_at_run_time(acl: ModuleType) -> None:
+    reason = pyacl.PyAcl(RuntimeOptions(precision="f16")).why_unavailable()
+    assert reason is not None and "it is compiled in; `make om PRECISION=...`" in reason
+
+
+def test_a_forked_process_may_not_use_the_parents_library(
+    acl: ModuleType, oms: om_files.OmFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acl.reset()
+    pyacl.PyAcl().load(om_files.RNET, oms.rnet).close()
+    with monkeypatch.context() as child:
+        child.setattr(pyacl.os, "getpid", lambda: -1)
+        with pytest.raises(BackendError, match="this process was forked from one that uses the device"):
+            pyacl.PyAcl().load(om_files.RNET, oms.rnet)
+        pyacl.finalise()  # not the child's to finalise
+        assert acl.live() == ["the library (finalize)"]
+    pyacl.finalise()
+    assert acl.live() == []
+
+
+def test_a_sidecar_that_is_no_sidecar_is_refused(acl: ModuleType, oms: om_files.OmFiles, tmp_path: Path) -> None:
+    acl.reset()
+    om = tmp_path / "rnet.Ascend310.om"
+    om.write_bytes(oms.rnet.read_bytes())
+    for content in ("{", "[]", '{"format": 2}', '{"format": 1}'):
+        om.with_name(f"{om.name}.json").write_text(content)
+        with pytest.raises(BackendError, match=r"rnet\.Ascend310\.om\.json: is no sidecar of an \.om"):
+            pyacl.PyAcl().load(om_files.RNET, om)
+    pyacl.finalise()
+    assert acl.live() == []

@@ -1,0 +1,365 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ATC: the strings, each beside the rule it follows; what is refused; what a run leaves behind; codes in words.
+
+Rules are quoted from the ATC guide by option, and from the published compiler source by error code.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from small_networks import write_onnx
+from stand_ins import stand_in
+
+from facepipe.backends.ascend.om import read_sidecar
+from facepipe.catalogue import model
+from facepipe.catalogue.chips import SOCS
+from facepipe.cli import main
+from facepipe.convert.ascend.atc import (
+    Order,
+    atc_command,
+    decode_log,
+    find_atc,
+    installed_cann,
+    is_made,
+    om_from_onnx,
+    om_shapes,
+    precision_option,
+    render,
+    shape_options,
+)
+from facepipe.errors import ConversionError
+from facepipe.store.files import sidecar_of
+
+LFW = ((151, 151), (107, 107), (76, 76), (54, 54), (38, 38), (27, 27), (20, 20), (14, 14))
+
+
+def order(name: str, soc: str = "Ascend310", cann: str = "8.0", **changes: object) -> Order:
+    spec = model(name)
+    weights = Path("weights")
+    base = Order(spec, spec.final(weights), spec.compiled(weights, soc, 16), SOCS[soc], cann, 16, image_sizes=LFW)
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+# The strings ---------------------------------------------------------------------------------------------------------
+
+
+def test_four_commands_for_ascend_310_with_gears_no_range_and_the_right_input_name(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)  # neither weights nor CANN are here
+    monkeypatch.delenv("ASCEND_TOOLKIT_HOME", raising=False)
+    assert main(["om", "--soc", "Ascend310", "--batch", "16", "--dry-run"]) == 0
+    commands = [line for line in capsys.readouterr().out.splitlines() if not line.startswith("#")]
+    head = "atc --framework=5 --model=weights/{0}.simplified.onnx --output=weights/{1}.Ascend310 --input_format=NCHW "
+    tail = " --soc_version=Ascend310 --log=error"
+    assert commands == [
+        # --dynamic_image_size: "h,w;h,w", 2 to 100 gears; only H and W are -1; the batch is compiled in.
+        head.format("pnet", "pnet.bs16")
+        + '--input_shape="image:16,3,-1,-1" '
+        + '--dynamic_image_size="151,151;107,107;76,76;54,54;38,38;27,27;20,20;14,14"'
+        + tail,
+        # --dynamic_batch_size: N is first and -1; 2 to 100 gears, none above the advised 2048.
+        head.format("rnet", "rnet")
+        + '--input_shape="image:-1,3,24,24" --dynamic_batch_size="1,2,4,8,16,32,64,128,256"'
+        + tail,
+        head.format("onet", "onet")
+        + '--input_shape="image:-1,3,48,48" --dynamic_batch_size="1,2,4,8,16,32,64,128,256"'
+        + tail,
+        # One static shape needs neither gears nor a range.
+        head.format("facenet.vggface2", "facenet.vggface2.bs16") + '--input_shape="image:16,3,160,160"' + tail,
+    ]
+    assert not any("~" in command for command in commands)
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        # --input_shape from 6.3.RC2 on: a~b, no brackets (GE CheckInputShapeValueValid: digits, space, comma, ~ and -).
+        ("pnet", "--input_shape=image:1~16,3,12~151,12~151"),
+        ("rnet", "--input_shape=image:1~2000,3,24,24"),
+        ("onet", "--input_shape=image:1~1000,3,48,48"),
+        ("facenet.vggface2", "--input_shape=image:16,3,160,160"),
+    ],
+)
+def test_ascend_310p3_takes_ranges_in_the_new_spelling(name: str, option: str) -> None:
+    assert shape_options(order(name, "Ascend310P3", shapes="range")) == (option,)
+
+
+def test_the_old_dialect_spells_a_range_with_brackets_in_its_own_option() -> None:
+    # --input_shape_range, 6.3.RC1: "name:[1~16,3,...]", brackets required (E10048); --input_shape beside it is dropped.
+    options = shape_options(order("pnet", "Ascend310P3", "6.3.RC1", shapes="range"))
+    assert options == ("--input_shape_range=image:[1~16,3,12~151,12~151]",)
+
+
+def test_gears_are_spelled_alike_in_every_dialect() -> None:
+    assert shape_options(order("pnet", cann="5.0.4")) == shape_options(order("pnet", cann="8.0"))
+
+
+def test_the_dry_run_for_310p3_offers_the_range(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["om", "pnet", "--soc", "Ascend310P3", "--cann", "8.0", "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert '--dynamic_image_size="151,151;' in out
+    assert 'with --shapes range: --input_shape="image:1~16,3,12~151,12~151"' in out
+
+
+def test_a_detector_of_one_network_is_compiled_for_the_size_it_was_trained_for() -> None:
+    assert shape_options(order("ultraface.rfb-320")) == ("--input_shape=image:16,3,240,320",)
+    assert shape_options(order("blazeface.front")) == ("--input_shape=image:16,3,128,128",)
+
+
+def test_one_image_size_is_a_static_shape_because_gears_begin_at_two() -> None:
+    assert shape_options(order("pnet", image_sizes=((151, 151),))) == ("--input_shape=image:16,3,151,151",)
+
+
+@pytest.mark.parametrize(
+    ("precision", "cann", "option"),
+    [
+        (None, "8.0", ()),
+        ("origin", "8.0", ("--precision_mode_v2=origin",)),
+        ("origin", "6.0.1", ("--precision_mode=must_keep_origin_dtype",)),  # --precision_mode_v2 appears in 6.3.RC2
+        ("fp16", "6.3.RC1", ("--precision_mode=force_fp16",)),
+        ("mixed_float16", "5.0", ("--precision_mode=allow_mix_precision",)),
+        ("force_fp32", "8.0", ("--precision_mode=force_fp32",)),
+        ("must_keep_origin_dtype", "8.0", ("--precision_mode=must_keep_origin_dtype",)),
+    ],
+)
+def test_precision_takes_the_option_that_the_release_knows(
+    precision: str | None, cann: str, option: tuple[str, ...]
+) -> None:
+    assert precision_option(precision, SOCS["Ascend310"], cann) == option
+
+
+def test_values_with_a_semicolon_or_a_tilde_are_quoted_for_the_shell() -> None:
+    assert render(("atc", "--a=b,c;d", "--m=weights/x.onnx")) == 'atc --a="b,c;d" --m=weights/x.onnx'
+
+
+# What is refused before ATC is started -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"shapes": "range"}, r"pnet: Ascend310 takes shape ranges in no release, this is 8\.0 \(ATC guide 6\.3\.RC2"),
+        ({"batch": 0}, "pnet: batch is 0, expected 1 to 4096"),
+        ({"image_sizes": ()}, r"pnet: no image sizes are planned, expected 1 to 100\. Try: `facepipe plan`"),
+        ({"image_sizes": ((11, 30),)}, "pnet: an image side is 11, expected 12 to 65536"),
+        ({"image_sizes": ((20, 20), (20, 20))}, "an image size is listed twice"),
+        ({"image_sizes": tuple((20, side) for side in range(12, 113))}, r"101 gears, expected at most 100 \(E10036\)"),
+        ({"aipp": True}, "pnet: AIPP is not offered for it"),
+        ({"precision": "fp64"}, "precision 'fp64' is not known, expected one of fp16, origin"),
+        ({"precision": "mixed_bfloat16"}, "Ascend310 has no bfloat16"),
+        ({"onnx": Path("my weights/pnet.onnx")}, r"my weights/pnet\.onnx: a path for ATC holds letters.*E10022"),
+    ],
+)
+def test_what_the_guide_forbids_is_refused_in_words(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ConversionError, match=message):
+        atc_command(order("pnet", **changes))
+
+
+def test_a_range_is_refused_where_the_release_reserves_the_option() -> None:
+    with pytest.raises(
+        ConversionError, match=r"Ascend310P3 takes shape ranges from CANN 6\.3\.RC1 on, this is 6\.0\.1"
+    ):
+        atc_command(order("pnet", "Ascend310P3", "6.0.1", shapes="range"))
+
+
+def test_a_chip_that_the_release_no_longer_names_is_refused() -> None:
+    with pytest.raises(ConversionError, match=r"CANN 9\.0 does not name Ascend310, the last that did is 8\.3"):
+        atc_command(order("rnet", cann="9.0"))
+
+
+@pytest.mark.parametrize(
+    ("gears", "message"),
+    [((8,), "expected 2 to 100 different ones"), ((8, 8), "different ones"), ((1, 4096), "each to be 1 to 2048")],
+)
+def test_batch_gears_outside_the_guide_are_refused(gears: tuple[int, ...], message: str) -> None:
+    spec = model("rnet")
+    with pytest.raises(ConversionError, match=message):
+        atc_command(order("rnet", spec=replace(spec, atc=replace(spec.atc, batch_gears=gears))))
+
+
+# What a run leaves behind --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Order:
+    """An order for a small PNet in a folder of its own, with the stand-in for ATC on PATH."""
+    stand_in(monkeypatch)
+    spec = model("pnet")
+    onnx = write_onnx(spec, spec.final(tmp_path))
+    return order("pnet", onnx=onnx, om=spec.compiled(tmp_path, "Ascend310", 4), batch=4)
+
+
+def test_a_run_leaves_the_om_its_sidecar_and_its_log_and_nothing_else(small: Order, tmp_path: Path) -> None:
+    log = tmp_path / "logs" / "pnet.log"
+    sidecar = om_from_onnx(small, log)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "pnet.simplified.onnx", "pnet.bs4.Ascend310.om", "pnet.bs4.Ascend310.om.json", "logs",
+    }  # fmt: skip
+    assert read_sidecar(small.om) == sidecar
+    assert sidecar.model == "pnet" and sidecar.soc == "Ascend310" and sidecar.cann == "8.0" and not sidecar.aipp
+    assert sidecar.precision.startswith("force_fp16")
+    assert sidecar.shapes == om_shapes(small) and sidecar.shapes.gears[0] == (4, 3, 151, 151)
+    assert "ATC run success" in log.read_text() and "exit status 0" in log.read_text()
+    assert is_made(small)
+
+
+@pytest.mark.parametrize("change", ["onnx", "om", "precision", "cann"])
+def test_an_om_is_made_again_when_anything_it_depends_on_changed(small: Order, tmp_path: Path, change: str) -> None:
+    om_from_onnx(small, tmp_path / "log")
+    if change == "onnx":
+        write_onnx(small.spec, small.onnx, opset=12)
+    if change == "om":
+        small.om.write_bytes(b"torn")
+    other = replace(small, precision="origin") if change == "precision" else small
+    assert not is_made(replace(small, cann="8.2") if change == "cann" else other)
+
+
+def test_an_om_with_the_hosts_suffix_is_found(small: Order, tmp_path: Path) -> None:
+    # ATC guide: newer releases append the host's system and architecture for models of dynamic shape.
+    ranged = replace(small, soc=SOCS["Ascend310P3"], shapes="range")
+    sidecar = om_from_onnx(ranged, tmp_path / "log")
+    assert sidecar.written_as == "pnet.bs4.Ascend310_linux_x86_64.om"
+    assert ranged.om.is_file()
+
+
+@pytest.mark.parametrize("cann", ["5.0.4", "6.0.1", "6.3.RC1", "6.3.RC2", "8.0", "8.2"])
+def test_every_dialect_is_accepted_by_its_own_compiler(
+    small: Order, tmp_path: Path, cann: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_CANN", cann)
+    om_from_onnx(replace(small, cann=cann, precision="origin"), tmp_path / "log")
+    if cann not in ("5.0.4", "6.0.1"):
+        om_from_onnx(replace(small, cann=cann, soc=SOCS["Ascend310P3"], shapes="range"), tmp_path / "log")
+
+
+@pytest.mark.parametrize(("spoken", "installed"), [("6.3.RC1", "8.0"), ("8.0", "6.3.RC1")])
+def test_a_dialect_is_not_taken_for_the_other(
+    small: Order, tmp_path: Path, spoken: str, installed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_CANN", installed)
+    ranged = replace(small, cann=spoken, soc=SOCS["Ascend310P3"], shapes="range")
+    if installed == "8.0":  # the old option still works there, with a warning
+        om_from_onnx(ranged, tmp_path / "log")
+        assert "deprecated" in (tmp_path / "log").read_text()
+    else:
+        with pytest.raises(ConversionError, match="E10002: --input_shape has a syntax error"):
+            om_from_onnx(ranged, tmp_path / "log")
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ("silent", "exit status 0 for pnet .*left no .om, expected one .om with content"),
+        ("empty", "exit status 0 for pnet .*expected one .om with content"),
+        ("two", "left pnet.bs4.Ascend310.om, pnet.bs4.Ascend310_linux_x86_64.om, expected one"),
+        ("killed", "atc: signal SIGKILL for pnet"),
+        ("module", "a Python module that ATC needs is missing .*Try: pip install numpy decorator"),
+        ("E16002", "E16002: no ONNX parser for an operator at this opset"),
+        ("E10036", "E10036: too many gears"),
+    ],
+)
+def test_a_failed_run_is_one_clear_error_and_can_be_repeated(
+    small: Order, tmp_path: Path, told: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    om_from_onnx(small, tmp_path / "log")
+    monkeypatch.setenv("FAKE_ATC", told)
+    with pytest.raises(ConversionError, match=message):
+        om_from_onnx(small, tmp_path / "log")
+    assert not small.om.exists() and not sidecar_of(small.om).exists()
+    assert (tmp_path / "log").is_file() and not list(tmp_path.glob(".atc-*"))
+    monkeypatch.delenv("FAKE_ATC")
+    om_from_onnx(small, tmp_path / "log")
+    assert is_made(small)
+
+
+def test_without_atc_one_error_says_what_to_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConversionError, match=r"not on PATH.*Try: source /usr/local/Ascend/ascend-toolkit/set_env\.sh"):
+        find_atc({"PATH": "/nowhere"})
+
+
+def test_the_command_compiles_what_is_missing_and_skips_what_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stand_in(monkeypatch, FAKE_ATC_LOG=str(tmp_path / "calls"))
+    monkeypatch.chdir(tmp_path)
+    for name in ("pnet", "rnet"):
+        write_onnx(model(name), model(name).final(Path("weights")))
+    assert main(["om", "pnet", "rnet", "--batch", "2", "--cann", "8.0"]) == 0
+    assert "weights/rnet.Ascend310.om: 9 gears over the batch" in capsys.readouterr().out
+    Path("weights/rnet.Ascend310.om").unlink()
+    assert main(["om", "pnet", "rnet", "--batch", "2", "--cann", "8.0"]) == 0
+    assert "weights/pnet.bs2.Ascend310.om: up to date" in capsys.readouterr().out
+    called = [json.loads(line) for line in (tmp_path / "calls").read_text().splitlines()]
+    assert [next(word for word in words if "--model" in word) for words in called] == [
+        "--model=weights/pnet.simplified.onnx",
+        "--model=weights/rnet.simplified.onnx",
+        "--model=weights/rnet.simplified.onnx",
+    ]
+    assert main(["om", "onet", "--cann", "8.0"]) == 1
+    assert "weights/onet.simplified.onnx: no such file" in capsys.readouterr().err
+
+
+def test_a_model_that_atc_would_refuse_is_not_handed_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stand_in(monkeypatch, FAKE_ATC_LOG=str(tmp_path / "calls"))
+    monkeypatch.chdir(tmp_path)
+    write_onnx(model("rnet"), model("rnet").final(Path("weights")), opset=14)
+    command = ["om", "rnet", "--soc", "Ascend310", "--cann", "6.0.1"]
+    assert main(command) == 1
+    err = capsys.readouterr().err
+    assert "is of opset 14; CANN 6.0.1 registers operators up to 13" in err and "--no-check lets ATC judge" in err
+    assert not (tmp_path / "calls").exists()
+    monkeypatch.setenv("FAKE_CANN", "6.0.1")
+    assert main([*command, "--no-check"]) == 1
+    assert "E16002: no ONNX parser" in capsys.readouterr().err
+
+
+def test_a_plan_of_photographs_is_compiled_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["plan", "--sizes", "480x640", "250x250", "--out", "plan.json", "--most-gears", "9"]) == 0
+    assert "18 image sizes, least face 20 px;" in (out := capsys.readouterr().out) and "letterboxed" in out
+    assert main(["om", "pnet", "--plan", "plan.json", "--dry-run"]) == 0
+    command = capsys.readouterr().out.splitlines()[-1]
+    assert command.count(";") == len(json.loads(Path("plan.json").read_text())["image_sizes"]) - 1 <= 8
+
+
+def test_image_gears_can_be_given_by_hand(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["om", "pnet", "--image-sizes", "1500x1500", "--batch", "8", "--dry-run"]) == 0
+    assert '--input_shape="image:8,3,1500,1500" --soc_version' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", ["250", "250x", "0x10", "axb"])
+def test_a_size_of_a_wrong_form_is_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--sizes", text]) == 1
+    assert f"size '{text}': expected HEIGHTxWIDTH in pixels" in capsys.readouterr().err
+
+
+# Codes and versions --------------------------------------------------------------------------------------------------
+
+
+def test_codes_are_decoded_whatever_the_wording() -> None:
+    log = "ATC start\nE10016: [PID: 3] opname x\n  E10450 foo\nEZ3003: bar\nE10016 again\nValue E1001 is no code"
+    found = decode_log(log)
+    assert [finding.code for finding in found] == ["E10016", "E10450", "EZ3003"]
+    assert found[0].meaning == "the model has no input of that name"
+    assert found[1].meaning == "an input's count or shape is inconsistent"
+
+
+def test_an_unknown_code_is_reported_as_such() -> None:
+    assert decode_log("E77777 x")[0].meaning == "a code that is not known here"
+
+
+def test_the_installed_cann_is_read_from_its_install_file(tmp_path: Path) -> None:
+    info = tmp_path / "aarch64-linux" / "ascend_toolkit_install.info"
+    info.parent.mkdir()
+    info.write_text("package_name=Ascend-cann-toolkit\nversion=7.0.RC1\ninnerversion=V1\n")
+    assert installed_cann({"ASCEND_TOOLKIT_HOME": str(tmp_path)}) == "7.0.RC1"
+    assert installed_cann({}) is None

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ArcFace's networks on random weights: strict loading, conversion, and the same answers from torch and ONNX."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="converting needs the extra [convert]")
+pytest.importorskip("onnxsim", reason="converting needs the extra [convert]")
+
+from facepipe.backends.base import RuntimeOptions, open_session  # noqa: E402
+from facepipe.backends.ort import OnnxRuntime  # noqa: E402
+from facepipe.catalogue import model  # noqa: E402
+from facepipe.convert.onnx.conversion import convert_model  # noqa: E402
+from facepipe.errors import WeightsError  # noqa: E402
+from facepipe.networks import build  # noqa: E402
+from facepipe.networks.seeded import values_from_key  # noqa: E402
+
+
+@pytest.fixture
+def roomy(tmp_path: Path) -> Iterator[Path]:
+    """A folder that is emptied at once: the files of iResNet-50 are 700 MB."""
+    yield tmp_path
+    shutil.rmtree(tmp_path)
+
+
+def _checkpoint(network: str, path: Path) -> Path:
+    """Random weights that keep activations near 1, with statistics that are not those of a fresh network."""
+    state = build(network).state_dict()
+    filled = {
+        key: torch.from_numpy(np.asarray(_values(key, tuple(entry.shape)))).to(entry.dtype)
+        for key, entry in state.items()
+    }
+    torch.save(filled, path)
+    return path
+
+
+def _values(key: str, shape: tuple[int, ...]) -> np.ndarray:
+    """A one-axis weight is a batch normalisation's or PReLU's, by whatever name."""
+    if key.endswith("weight") and len(shape) == 1:
+        return np.random.default_rng(zlib.crc32(key.encode())).uniform(0.1, 0.9, shape)
+    return values_from_key(key, shape)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["mobilefacenet.paddle", "arcface.iresnet18", pytest.param("arcface.iresnet50", marks=pytest.mark.slow)],
+)
+def test_torch_and_the_final_onnx_give_the_same_embeddings(name: str, roomy: Path) -> None:
+    spec = model(name)
+    checkpoint = _checkpoint(spec.network, roomy / spec.weights.file)
+    report = convert_model(spec, checkpoint, roomy / "weights")
+    assert [step.step for step in report.steps] == ["export", "match_prelu_slope", "simplify"]
+    network = build(spec.network)
+    network.load_state_dict(torch.load(checkpoint, weights_only=True), strict=True)
+    images = np.random.default_rng(3).uniform(-1, 1, (3, 3, 112, 112)).astype(np.float32)
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(images)).numpy()
+    with open_session(OnnxRuntime(RuntimeOptions()), spec, spec.final(roomy / "weights")) as session:
+        (found,) = session.run(images)
+        (alone,) = session.run(images[1:2])
+    assert np.abs(expected).max() > 0.1, "embeddings near zero would agree whatever the network did"
+    scale = max(1.0, float(np.abs(expected).max()))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * scale)
+    np.testing.assert_allclose(alone[0], found[1], rtol=0, atol=1e-4 * scale)
+
+
+def test_the_weights_of_another_depth_are_refused(tmp_path: Path) -> None:
+    checkpoint = _checkpoint("iresnet18", tmp_path / "arcface.iresnet34.pth")
+    with pytest.raises(WeightsError, match=r"arcface\.iresnet34\.pth"):
+        convert_model(model("arcface.iresnet34"), checkpoint, tmp_path / "weights")
+    assert not (tmp_path / "weights").exists()
+
+
+def test_a_checkpoint_with_a_foreign_class_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    marker = tmp_path / "made"
+
+    class Touch:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.mkdir, (str(marker),)
+
+    torch.save({"conv1.weight": Touch()}, tmp_path / "backbone.pth")
+    with pytest.raises(WeightsError, match=r"backbone\.pth"):
+        convert_model(model("arcface.iresnet50"), tmp_path / "backbone.pth", tmp_path / "weights")
+    assert not marker.exists()

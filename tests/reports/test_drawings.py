@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Drawings show what they are given, change nothing, and bear odd input; report plots are written whole."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facepipe.datasets.lfw import Pair, VerificationSet
+from facepipe.errors import DataError
+from facepipe.reports.drawings import contact_sheet, draw_detections, write_drawing
+from facepipe.results import Detections, Face, FaceRecord, NoFace, no_detections
+from facepipe.runs.score import Provenance, score_run
+from facepipe.store.run_faces import write_embeddings, write_faces
+
+GREY = np.full((200, 300, 3), 128, np.uint8)
+
+
+def _found(*boxes: list[float]) -> Detections:
+    corners = np.array(boxes, np.float32).reshape(-1, 4)
+    points = np.stack([np.linspace(box[:2], box[2:], 7)[1:-1] for box in corners]).astype(np.float32)
+    return Detections(corners, np.linspace(0.8, 0.99, len(corners), dtype=np.float32), points)
+
+
+def test_box_and_landmarks_are_where_they_are_said_to_be():
+    drawn = draw_detections(GREY, _found([100, 50, 180, 150]))
+    changed = (drawn != GREY).any(axis=2)
+    assert changed[50:151, 100].all() and changed[150, 100:181].all()
+    for x, y in _found([100, 50, 180, 150]).landmarks[0]:
+        assert changed[round(float(y)), round(float(x))]
+    assert not changed[160:, :].any() and not changed[:, 185:].any()
+
+
+def test_the_photograph_itself_is_not_changed():
+    image = GREY.copy()
+    draw_detections(image, _found([10, 10, 90, 90]))
+    np.testing.assert_array_equal(image, GREY)
+
+
+def test_no_face_leaves_the_photograph_as_it_is():
+    np.testing.assert_array_equal(draw_detections(GREY, no_detections(5)), GREY)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (15, 15, 3), (30, 4000, 3)])
+def test_any_size_and_boxes_beyond_the_edge_are_drawn(shape):
+    image = np.zeros(shape, np.uint8)
+    found = _found([-50, -50, 20, 20], [shape[1] - 5, -10, shape[1] + 60, 80], [5, 5, 5, 5], [9, 9, 3, 3])
+    assert draw_detections(image, found).shape == shape
+
+
+def test_a_detector_without_landmarks_can_be_drawn():
+    found = Detections(
+        np.array([[10, 10, 50, 50]], np.float32), np.ones(1, np.float32), np.zeros((1, 0, 2), np.float32)
+    )
+    assert (draw_detections(GREY, found) != GREY).any()
+
+
+def test_a_contact_sheet_shows_every_picture_whole():
+    pictures = [np.full((40, 50, 3), 10 * i + 5, np.uint8) for i in range(7)]
+    sheet = contact_sheet(pictures, [f"ein sehr langer Name 猫 {i}" for i in range(7)], columns=3)
+    for i in range(7):
+        assert (sheet == 10 * i + 5).all(axis=2).sum() >= 40 * 50
+    assert sheet.shape[1] == 3 * 54 + 4
+
+
+def test_a_contact_sheet_of_nothing_or_of_mixed_sizes_is_refused():
+    with pytest.raises(DataError, match="0 pictures of 0 sizes"):
+        contact_sheet([], [])
+    with pytest.raises(DataError, match="2 pictures of 2 sizes"):
+        contact_sheet([GREY, GREY[:100]], ["a", "b"])
+    with pytest.raises(DataError, match="with 1 labels"):
+        contact_sheet([GREY, GREY], ["a"])
+
+
+def test_drawings_are_written_in_the_format_of_their_suffix(tmp_path):
+    for name in ("a.png", "b.jpg", "c.JPEG"):
+        write_drawing(tmp_path / "new" / name, GREY)
+        with Image.open(tmp_path / "new" / name) as image:
+            assert image.size == (300, 200) and image.format == ("PNG" if name == "a.png" else "JPEG")
+    with pytest.raises(DataError, match=r"no picture can be written as '\.docx', expected \.png or \.jpg"):
+        write_drawing(tmp_path / "x.docx", GREY)
+
+
+@pytest.fixture(params=["different", "skip"])
+def scored(tmp_path, request):
+    """A small run that was scored: folder, pairs and accuracy."""
+    rng = np.random.default_rng(0)
+    keys = [f"P_{p}/P_{p}_{n:04d}.jpg" for p in range(6) for n in range(1, 5)]
+    face = Face(np.zeros(4, np.float32), 0.9, np.zeros((5, 2), np.float32))
+    write_faces(tmp_path / "faces.jsonl", [FaceRecord(k, NoFace("dark") if k == keys[5] else face) for k in keys])
+    points = np.eye(6)[[int(k[2]) for k in keys if k != keys[5]]] + rng.normal(0, 0.3, (23, 6))
+    points = (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float32)
+    write_embeddings(tmp_path / "embeddings.npy", 23, 6, [points])
+    pairs = []
+    for fold in range(2):
+        for p in range(6):
+            one, other = keys[4 * p : 4 * p + 4], keys[4 * ((p + 1) % 6) : 4 * ((p + 1) % 6) + 4]
+            pairs += [Pair(one[fold], one[fold + 1], True, fold), Pair(one[fold], other[fold], False, fold)]
+    verification_set = VerificationSet("pairs", tuple(pairs), 2)
+    provenance = Provenance("mtcnn", "facenet.seeded", "onnxruntime", 16, {}, {}, for_accuracy=False)
+    return tmp_path, verification_set, score_run(tmp_path, verification_set, request.param, provenance)
+
+
+def test_a_report_is_two_pictures_and_leaves_matplotlib_as_it_was(scored):
+    matplotlib = pytest.importorskip("matplotlib")
+    from facepipe.reports.report_plots import write_report
+
+    run, pairs, accuracy = scored
+    settings = dict(matplotlib.rcParams)
+    paths = write_report(run, pairs, accuracy)
+    assert [path.name for path in paths] == ["roc.png", "distances.png"]
+    for path in paths:
+        with Image.open(path) as image:
+            pixels = np.asarray(image.convert("RGB"))
+        assert pixels.shape[0] > 500 and pixels.shape[1] > 700
+        assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 20  # something was drawn
+    assert dict(matplotlib.rcParams) == settings
+    assert pytest.importorskip("matplotlib.pyplot").get_fignums() == []

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shards, manifests, locks, and workers that die."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from facepipe.engine.local import work
+from facepipe.errors import DataError, StageError
+from facepipe.store.files import atomic_path, read_arrays, write_arrays, write_text
+from facepipe.store.stage import Stage, begin, finish, locked, require_complete
+
+KEYS = tuple(f"k{number}" for number in range(10))
+
+
+def stage(tmp_path: Path) -> Stage:
+    return Stage(tmp_path / "s", "pnet", {"threshold": 0.6, "models": {"pnet": "aa"}}, KEYS, 4)
+
+
+def test_shards_cover_every_key_once(tmp_path: Path) -> None:
+    item = stage(tmp_path)
+    assert item.shard_count == 3
+    assert [key for shard in range(3) for key in item.shard_keys(shard)] == list(KEYS)
+
+
+def test_a_stage_resumes_with_what_is_missing_and_finishes_once(tmp_path: Path) -> None:
+    item = stage(tmp_path)
+    assert begin(item) == [0, 1, 2]
+    write_arrays(item.shard_path(1), {"a": np.zeros(1)})
+    (item.folder / ".shard-00002.npz.77.part").write_bytes(b"half")
+    assert begin(item) == [0, 2]
+    assert not list(item.folder.glob(".*.part"))
+    with pytest.raises(StageError, match=r"2 of 3 shards are absent \(first: 0\)"):
+        finish(item)
+    with pytest.raises(StageError, match="is not complete"):
+        require_complete(item.folder, "pnet")
+    for shard in (0, 2):
+        write_arrays(item.shard_path(shard), {"a": np.zeros(1)})
+    finish(item)
+    before = (item.folder / "manifest.json").read_bytes()
+    finish(item)
+    assert (item.folder / "manifest.json").read_bytes() == before
+    assert require_complete(item.folder, "pnet")["shards"]
+
+
+def test_other_parameters_are_refused_by_name(tmp_path: Path) -> None:
+    item = stage(tmp_path)
+    begin(item)
+    other = replace(item, parameters={"threshold": 0.7, "models": {"pnet": "aa"}})
+    with pytest.raises(StageError, match=r"begun with parameters\.threshold=0\.6, this run asks for 0\.7"):
+        begin(other)
+    with pytest.raises(StageError, match=r"models\.pnet=aa, this run asks for bb"):
+        begin(replace(item, parameters={"threshold": 0.6, "models": {"pnet": "bb"}}))
+    write_arrays(item.shard_path(0), {"a": np.zeros(1)})
+    assert begin(other, force=True) == [0, 1, 2]
+
+
+def test_shards_of_unknown_origin_are_refused(tmp_path: Path) -> None:
+    item = stage(tmp_path)
+    write_arrays(item.shard_path(0), {"a": np.zeros(1)})
+    with pytest.raises(StageError, match=r"holds shards and no begun\.json"):
+        begin(item)
+
+
+def test_two_runs_into_one_folder_are_refused_with_the_owner(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from facepipe.store.stage import locked\n"
+        "with locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
+        with pytest.raises(StageError, match=f"process {holder.pid} is working in this folder"), locked(tmp_path):
+            pass
+    finally:
+        holder.kill()
+        holder.wait()
+        assert holder.stdout is not None
+        holder.stdout.close()
+    with locked(tmp_path):  # the lock died with its owner
+        pass
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "file.txt"
+    with pytest.raises(RuntimeError, match="half-way"), atomic_path(target) as part:
+        part.write_text("half")
+        raise RuntimeError("half-way")
+    assert list((tmp_path / "deep").iterdir()) == []
+    write_text(target, "whole")
+    assert [path.name for path in target.parent.iterdir()] == ["file.txt"]
+
+
+def test_arrays_are_read_in_their_own_dtype_only(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    write_arrays(path, {"x": np.zeros(3), "names": np.array(["a", "b"])})
+    assert read_arrays(path, {"names": "<U"})["names"].tolist() == ["a", "b"]
+    with pytest.raises(StageError, match="'x' is float64, expected float32"):
+        read_arrays(path, {"x": "float32"})
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(StageError, match="cannot be read"):
+        read_arrays(path, {"x": "float32"})
+
+
+@contextmanager
+def open_squares(offset: int, worker: int) -> Iterator[Callable[[int], int]]:
+    yield lambda item: item * item + offset
+
+
+@contextmanager
+def open_failing(kind: str, worker: int) -> Iterator[Callable[[int], int]]:
+    def do(item: int) -> int:
+        if item == 2 and kind == "data":
+            raise DataError("photo.jpg: is broken, expected whole.", "another one.")
+        if item == 2 and kind == "bug":
+            raise ZeroDivisionError("a bug")
+        if item == 2 and kind == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return item
+
+    yield do
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_every_item_comes_back_with_its_own_result(workers: int) -> None:
+    assert dict(work(open_squares, 5, range(9), workers)) == {item: item * item + 5 for item in range(9)}
+
+
+def test_an_error_of_a_worker_is_raised_whole() -> None:
+    with pytest.raises(DataError, match=r"photo\.jpg: is broken, expected whole\. Try: another one\.") as caught:
+        dict(work(open_failing, "data", range(5), 2))
+    assert caught.value.attempt == "another one."
+
+
+def test_a_bug_in_a_worker_keeps_its_traceback() -> None:
+    with pytest.raises(RuntimeError, match=r"(?s)in a worker process.*ZeroDivisionError: a bug"):
+        dict(work(open_failing, "bug", range(5), 2))
+
+
+def test_a_worker_that_dies_is_an_error_and_not_a_gap() -> None:
+    with pytest.raises(StageError, match="ended with status -9 while it had work to do"):
+        dict(work(open_failing, "killed", range(5), 2))
