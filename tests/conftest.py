@@ -14,10 +14,10 @@ import pytest
 
 from facepipe.assets.workspace import MIRROR_VARIABLE, Workspace, fetch_weights, find_weights, open_workspace
 from facepipe.catalogue import MODELS
+from facepipe.convert.onnx.report import finished
 from facepipe.errors import AssetError
 from facepipe.specs import Recipe, WheelMember
 from facepipe.store.files import sha256_of_file
-from facepipe.store.made_from import finished
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

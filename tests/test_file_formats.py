@@ -20,7 +20,7 @@ from facepipe.store.bins import BinTensor, write_bins
 PAGE = (Path(__file__).resolve().parents[1] / "docs/file-formats.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", [bins.FORMAT, split.FORMAT, rows.FORMAT])
+@pytest.mark.parametrize("name", [bins.BINS_FORMAT, split.FORMAT, rows.FORMAT])
 def test_the_page_names_every_format(name: str) -> None:
     assert f'`"{name}"`' in PAGE
 
@@ -33,7 +33,7 @@ def test_the_page_names_every_file_of_a_stage(name: str) -> None:
 
 
 def test_the_page_names_the_version_of_the_shards() -> None:
-    assert f"| `format` | {stage.FORMAT} |" in PAGE
+    assert f"| `format` | {stage.SHARD_FORMAT} |" in PAGE
 
 
 @pytest.mark.parametrize("arrays", [DETECTION_ARRAYS, FACE_ARRAYS, SHARD_ARRAYS], ids=["detection", "crop", "fused"])

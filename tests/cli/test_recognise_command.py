@@ -18,6 +18,7 @@ pytest.importorskip("faiss", reason="gallery search needs the extra [gallery]")
 from facepipe.cli import main
 from facepipe.datasets.images import read
 from facepipe.gallery.file import read_gallery
+from facepipe.store.parts import host
 
 EMBEDDER = "mobilefacenet.ms1m"
 CAST = ("Jennifer_Aniston", "Matthew_Perry", "Matt_LeBlanc")
@@ -72,7 +73,7 @@ def test_a_folder_keeps_its_sub_folders_and_what_cannot_be_read_is_told(
     shutil.copy(sorted((assets / "lfw" / "images" / "Tony_Blair").iterdir())[3], folder / "a b" / "é.jpg")
     Image.fromarray(np.zeros((40, 50, 3), np.uint8)).save(folder / "black.bmp")
     (folder / "broken.png").write_bytes(b"no picture")
-    killed = tmp_path / "out" / ".film.mp4.999999999.part"
+    killed = tmp_path / "out" / f".film.mp4.{host()}.999999999.1-0123abcd.part"
     killed.parent.mkdir()
     killed.write_bytes(b"of a call that was killed")
     assert main(["recognise", "--input", str(folder), "--output", str(tmp_path / "out"), "--batch", "2", *common]) == 0

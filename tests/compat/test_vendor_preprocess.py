@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from packed_rows import read_bins
 from PIL import Image
 
 from facepipe.backends import backend_by_name
@@ -28,7 +29,7 @@ from facepipe.compat.vendor_preprocess import (
 from facepipe.datasets.crops import crop_name, write_crop
 from facepipe.datasets.images import read
 from facepipe.errors import DataError, StageError, TensorError
-from facepipe.store.bins import read_bins, read_index
+from facepipe.store.bins import read_index
 
 STAGES = {"pnet": run_pnet, "rnet": run_rnet, "onet": run_onet}
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import sys
 from dataclasses import dataclass
 from functools import cache
@@ -19,7 +18,7 @@ from stand_ins import MODULES
 
 from facepipe.backends.ascend.om import OmShapes, OmSidecar
 from facepipe.specs import ModelSpec
-from facepipe.store.files import sha256_of_file, sidecar_of
+from facepipe.store.made_from import MadeFrom, write_record
 
 
 def _fake_om() -> ModuleType:
@@ -94,11 +93,9 @@ def make(folder: Path) -> OmFiles:
 
 def write_sidecar(om: Path, spec: ModelSpec, shapes: OmShapes, soc: str = "Ascend310", aipp: bool = False) -> None:
     """What `facepipe om` would write beside it."""
-    sidecar = OmSidecar(
-        spec.name, f"{spec.name}.onnx", "0" * 64, None, sha256_of_file(om), om.name, soc, "8.0", "force_fp16", aipp,
-        shapes, ("atc",),
-    )  # fmt: skip
-    sidecar_of(om).write_text(json.dumps(sidecar.to_json()))
+    told = OmSidecar(spec.name, om.name, soc, "force_fp16", aipp, shapes)
+    made_from = MadeFrom({"onnx": "0" * 64}, {"command": ["atc"], "cann": "8.0"})
+    write_record(om, spec.name, made_from, told.to_json(), again="make om")
 
 
 def _tuples(gears: list[list[int]]) -> tuple[tuple[int, ...], ...]:

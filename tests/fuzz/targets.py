@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from packed_rows import read_bins
 
 from facepipe.compat.port_index import read_port_index
 from facepipe.datasets.image_records import ImageRecord, bytes_from_record, read_labels, record_from_bytes
@@ -27,7 +28,7 @@ from facepipe.errors import FacepipeError
 from facepipe.gallery.file import empty_gallery, read_gallery, with_rows, write_gallery
 from facepipe.runs.provenance_check import changes
 from facepipe.runs.unpack import output_files
-from facepipe.store.bins import BinTensor, read_bins, write_bins
+from facepipe.store.bins import BinTensor, write_bins
 from facepipe.store.files import read_arrays, write_arrays
 from facepipe.store.photograph_digests import read_digests
 from facepipe.store.run_faces import read_embeddings, read_faces

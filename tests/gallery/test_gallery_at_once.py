@@ -17,6 +17,7 @@ import pytest
 from facepipe.errors import DataError, StageError
 from facepipe.gallery import file as gallery_file
 from facepipe.gallery.file import empty_gallery, read_gallery, update_gallery, with_rows, without, write_gallery
+from facepipe.store.parts import host
 
 SHA, EMBEDDER = "ab" * 32, "mobilefacenet.ms1m"
 
@@ -110,13 +111,13 @@ def test_one_that_is_killed_in_the_middle_leaves_the_old_gallery_and_no_lock_to_
     with process(STUCK, path, where) as writer:
         assert said(writer) == "stuck"
         monkeypatch.setattr(gallery_file, "WAIT_SECONDS", 0.2)
-        with pytest.raises(StageError, match=rf"process {writer.pid} has been writing to it for 0\.2 s"):
+        with pytest.raises(StageError, match=rf"process {writer.pid} on {host()} has been writing to it for 0\.2 s"):
             update_gallery(path, lambda gallery: gallery)
         assert read_gallery(path).people() == {"Ana": 3}, "who reads need not wait"
         writer.send_signal(signal.SIGKILL)
         writer.wait()
     assert path.read_bytes() == old
-    assert (tmp_path / ".p.gallery.lock").read_text() == f"{writer.pid}\n"
+    assert (tmp_path / ".p.gallery.lock").read_text() == f"{writer.pid} on {host()}\n"
     assert update_gallery(path, lambda gallery: without(gallery, "Ana", "1.jpg")).people() == {"Ana": 2}
     assert [entry.name for entry in tmp_path.iterdir()] == ["p.gallery"]
 

@@ -21,7 +21,7 @@ import victims
 from killing import Nursery
 
 from facepipe.cli import main
-from facepipe.store.files import remove_dead_parts
+from facepipe.store.parts import host
 from facepipe.store.photograph_digests import read_digests, write_digests
 
 
@@ -163,7 +163,7 @@ def test_two_runs_into_one_folder_at_once_are_refused_with_the_owners_number(
     owner = nest.start(victim, tmp_path / "run", {"PLANTED_BUG": "slow shard"})
     killing.appears(tmp_path / "run/begun-a-shard")
     assert main(victim.words(tmp_path / "run")) == 1
-    assert f"process {owner} is working in this folder" in capfd.readouterr().err
+    assert f"process {owner} on {host()} is working in this folder" in capfd.readouterr().err
     os.kill(owner, signal.SIGKILL)
     assert nest.wait() == -signal.SIGKILL
     (tmp_path / "run/begun-a-shard").unlink()
@@ -216,18 +216,6 @@ def test_a_shard_that_was_damaged_is_named_with_what_to_do(
     shard.unlink()
     assert main(words_of(work, run)) == 0
     assert same_results(run, undisturbed)
-
-
-def test_parts_of_the_dead_go_and_those_of_the_living_stay(tmp_path: Path) -> None:
-    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
-    dead, alive = int(gone.stdout), os.getppid()
-    (tmp_path / f".lfw.{dead}.part").mkdir()
-    (tmp_path / f".lfw.{dead}.part" / "half").write_text("x")
-    for owner in (dead, alive):
-        (tmp_path / f".m.onnx.{owner}.part").write_text("x")
-    (tmp_path / "lfw.tgz.part").write_text("a download goes on where it stopped")
-    remove_dead_parts(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [f".m.onnx.{alive}.part", "lfw.tgz.part"]
 
 
 def test_check_says_that_a_whole_run_is_what_it_was(undisturbed: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -18,9 +18,9 @@ from local_server import Site, served
 from small_networks import write_onnx
 
 from facepipe.catalogue import model
+from facepipe.convert.onnx.report import write_report
 from facepipe.datasets.sample import SampleSettings, make_sample
 from facepipe.store.files import sha256_of_file, sidecar_of
-from facepipe.store.made_from import ConversionReport, conversion_digest, sidecar_path, write_report
 
 RUNNING = (
     "facepipe.cli.lfw",
@@ -46,8 +46,7 @@ def make_work(folder: Path, weights: Path) -> None:
     spec = model("facenet.seeded")
     made = write_onnx(spec, spec.final(folder / "weights"))
     digest = sha256_of_file(made)
-    report = ConversionReport(spec.name, digest, digest, spec.opset, conversion_digest(spec), (), {})
-    write_report(report, sidecar_path(spec, folder / "weights"))  # a gallery names the weights that it was made with
+    write_report(spec, folder / "weights", digest, (), {})  # a gallery names the weights that it was made with
 
 
 def lfw(work: Path, staged: bool, workers: int, shard: int = SHARD) -> Victim:

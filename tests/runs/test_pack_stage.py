@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from packed_rows import read_bins
 from facepipe.catalogue import model
 from facepipe.errors import TensorError
 from facepipe.geometry.normalise import normalise
-from facepipe.store.bins import read_bins, read_index
+from facepipe.store.bins import read_index
 from facepipe.runs.pack_stage import pack_crops
 
 SPEC = model("mobilefacenet.ms1m")

@@ -14,6 +14,7 @@ import pytest
 
 from facepipe.errors import StageError
 from facepipe.store.lock import held
+from facepipe.store.parts import host
 
 HOLD = (
     "import sys, time; from pathlib import Path; from facepipe.store.lock import held\n"
@@ -45,13 +46,13 @@ def test_the_owner_is_told_and_what_a_killed_one_left_is_taken(tmp_path: Path) -
     with another(path) as holder:
         for seconds in (0, 0.2):
             with (
-                pytest.raises(StageError, match=f"process {holder.pid} has it"),
+                pytest.raises(StageError, match=f"process {holder.pid} on {host()} has it"),
                 held(path, busy, wait_seconds=seconds),
             ):
                 pass
-    assert path.read_text() == f"{holder.pid}\n", "a killed owner leaves its file"
+    assert path.read_text() == f"{holder.pid} on {host()}\n", "a killed owner leaves its file"
     with held(path, busy):
-        assert path.read_text() == f"{os.getpid()}\n"
+        assert path.read_text() == f"{os.getpid()} on {host()}\n"
     assert path.exists()
 
 
@@ -64,7 +65,7 @@ def test_the_number_of_a_living_process_in_an_old_file_locks_nobody_out(tmp_path
 
 def test_an_owner_that_gives_the_lock_back_is_waited_for_though_its_file_goes(tmp_path: Path) -> None:
     with another(tmp_path / "lock", 0.3), held(tmp_path / "lock", busy, wait_seconds=20):
-        assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
+        assert (tmp_path / "lock").read_text() == f"{os.getpid()} on {host()}\n"
     assert (tmp_path / "lock").exists()
 
 

@@ -18,6 +18,7 @@ import pytest
 from facepipe.engine.local import work
 from facepipe.errors import DataError, StageError
 from facepipe.store.files import atomic_path, read_arrays, write_arrays, write_text
+from facepipe.store.parts import host
 from facepipe.store.stage import Stage, begin, finish, locked, require_complete
 
 KEYS = tuple(f"k{number}" for number in range(10))
@@ -37,7 +38,7 @@ def test_a_stage_resumes_with_what_is_missing_and_finishes_once(tmp_path: Path) 
     item = stage(tmp_path)
     assert begin(item) == [0, 1, 2]
     write_arrays(item.shard_path(1), {"a": np.zeros(1)})
-    (item.folder / ".shard-00002.npz.77.part").write_bytes(b"half")
+    (item.folder / f".shard-00002.npz.{host()}.77.1-0123abcd.part").write_bytes(b"half")
     assert begin(item) == [0, 2]
     assert not list(item.folder.glob(".*.part"))
     with pytest.raises(StageError, match=r"2 of 3 shards are absent \(first: 0\)"):
@@ -68,7 +69,7 @@ def test_other_parameters_are_refused_by_name(tmp_path: Path) -> None:
 def test_shards_of_unknown_origin_are_refused(tmp_path: Path) -> None:
     item = stage(tmp_path)
     write_arrays(item.shard_path(0), {"a": np.zeros(1)})
-    with pytest.raises(StageError, match=r"holds shards and no begun\.json"):
+    with pytest.raises(StageError, match=r"holds 1 files of unknown origin \(first: shard-00000\.npz\)"):
         begin(item)
 
 
@@ -80,7 +81,8 @@ def test_two_runs_into_one_folder_are_refused_with_the_owner(tmp_path: Path) -> 
     holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
     try:
         assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
-        with pytest.raises(StageError, match=f"process {holder.pid} is working in this folder"), locked(tmp_path):
+        owner = f"process {holder.pid} on {host()} is working in this folder"
+        with pytest.raises(StageError, match=owner), locked(tmp_path):
             pass
     finally:
         holder.kill()

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 import shutil
 import tarfile
 import zlib
@@ -12,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from facepipe.assets.download import Progress, silent
 from facepipe.errors import AssetError
-from facepipe.store.files import remove_dead_parts
+from facepipe.store.parts import part_of, remove_parts
 
 # Ten times LFW: an archive beyond this is not the one that was meant.
 MAX_BYTES = 4 << 30
@@ -36,8 +35,8 @@ def extract_folder(archive: Path, top: str, target: Path, progress: Progress = s
             or is there twice; or it is larger than MAX_BYTES or MAX_MEMBERS.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    remove_dead_parts(target.parent)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    remove_parts(target.parent)
+    part = part_of(target)
     try:
         part.mkdir()
         _extract(archive, top, part, progress)

@@ -27,6 +27,7 @@ from facepipe.backends.base import RuntimeOptions
 from facepipe.catalogue import model
 from facepipe.cli._main import main
 from facepipe.cli.run_options import cores, positive
+from facepipe.convert.onnx.report import finished
 from facepipe.datasets.images import read
 from facepipe.datasets.lfw import read_pairs
 from facepipe.datasets.sample import SampleSettings, make_sample
@@ -39,7 +40,6 @@ from facepipe.runs.score import ACCURACY_FILE
 from facepipe.runs.staged import crop_path
 from facepipe.specs import ModelSpec
 from facepipe.store.files import read_json, sha256_of_file
-from facepipe.store.made_from import finished
 from facepipe.store.provenance import versions
 from facepipe.store.run_faces import FACES_FILE, FaceLine, read_faces
 

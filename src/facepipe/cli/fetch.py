@@ -22,10 +22,10 @@ from facepipe.assets.download import Progress
 from facepipe.assets.lfw import fetch_lfw
 from facepipe.assets.workspace import Workspace, fetch_weights, find_weights, known_digest, open_workspace
 from facepipe.catalogue import DETECTORS, MODELS
+from facepipe.convert.onnx.report import finished
 from facepipe.errors import AssetError, DataError
 from facepipe.specs import ModelSpec, Recipe, UserFile
-from facepipe.store.files import remove_dead_parts
-from facepipe.store.made_from import finished
+from facepipe.store.parts import remove_parts
 
 DATA_SETS: dict[str, Callable[[Workspace, Progress], tuple[Path, Path]]] = {"lfw": fetch_lfw}
 
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     ws = replace(open_workspace(), weights=args.weights, data=args.data)
     names = expand(args.names)
     for folder in (ws.weights, ws.data, ws.data / "lfw"):
-        remove_dead_parts(folder)
+        remove_parts(folder)
     if "all" not in args.names:
         for name in names:
             print(fetch(name, ws), flush=True)

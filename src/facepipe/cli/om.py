@@ -26,13 +26,14 @@ from facepipe.convert.ascend.atc import (
     atc_command,
     find_atc,
     installed_cann,
-    is_made,
+    made_from,
     om_from_onnx,
     om_shapes,
     render,
 )
 from facepipe.errors import ConversionError
 from facepipe.specs import ModelSpec
+from facepipe.store.made_from import is_current
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -91,13 +92,14 @@ def run(args: argparse.Namespace) -> int:
     if not args.no_check:
         _check(orders)
     for order in orders:
-        if not args.force and is_made(order):
+        if not args.force and is_current(order.om, made_from(order)):
             print(f"{order.om}: up to date")
             continue
         log = args.logs / f"{order.om.stem}.log"
         print(f"{order.spec.name}: compiling, this takes minutes; the log will be {log}", file=sys.stderr)
-        sidecar = om_from_onnx(order, log)
-        print(f"{order.om}: {_shapes_in_words(order)}, {sidecar.precision}, from {sidecar.onnx_sha256[:12]}")
+        record = om_from_onnx(order, log)
+        origin = record.made_from.inputs["onnx"][:12]
+        print(f"{order.om}: {_shapes_in_words(order)}, {record.facts['precision']}, from {origin}")
     return 0
 
 

@@ -18,10 +18,11 @@ from tqdm import tqdm
 
 from facepipe.assets.workspace import Workspace, absent, find_weights, locate_weights, open_workspace
 from facepipe.catalogue import MODELS, records
+from facepipe.convert.onnx.report import ConversionReport, finished
 from facepipe.errors import ConversionError
 from facepipe.specs import ModelSpec, Recipe
-from facepipe.store.files import remove_dead_parts, sha256_of_file, write_json
-from facepipe.store.made_from import ConversionReport, finished
+from facepipe.store.files import sha256_of_file, write_json
+from facepipe.store.parts import remove_parts
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     gone = [spec for spec in specs if spec not in here]
     if gone and args.names:
         raise absent(gone[0], ws)
-    remove_dead_parts(args.weights)
+    remove_parts(args.weights)
     wide = max((len(spec.name) for spec in specs), default=0) + 2
     print(f"{'model':<{wide}}{'step':<20}{'nodes':>6}{'edits':>7}{'max abs diff.':>16}{'cosine':>12}")
     target = args.json or args.weights / "parity.json"

@@ -18,9 +18,10 @@ import importlib.util
 import random
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
@@ -36,6 +37,9 @@ from facepipe.detect.single_shot import single_shot_settings
 from facepipe.errors import ConversionError, DataError
 from facepipe.runs.calibration import CalibrationCrops, collect_crops, collect_inputs, outside, overlap
 from facepipe.specs import ModelSpec
+
+if TYPE_CHECKING:
+    from facepipe.convert.onnx.quantise import Quantiser
 
 LEAST_FACES = 16
 PORTRAITS = 70  # of LFW, for a detector: large faces, beside the small ones of the group photographs
@@ -58,34 +62,11 @@ def run(args: argparse.Namespace) -> int:
         raise ConversionError(
             f"quantise: needs the module '{missing[0]}', which is not installed.", "pip install 'facepipe[quantise]'"
         )
-    from facepipe.convert.onnx import quantise
-
     for name in args.names:
-        if name in MODELS and MODELS[name].single_shot is not None:
+        if _is_single_shot(name):
             _quantise_detector(MODELS[name], ws, args)
-            continue
-        spec = embedder(name)
-        target = spec.quantised(ws.weights)
-        if _stays(spec, ws, args, quantise.SETTINGS):
-            continue
-        found = _crops(spec, ws, args.photographs, args.faces)
-        test, name_of_test = _test_photographs(ws)
-        calibration = quantise.Calibration(
-            photographs=found.photographs,
-            crops=len(found.crops),
-            test_set=name_of_test,
-            overlap=overlap(found.photographs.values(), test),
-        )
-        report = quantise.quantise_model(spec, ws.weights, found.crops, calibration)
-        print(
-            f"{target}: least cosine {report['least_cosine']:.4f} with f32 over a calibration batch; "
-            f"{len(found.crops)} crops of {len(found.photographs)} photographs, "
-            + (
-                f"{calibration.overlap} of them in {name_of_test}"
-                if name_of_test
-                else "no test pairs here to hold them against"
-            )
-        )
+        else:
+            _quantise_recogniser(embedder(name), ws, args)
     return 0
 
 
@@ -93,13 +74,29 @@ def _is_single_shot(name: str) -> bool:
     return name in MODELS and MODELS[name].single_shot is not None
 
 
+def _quantise_recogniser(spec: ModelSpec, ws: Workspace, args: argparse.Namespace) -> None:
+    from facepipe.convert.onnx.quantise import Calibration, quantise_model
+    from facepipe.convert.onnx.quantise_recogniser import RECOGNISER, recogniser_inputs
+
+    if _stays(spec, ws, args, RECOGNISER):
+        return
+    found = _crops(spec, ws, args.photographs, args.faces)
+    test, test_set = _test_photographs(ws)
+    calibration = Calibration(found.photographs, len(found.crops), test_set, overlap(found.photographs.values(), test))
+    told = quantise_model(spec, ws.weights, recogniser_inputs(spec, found.crops), calibration, RECOGNISER)
+    print(
+        f"{spec.quantised(ws.weights)}: least cosine {told.value:.4f} with f32 over a calibration batch; "
+        f"{calibration.crops} crops of {len(found.photographs)} photographs, "
+        + (f"{calibration.overlap} of them in {test_set}" if test_set else "no test pairs here to hold them against")
+    )
+
+
 def _quantise_detector(spec: ModelSpec, ws: Workspace, args: argparse.Namespace) -> None:
     """One detector of one network, by onnxruntime's quantiser."""
-    from facepipe.convert.onnx.quantise import Calibration
-    from facepipe.convert.onnx.quantise_detector import SETTINGS, quantise_detector
+    from facepipe.convert.onnx.quantise import Calibration, quantise_model
+    from facepipe.convert.onnx.quantise_detector import DETECTOR
 
-    target = spec.quantised(ws.weights)
-    if _stays(spec, ws, args, SETTINGS):
+    if _stays(spec, ws, args, DETECTOR):
         return
     with tempfile.TemporaryDirectory(prefix="facepipe-sample-") as made:
         paths = _whole_photographs(ws, args.photographs, Path(made))
@@ -108,19 +105,15 @@ def _quantise_detector(spec: ModelSpec, ws: Workspace, args: argparse.Namespace)
         ) as shot:
             found = collect_inputs(paths, shot)
     wider = _wider_photographs(ws)
+    test_set = "WIDER FACE's photographs" if wider else None
     calibration = Calibration(
-        photographs=found.photographs,
-        crops=len(found.inputs),
-        test_set="WIDER FACE's photographs" if wider else None,
-        overlap=overlap(found.photographs.values(), wider),
+        found.photographs, len(found.inputs), test_set, overlap(found.photographs.values(), wider)
     )
-    report = quantise_detector(spec, ws.weights, found.inputs, calibration)
-    sizes = report["bytes"]
-    assert isinstance(sizes, dict)
+    told = quantise_model(spec, ws.weights, found.inputs, calibration, DETECTOR)
     print(
-        f"{target}: {sizes['int8']:,} bytes ({sizes['f32']:,} in f32), scores of candidates differ by "
-        f"{report['mean_score_difference']:.4f} on average; {len(found.inputs)} inputs of {len(found.photographs)} "
-        f"photographs, {calibration.overlap} of them in {calibration.test_set or 'no test set that is here'}"
+        f"{spec.quantised(ws.weights)}: {told.int8_bytes:,} bytes ({told.f32_bytes:,} in f32), scores of candidates "
+        f"differ by {told.value:.4f} on average; {calibration.crops} inputs of {len(found.photographs)} "
+        f"photographs, {calibration.overlap} of them in {test_set or 'no test set that is here'}"
     )
 
 
@@ -145,11 +138,11 @@ def _wider_photographs(ws: Workspace) -> list[Path]:
     return [path for folder in folders if folder.is_dir() for path in sorted(folder.rglob("*.jpg"))]
 
 
-def _stays(spec: ModelSpec, ws: Workspace, args: argparse.Namespace, settings: Mapping[str, object]) -> bool:
+def _stays(spec: ModelSpec, ws: Workspace, args: argparse.Namespace, quantiser: Quantiser) -> bool:
     """Whether the file is left as it is, which is said: it is up to date, and nobody asks for another."""
-    from facepipe.convert.onnx.quantise import is_up_to_date
+    from facepipe.convert.onnx.quantise import is_quantised
 
-    if args.force or args.photographs is not None or not is_up_to_date(spec, ws.weights, settings):
+    if args.force or args.photographs is not None or not is_quantised(spec, ws.weights, quantiser):
         return False
     print(f"{spec.quantised(ws.weights)}: up to date")
     return True

@@ -40,7 +40,8 @@ from facepipe.gallery.search import build_index
 from facepipe.reports.drawings import write_drawing
 from facepipe.reports.fonts import Font
 from facepipe.reports.recognition_drawing import Colour, Label, colours_of, draw_names, font_for
-from facepipe.store.files import atomic_path, remove_dead_parts, sidecar_of, write_json
+from facepipe.store.files import atomic_path, sidecar_of, write_json
+from facepipe.store.parts import remove_parts
 
 # The models behind the port's names for them; its own detector is none of the catalogue's.
 _PORT_MODELS = {"MobileFace": "mobilefacenet.paddle", "ArcFace": "arcface.iresnet50"}
@@ -103,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
         raise DataError("--index: nothing was given, expected a gallery.", "`facepipe gallery build`, or --det alone.")
     if not args.input.exists():
         raise DataError(f"{args.input}: no such file or folder, expected a picture, a folder or a film.")
-    remove_dead_parts(args.output)  # of a killed call
+    remove_parts(args.output)  # of a killed call
     with _opened(args) as job:
         return _film(job, args) if args.input.is_file() and is_film(args.input) else _pictures(job, args)
 

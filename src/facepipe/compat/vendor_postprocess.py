@@ -30,6 +30,7 @@ from facepipe.metrics.verification import FoldAccuracy, squared_distances, ten_f
 from facepipe.runs.unpack import unpack
 from facepipe.store.bins import INDEX, read_index
 from facepipe.store.files import read_json, sha256_of_file, write_json
+from facepipe.store.parts import part_of
 
 FORMAT = "facepipe.rows.1"
 WIDTH = 512  # FaceNet's; the vendor's scripts know no other
@@ -66,7 +67,7 @@ def split_batches(packed: Path, outputs: Path, save_root: Path, batch: int) -> i
         )
     found = unpack(packed, outputs, width=WIDTH)
     _refuse_other_files(save_root)
-    part = save_root.with_name(f".{save_root.name}.{os.getpid()}.part")
+    part = part_of(save_root)
     part.mkdir(parents=True)
     try:
         for number, row in enumerate(found.rows):

@@ -25,8 +25,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from facepipe.errors import DataError, StageError
-from facepipe.store.files import atomic_path, remove_dead_parts
+from facepipe.store.files import atomic_path
 from facepipe.store.lock import held
+from facepipe.store.parts import remove_parts
 
 MAGIC = b"FACEGAL1"
 METRIC = "cosine"
@@ -253,7 +254,7 @@ def _write(path: Path, gallery: Gallery) -> None:
     }
     text = json.dumps(header, ensure_ascii=False, allow_nan=False).encode()
     text += b" " * (-(len(MAGIC) + _LENGTH.size + len(text)) % _ALIGNED)
-    remove_dead_parts(path.parent)
+    remove_parts(path.parent)
     with atomic_path(path) as part, part.open("wb") as target:
         target.write(MAGIC + _LENGTH.pack(len(text)) + text)
         target.write(rows.data)

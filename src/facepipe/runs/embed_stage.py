@@ -20,10 +20,12 @@ import numpy as np
 from facepipe.backends.base import Run
 from facepipe.backends.ascend.bin_folder import FolderRunner, Say
 from facepipe.errors import BackendError, StageError, TensorError
-from facepipe.store.bins import INDEX, BinIndex, check_files, read_batch, read_index
-from facepipe.store.files import read_json, sha256_of_file, write_bytes, write_json
+from facepipe.store import resumable
+from facepipe.store.bins import INDEX, BinFile, BinIndex, check_files, read_batch, read_index
+from facepipe.store.files import sha256_of_file, write_bytes
+from facepipe.store.resumable import Resumable
 
-FORMAT = "facepipe.outputs.1"
+OUTPUTS_FORMAT = "facepipe.outputs.1"
 OUTPUTS, RECORD, BEGUN = "outputs", "outputs.json", "outputs.begun.json"
 
 
@@ -57,17 +59,20 @@ def embed_bins(
     """
     index = read_index(packed)
     check_files(packed, index)
-    _begin(out, _record(packed, width, made_by), force)
+    work, record = _work(out), _record(packed, width, made_by)
+    begun = resumable.begin(work, record, [_output_of(file) for file in index.files], force=force)
+    length = index.tensor.batch * width * 4
     for file in index.files:
-        path = out / OUTPUTS / f"{file.stem}_output_0.bin"
-        length = index.tensor.batch * width * 4
-        if not path.is_file() or path.stat().st_size != length:
+        path = out / OUTPUTS / _output_of(file)
+        there = begun.there.get(path.name)
+        if there is None or there.stat().st_size != length:
             outputs = run(read_batch(packed, index, file))
             _check_output(path, outputs, (index.tensor.batch, width))
             write_bytes(path, outputs[0].astype("<f4", copy=False).tobytes())
         if progress is not None:
             progress(len(file.keys))
-    return _finish(packed, out, width, made_by)
+    resumable.finish(work, record)
+    return out / OUTPUTS
 
 
 def embed_folder(
@@ -94,7 +99,8 @@ def embed_folder(
         raise BackendError(f"backend '{runner.name}' is unavailable: {reason}")
     index = read_index(packed)
     check_files(packed, index)
-    if _begin(out, _record(packed, width, made_by), force):
+    work, record = _work(out), _record(packed, width, made_by)
+    if resumable.begin(work, record, [_output_of(file) for file in index.files], force=force).done is not None:
         return out / OUTPUTS
     shutil.rmtree(out / OUTPUTS, ignore_errors=True)
     scratch = out / ".runner"
@@ -106,7 +112,8 @@ def embed_folder(
         made.rename(out / OUTPUTS)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return _finish(packed, out, width, made_by)
+    resumable.finish(work, record)
+    return out / OUTPUTS
 
 
 def check_record(packed: Path, embedded: Path) -> None:
@@ -115,16 +122,14 @@ def check_record(packed: Path, embedded: Path) -> None:
     Raises:
         StageError: embedding was not finished, or the bins were packed again since.
     """
-    if not (embedded / RECORD).is_file():
-        raise StageError(f"{embedded}: has no {RECORD}; embedding was not finished.", "run the same command again.")
-    record, now = read_json(embedded / RECORD), sha256_of_file(packed / INDEX)
-    if not isinstance(record, dict) or record.get("format") != FORMAT or record.get("packed_sha256") != now:
+    record, now = resumable.require_complete(_work(embedded)), sha256_of_file(packed / INDEX)
+    if record.get("format") != OUTPUTS_FORMAT or record.get("packed_sha256") != now:
         raise StageError(f"{embedded}: was made from other bins than {packed} holds now.", "embed again.")
 
 
 def _record(packed: Path, width: int, made_by: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "format": FORMAT,
+        "format": OUTPUTS_FORMAT,
         "packed_sha256": sha256_of_file(packed / INDEX),
         "dtype": "float32",
         "width": width,
@@ -132,33 +137,13 @@ def _record(packed: Path, width: int, made_by: Mapping[str, Any]) -> dict[str, A
     }
 
 
-def _begin(out: Path, record: dict[str, Any], force: bool) -> bool:
-    """Settle whose folder this is; True when it is finished already."""
-    for name in (RECORD, BEGUN):
-        if not (out / name).is_file():
-            continue
-        old = read_json(out / name)
-        if old == record:
-            continue
-        if not force:
-            fields = [field for field in record if not isinstance(old, dict) or old.get(field) != record[field]]
-            raise StageError(
-                f"{out}: was embedded otherwise ({fields[0]} differs).", "--force to start over, or another folder."
-            )
-        shutil.rmtree(out / OUTPUTS, ignore_errors=True)
-        (out / name).unlink()
-    if (out / OUTPUTS).is_dir() and not (out / RECORD).is_file() and not (out / BEGUN).is_file():
-        raise StageError(f"{out / OUTPUTS}: holds outputs of unknown origin.", "move them away.")
-    if not (out / RECORD).is_file():
-        write_json(out / BEGUN, record)
-        return False
-    return True
+def _work(out: Path) -> Resumable:
+    return Resumable(out, "outputs", begun=BEGUN, done=RECORD, results=OUTPUTS, guarded="*.bin")
 
 
-def _finish(packed: Path, out: Path, width: int, made_by: Mapping[str, Any]) -> Path:
-    write_json(out / RECORD, _record(packed, width, made_by))
-    (out / BEGUN).unlink(missing_ok=True)
-    return out / OUTPUTS
+def _output_of(file: BinFile) -> str:
+    """The name of the network's answers to one packed file, as msame gives it."""
+    return f"{file.stem}_output_0.bin"
 
 
 def _check_output(path: Path, outputs: tuple[np.ndarray, ...], shape: tuple[int, int]) -> None:
@@ -171,7 +156,7 @@ def _check_made(made: Path, index: BinIndex, width: int) -> None:
     """Raise StageError unless the runner left msame's file, of the right length, for every batch."""
     length = index.tensor.batch * width * 4
     for file in index.files:
-        path = made / f"{file.stem}_output_0.bin"
+        path = made / _output_of(file)
         found = path.stat().st_size if path.is_file() else None
         if found != length:
             there = "is missing" if found is None else f"has {found} bytes"

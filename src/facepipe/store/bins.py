@@ -12,8 +12,9 @@ A file that exists is whole, `index.json` exists when all are there, and a secon
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,9 +22,11 @@ from typing import Any, Literal
 import numpy as np
 
 from facepipe.errors import StageError, TensorError
-from facepipe.store.files import read_json, sha256_of_file, sha256_of_json, write_bytes, write_json
+from facepipe.store import resumable
+from facepipe.store.files import sha256_of_file, sha256_of_json, write_bytes
+from facepipe.store.resumable import Resumable, listing
 
-FORMAT = "facepipe.bins.1"
+BINS_FORMAT = "facepipe.bins.1"
 INDEX, BEGUN = "index.json", "index.begun.json"
 Layout = Literal["NCHW", "NHWC"]
 
@@ -130,12 +133,14 @@ def write_bins(
     files = [BinFile(f"{number:0{digits}d}.bin", tuple(keys), "") for number, keys in enumerate(batches)]
     index = BinIndex(tensor, bins, dict(made_from), tuple(files))
     _check_plan(index)
-    known = _begin(folder, index, force)
-    done = tuple(_write_file(folder / bins / file.file, file, load, tensor, known, progress) for file in files)
+    work = _work(folder, bins)
+    begun = resumable.begin(work, _to_json(index), [file.file for file in files], force=force)
+    old = None if begun.done is None else _from_json(folder / INDEX, begun.done)
+    known = {} if old is None else {file.file: file.sha256 for file in old.files}
+    done = tuple(_write_file(folder / bins, file, load, tensor, begun.there, known, progress) for file in files)
     index = BinIndex(tensor, bins, dict(made_from), done)
-    if not (folder / INDEX).is_file() or read_index(folder) != index:
-        write_json(folder / INDEX, _to_json(index))
-    (folder / BEGUN).unlink(missing_ok=True)
+    if index != old or (folder / BEGUN).is_file():
+        resumable.finish(work, _to_json(index))
     return index
 
 
@@ -145,12 +150,7 @@ def read_index(folder: Path) -> BinIndex:
     Raises:
         StageError: there is none, packing was not finished, or the file has another form.
     """
-    path = folder / INDEX
-    if not path.is_file():
-        if (folder / BEGUN).is_file():
-            raise StageError(f"{folder}: packing was begun and not finished.", "run the same command again.")
-        raise StageError(f"{path}: no such index, expected a folder that facepipe packed.")
-    index = _from_json(path, read_json(path))
+    index = _from_json(folder / INDEX, resumable.require_complete(_work(folder)))
     _check_plan(index)
     return index
 
@@ -187,63 +187,28 @@ def read_batch(folder: Path, index: BinIndex, file: BinFile) -> np.ndarray:
     return stored.astype(index.tensor.dtype, copy=False).reshape(index.tensor.shape)
 
 
-def read_bins(folder: Path) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
-    """The keys and real rows of every file, in order; padding is dropped.
-
-    Raises:
-        StageError: as `read_index`, `check_files` and `read_batch`.
-    """
-    index = read_index(folder)
-    check_files(folder, index)
-    for file in index.files:
-        yield file.keys, read_batch(folder, index, file)[: len(file.keys)]
-
-
 _REPACK = "pack again; whole files are kept."
 
 
-def _begin(folder: Path, index: BinIndex, force: bool) -> dict[str, str]:
-    """Settle whose folder this is; return the digests that a finished index recorded, by file."""
-    plan, known = _plan(index), dict[str, str]()
-    for name in (INDEX, BEGUN):
-        path = folder / name
-        if not path.is_file():
-            continue
-        old = _from_json(path, read_json(path))
-        difference = _difference(_plan(old), plan)
-        if difference is None:
-            if name == INDEX:
-                known = {file.file: file.sha256 for file in old.files}
-            continue
-        if not force:
-            raise StageError(
-                f"{folder}: was packed otherwise ({difference}).", "--force to start over, or another folder."
-            )
-        for file in old.files:
-            (folder / old.folder / file.file).unlink(missing_ok=True)
-        path.unlink()
-        known = {}
-    if (folder / index.folder).is_dir():
-        expected = {file.file for file in index.files}
-        there = _visible(folder / index.folder)
-        begun = (folder / INDEX).is_file() or (folder / BEGUN).is_file()
-        _refuse_foreign(folder / index.folder, there - expected if begun else there)
-    (folder / index.folder).mkdir(parents=True, exist_ok=True)
-    if not (folder / INDEX).is_file():
-        write_json(folder / BEGUN, _to_json(index))
-    return known
+def _work(folder: Path, bins: str = "") -> Resumable:
+    """The folder of bins; files of other work in it would be a runner's inputs, so none may lie there."""
+    return Resumable(
+        folder, "bins", begun=BEGUN, done=INDEX, results=bins, discarded="[0-9]*.bin", comparable=_plan, attempt=_REPACK
+    )
 
 
 def _write_file(
-    path: Path,
+    folder: Path,
     file: BinFile,
     load: Callable[[Sequence[str]], np.ndarray],
     tensor: BinTensor,
+    there: Mapping[str, os.DirEntry[str]],
     known: Mapping[str, str],
     progress: Callable[[int], None] | None,
 ) -> BinFile:
     """The file with its digest; written unless a whole one is there."""
-    digest = sha256_of_file(path) if path.is_file() and path.stat().st_size == tensor.nbytes else None
+    path, entry = folder / file.file, there.get(file.file)
+    digest = sha256_of_file(path) if entry is not None and entry.stat().st_size == tensor.nbytes else None
     if digest is None or known.get(file.file, digest) != digest:
         rows = load(file.keys)
         expected = (len(file.keys), *tensor.shape[1:])
@@ -268,31 +233,21 @@ def _check_plan(index: BinIndex) -> None:
             raise TensorError(f"bins: {file.file} has {len(file.keys)} keys, expected 1 to {index.tensor.batch}.")
 
 
-def _plan(index: BinIndex) -> dict[str, Any]:
-    """The index without what only writing tells: comparable before and after."""
-    value = _to_json(index)
-    return value | {"files": [{"file": file["file"], "keys": file["keys"]} for file in value["files"]]}
-
-
-def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
-    """The first field in which two plans differ, in words; None when they are equal."""
-    if sha256_of_json(old) == sha256_of_json(new):
-        return None
-    for field in ("tensor", "folder", "made_from"):
-        before, after = old[field], new[field]
-        if before != after and isinstance(before, dict) and isinstance(after, dict):
-            part = next(name for name in [*after, *before] if before.get(name) != after.get(name))
-            return f"{field} {part} was {before.get(part)} and is {after.get(part)}"
-        if before != after:
-            return f"{field} was {before} and is {after}"
-    before, after = (sum(len(file["keys"]) for file in plan["files"]) for plan in (old, new))
-    return f"{before} keys were packed and {after} are asked for, or their order changed"
+def _plan(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A record without what only writing tells: comparable before and after."""
+    try:
+        files = [[file["file"], file["keys"]] for file in record["files"]]
+        keys = sum(len(names) for _, names in files)
+    except (KeyError, TypeError) as error:
+        raise StageError(f"{INDEX}: is not an index of bins ({error!r}).", "--force to start it over.") from error
+    rest = {name: value for name, value in record.items() if name != "files"}
+    return {**rest, "keys": keys, "files_sha256": sha256_of_json(files)}
 
 
 def _to_json(index: BinIndex) -> dict[str, Any]:
     tensor = index.tensor
     return {
-        "format": FORMAT,
+        "format": BINS_FORMAT,
         "tensor": {"name": tensor.name, "dtype": tensor.dtype, "layout": tensor.layout, "shape": list(tensor.shape)},
         "folder": index.folder,
         "made_from": dict(index.made_from),
@@ -309,9 +264,9 @@ def _from_json(path: Path, value: Any) -> BinIndex:
     Raises:
         StageError: a field is absent or of another type.
     """
-    if not isinstance(value, dict) or value.get("format") != FORMAT:
+    if not isinstance(value, dict) or value.get("format") != BINS_FORMAT:
         found = value.get("format") if isinstance(value, dict) else type(value).__name__
-        raise StageError(f"{path}: format is {found!r}, expected '{FORMAT}'.")
+        raise StageError(f"{path}: format is {found!r}, expected '{BINS_FORMAT}'.")
     try:
         tensor = value["tensor"]
         index = BinIndex(
@@ -348,7 +303,7 @@ def _visible(folder: Path) -> set[str]:
     """Names in a folder, as msame sees them: hidden ones (unfinished parts) left out."""
     if not folder.is_dir():
         raise StageError(f"{folder}: no such folder of bins.", _REPACK)
-    return {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    return set(listing(folder))
 
 
 def _refuse_foreign(folder: Path, names: set[str]) -> None:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,16 +14,17 @@ from typing import Any
 import numpy as np
 
 from facepipe.errors import StageError
+from facepipe.store.parts import part_of
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a path beside `path`; it becomes `path` only when the block succeeds.
 
-    The part's name holds the process id, so two processes never write one part.
+    The part's name (store.parts) is no other call's, so no two processes of any machine write one part.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = part_of(path)
     try:
         yield part
         with part.open("rb") as written:
@@ -36,31 +36,6 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise
     finally:
         part.unlink(missing_ok=True)
-
-
-def remove_dead_parts(folder: Path) -> None:
-    """Remove unfinished parts in `folder` (files or folders `.<name>.<process id>.part`) of processes that are gone.
-
-    A killed process leaves them; those of a living one are its own.
-    """
-    for part in folder.glob(".*.part"):
-        owner = part.name.split(".")[-2]
-        if not owner.isdigit() or _lives(int(owner)):
-            continue
-        if part.is_dir() and not part.is_symlink():
-            shutil.rmtree(part, ignore_errors=True)
-        else:
-            part.unlink(missing_ok=True)
-
-
-def _lives(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):  # somebody else's; no process at all
-        return True
-    return process != os.getpid()  # this one has just begun: what has its number is of an earlier life
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A lock that is a file with its owner's process number, and that dies with its owner.
+"""A lock that is a file with its owner's process number and machine, and that dies with its owner.
 
 The system holds the lock (flock), the file only tells by whom: what a killed owner left is nobody's, and the next one
 takes it.
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TextIO
 
 from facepipe.errors import FacepipeError
+from facepipe.store.parts import host
 
 _ASK_SECONDS = 0.05
 
@@ -28,7 +29,7 @@ def held(
 
     Args:
         path: the lock's file; its folder exists.
-        busy: makes the error from the owner's process number.
+        busy: makes the error from the owner: "4711 on board-3".
         wait_seconds: how long another owner is waited for.
         vanishes: remove the file when the lock is given back.
 
@@ -44,7 +45,7 @@ def held(
         try:
             handle.seek(0)
             handle.truncate()
-            handle.write(f"{os.getpid()}\n")
+            handle.write(f"{os.getpid()} on {host()}\n")
             handle.flush()
             yield
         finally:

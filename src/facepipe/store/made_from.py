@@ -1,93 +1,154 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is known of a converted model, in a JSON file beside it. Needs no torch: asking what is done costs nothing."""
+"""What a file was made from, in a JSON file beside it: the one record, and the one question whether it is current.
+
+`pnet.simplified.onnx.json` tells of `pnet.simplified.onnx`: of what, with what settings and by which versions it was
+made, its own digest, and the facts that its maker keeps for its readers. Asking needs nothing but the standard library.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from facepipe.errors import StageError
-from facepipe.specs import ModelSpec
 from facepipe.store.files import read_json, sha256_of_file, sha256_of_json, sidecar_of, write_json
 
-CONVERSION_VERSION = 1
-"""Raised whenever a network, a pass or a step changes: models that an older facepipe converted are then redone."""
+RECORD_FORMAT = "facepipe.made_from.1"
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One step of a conversion and how far its model is from the PyTorch network, over all probes and outputs."""
+class MadeFrom:
+    """What decides a file's content, and what ran.
 
-    step: str
-    nodes: int
-    edits: int
-    max_abs_difference: float
-    cosine: float
+    Attributes:
+        inputs: sha256 of each file that went in, by what it is: "weights", "onnx".
+        settings: JSON values. Another value makes another file.
+        versions: of the packages that ran. Told, and not compared: a newer one makes no file stale.
+    """
+
+    inputs: Mapping[str, str]
+    settings: Mapping[str, object] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class ConversionReport:
-    """What `<final>.json` holds."""
+class Record:
+    """The JSON file beside a file.
+
+    Attributes:
+        model: of the catalogue.
+        sha256: of the file that it tells of.
+        again: the command that makes file and record anew.
+        made_from: what it was made from.
+        facts: what its maker knows of it besides, as JSON values; each maker has a type for it.
+    """
 
     model: str
-    weights_sha256: str
-    onnx_sha256: str
-    opset: int
-    conversion: str  # digest of the conversion's version and of what the catalogue asks of it
-    steps: tuple[Step, ...]
-    versions: Mapping[str, str]
+    sha256: str
+    again: str
+    made_from: MadeFrom
+    facts: Mapping[str, Any]
 
 
-def sidecar_path(spec: ModelSpec, out: Path) -> Path:
-    """The JSON file beside the final ONNX of `spec` in the folder `out`."""
-    return sidecar_of(spec.final(out))
+def write_record(
+    path: Path, model: str, made_from: MadeFrom, facts: Mapping[str, object], *, again: str, sha256: str | None = None
+) -> Record:
+    """Write the record of the file `path`, whole; write it after the file, since it is what vouches for that.
+
+    Args:
+        sha256: of the file where it is known already.
+    """
+    body: dict[str, Any] = _as_json(
+        {
+            "format": RECORD_FORMAT,
+            "model": model,
+            "sha256": sha256 or sha256_of_file(path),
+            "again": again,
+            "inputs": dict(made_from.inputs),
+            "settings": dict(made_from.settings),
+            "versions": dict(made_from.versions),
+            "facts": dict(facts),
+        }
+    )
+    write_json(sidecar_of(path), {**body, "record_sha256": sha256_of_json(body)})
+    return _record(body)
 
 
-def weights_digest(model_file: Path) -> str | None:
-    """The digest of the checkpoint behind a model file, as its sidecar tells; None where none does."""
-    sidecar = sidecar_of(model_file)
-    return read_json(sidecar).get("weights_sha256") if sidecar.is_file() else None
+def read_record(path: Path) -> Record | None:
+    """The record of the file `path`; None where none lies beside it. The file itself is not looked at.
+
+    Raises:
+        StageError: it cannot be read, has another form, or was changed since it was written.
+    """
+    beside = sidecar_of(path)
+    if not beside.is_file():
+        return None
+    body = read_json(beside)
+    found = body.get("format") if isinstance(body, dict) else type(body).__name__
+    if found != RECORD_FORMAT:
+        raise StageError(f"{beside}: format is {found!r}, expected '{RECORD_FORMAT}'.", f"make {path.name} again.")
+    told = body.pop("record_sha256", None)
+    if told != sha256_of_json(body):
+        raise StageError(f"{beside}: was changed since it was written, expected it whole.", f"make {path.name} again.")
+    try:
+        return _record(body)
+    except KeyError as error:
+        raise StageError(f"{beside}: lacks {error}, expected a whole record.", f"make {path.name} again.") from error
 
 
-def conversion_digest(spec: ModelSpec) -> str:
-    """Changes when a conversion of `spec` would have to be done again."""
-    tensors = [asdict(tensor) for tensor in (*spec.inputs, *spec.outputs)]
-    return sha256_of_json(
-        [CONVERSION_VERSION, spec.network, str(spec.weights.origin), spec.opset, list(spec.passes), tensors]
+def weights_behind(model: Path) -> dict[str, str]:
+    """The input "weights" of a model file: sha256 of the checkpoint that it comes from; empty where no record tells.
+
+    Raises:
+        StageError: as `read_record`.
+    """
+    record = read_record(model)
+    inputs = {} if record is None else record.made_from.inputs
+    return {name: digest for name, digest in inputs.items() if name == "weights"}
+
+
+def verified_record(path: Path) -> Record | None:
+    """The record of the file `path`, held against the file; None where none lies beside it.
+
+    Raises:
+        StageError: as `read_record`; or the record is of another file than the one that lies there.
+    """
+    record = read_record(path)
+    if record is not None and (found := sha256_of_file(path)) != record.sha256:
+        raise StageError(
+            f"{path}: sha256 is {found[:12]}..., its record says {record.sha256[:12]}....", f"`{record.again}`"
+        )
+    return record
+
+
+def is_current(path: Path, made_from: MadeFrom) -> bool:
+    """Whether `path` is there, whole, and was made from this: it need not be made again.
+
+    Inputs that are not asked for are not compared; settings are, all of them. A record that cannot be read vouches for
+    nothing.
+    """
+    try:
+        record = read_record(path)
+    except StageError:
+        return False
+    return (
+        record is not None
+        and record.made_from.inputs.items() >= made_from.inputs.items()
+        and record.made_from.settings == _as_json(made_from.settings)
+        and path.is_file()
+        and sha256_of_file(path) == record.sha256
     )
 
 
-def write_report(report: ConversionReport, path: Path) -> None:
-    """Write the sidecar whole."""
-    write_json(path, asdict(report))
+def _record(body: Mapping[str, Any]) -> Record:
+    made_from = MadeFrom(body["inputs"], body["settings"], body["versions"])
+    return Record(body["model"], body["sha256"], body["again"], made_from, body["facts"])
 
 
-def read_report(path: Path) -> ConversionReport | None:
-    """The sidecar's content; None when there is none, or another version of facepipe wrote it in another form."""
-    if not path.is_file():
-        return None
-    try:
-        content: dict[str, Any] = read_json(path)
-        steps = tuple(Step(**step) for step in content.pop("steps"))
-        return ConversionReport(steps=steps, **content)
-    except (StageError, TypeError, KeyError, AttributeError):
-        return None
-
-
-def finished(spec: ModelSpec, weights_sha256: str | None, out: Path) -> ConversionReport | None:
-    """The report of a conversion that need not be done again; None when it has to be done.
-
-    Args:
-        spec: the model.
-        weights_sha256: digest of the weight file at hand; None where there is no file to hold the report against.
-        out: the folder of the converted models.
-    """
-    report = read_report(sidecar_path(spec, out))
-    if report is None or report.conversion != conversion_digest(spec):
-        return None
-    if weights_sha256 is not None and report.weights_sha256 != weights_sha256:
-        return None
-    final = spec.final(out)
-    return report if final.is_file() and sha256_of_file(final) == report.onnx_sha256 else None
+def _as_json(value: Any) -> Any:
+    """As it will be when read back: tuples are lists."""
+    if isinstance(value, Mapping):
+        return {name: _as_json(entry) for name, entry in value.items()}
+    return [_as_json(entry) for entry in value] if isinstance(value, (list, tuple)) else value

@@ -8,10 +8,13 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
-from facepipe.errors import StageError
-from facepipe.store.files import read_json, sha256_of_file, sidecar_of
+from facepipe.store.files import sha256_of_file
+from facepipe.store.made_from import verified_record
 
-RECORDED = ("facepipe", "numpy", "Pillow", "onnxruntime", "openvino", "numba", "llvmlite", "torch", "onnx")
+RECORDED = (
+    *("facepipe", "numpy", "Pillow", "onnxruntime", "openvino", "numba", "llvmlite"),
+    *("torch", "onnx", "onnxsim", "nncf"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,28 +24,18 @@ class ModelFile:
     model: str
     file: str
     sha256: str
-    weights_sha256: str | None  # of the checkpoint it was converted from; None when no sidecar tells
+    weights_sha256: str | None  # of the checkpoint it was converted from; None when no record tells
 
 
 def model_provenance(model: str, path: Path) -> ModelFile:
-    """Digests of a model file, and of its weights as the sidecar `<file>.json` tells.
+    """Digests of a model file, and of its weights as the record beside it tells.
 
     Raises:
-        StageError: the sidecar belongs to another file than the one beside it.
+        StageError: the record cannot be read, or belongs to another file than the one beside it.
     """
-    digest = sha256_of_file(path)
-    sidecar = sidecar_of(path)
-    weights = None
-    if sidecar.is_file():
-        content = read_json(sidecar)
-        weights = content.get("weights_sha256")
-        told = content.get("onnx_sha256")
-        if path.suffix == ".onnx" and told is not None and told != digest:
-            raise StageError(
-                f"{path}: sha256 is {digest[:12]}..., its sidecar says {told[:12]}....",
-                f"`facepipe onnx {model} --force`",
-            )
-    return ModelFile(model, path.name, digest, weights)
+    record = verified_record(path)
+    digest = sha256_of_file(path) if record is None else record.sha256
+    return ModelFile(model, path.name, digest, None if record is None else record.made_from.inputs.get("weights"))
 
 
 def versions() -> dict[str, str]:

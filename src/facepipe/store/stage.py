@@ -10,17 +10,19 @@ same bytes.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from facepipe.errors import StageError
-from facepipe.store.files import read_json, sha256_of_file, sha256_of_json, write_json
+from facepipe.store import resumable
+from facepipe.store.files import sha256_of_file, sha256_of_json
 from facepipe.store.lock import held
+from facepipe.store.parts import remove_parts
+from facepipe.store.resumable import Resumable, listing
 
-FORMAT = 2  # of the shard files; part of every fingerprint
+SHARD_FORMAT = 2  # part of every fingerprint
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ class Stage:
     def definition(self) -> dict[str, object]:
         """What `begun.json` holds."""
         body: dict[str, object] = {
-            "format": FORMAT,
+            "format": SHARD_FORMAT,
             "stage": self.name,
             "parameters": dict(self.parameters),
             "keys": len(self.keys),
@@ -74,23 +76,11 @@ def begin(stage: Stage, *, force: bool = False) -> list[int]:
         force: throw away what is there and start over.
 
     Raises:
-        StageError: the folder was begun with other parameters, which are named.
+        StageError: the folder was begun with other parameters, which are named, or holds shards of other work.
     """
-    begun = stage.folder / "begun.json"
-    if force and stage.folder.exists():
-        shutil.rmtree(stage.folder)
-    wanted = stage.definition()
-    if begun.exists():
-        _refuse_difference(stage, read_json(begun), wanted)
-    else:
-        if stage.folder.exists() and any(stage.folder.glob("shard-*.npz")):
-            raise StageError(
-                f"stage {stage.name}: {stage.folder} holds shards and no begun.json, expected both or neither.",
-                "--force to start it over.",
-            )
-        write_json(begun, wanted)
-    remove_parts(stage.folder)
-    return [shard for shard in range(stage.shard_count) if not stage.shard_path(shard).exists()]
+    names = {stage.shard_path(shard).name: shard for shard in range(stage.shard_count)}
+    there = resumable.begin(_folder(stage.folder, stage.name), stage.definition(), names, force=force).there
+    return [shard for name, shard in names.items() if name not in there]
 
 
 def finish(stage: Stage) -> None:
@@ -99,17 +89,19 @@ def finish(stage: Stage) -> None:
     Raises:
         StageError: a shard is absent.
     """
-    absent = [shard for shard in range(stage.shard_count) if not stage.shard_path(shard).exists()]
+    there = listing(stage.folder)
+    paths = [stage.shard_path(shard) for shard in range(stage.shard_count)]
+    absent = [shard for shard, path in enumerate(paths) if path.name not in there]
     if absent:
         raise StageError(
-            f"stage {stage.name}: {len(absent)} of {stage.shard_count} shards are absent (first: {absent[0]}).",
+            f"stage {stage.name}: {len(absent)} of {stage.shard_count} shards are absent (first: {absent[0]}), "
+            "expected all.",
             "run the same command again to finish them.",
         )
-    manifest = stage.folder / "manifest.json"
-    if manifest.exists():
-        return
-    shards = {path.name: sha256_of_file(path) for path in map(stage.shard_path, range(stage.shard_count))}
-    write_json(manifest, {**stage.definition(), "shards": shards})
+    work = _folder(stage.folder, stage.name)
+    if work.done not in there:
+        shards = {path.name: sha256_of_file(path) for path in paths}
+        resumable.finish(work, {**stage.definition(), "shards": shards})
 
 
 def require_complete(folder: Path, name: str) -> dict[str, object]:
@@ -118,37 +110,43 @@ def require_complete(folder: Path, name: str) -> dict[str, object]:
     Raises:
         StageError: the stage is not complete.
     """
-    manifest = folder / "manifest.json"
-    if not manifest.exists():
-        raise StageError(
-            f"stage {name}: {folder} is not complete (no manifest.json).",
-            f"`facepipe stage {name} --run {folder.parent}`",
-        )
-    content = read_json(manifest)
-    if not isinstance(content, dict):
-        raise StageError(f"{manifest}: is {type(content).__name__}, expected an object.", "--force to start it over.")
-    return content
+    return resumable.require_complete(_folder(folder, name))
 
 
 @contextmanager
 def locked(run: Path) -> Iterator[None]:
     """Hold the run folder alone. The lock dies with its owner, so a stale one cannot be.
 
-    What a killed owner left half-written, anywhere below, is removed.
+    What a killed owner left half-written, anywhere below, is removed: now, and again at the end, since a worker can
+    outlive its killed owner for a moment.
 
     Raises:
-        StageError: another process works in this folder; its number is named.
+        StageError: another process works in this folder; its number and its machine are named.
     """
     run.mkdir(parents=True, exist_ok=True)
     with held(run / "lock", lambda owner: _busy(run, owner)):
-        remove_parts(run)
-        yield
+        remove_parts(run, below=True)
+        try:
+            yield
+        finally:
+            remove_parts(run, below=True)
 
 
-def remove_parts(folder: Path) -> None:
-    """Remove what a killed process left half-written, at any depth. Call it only while holding the run's lock."""
-    for part in folder.rglob(".*.part"):
-        part.unlink(missing_ok=True)
+def _folder(folder: Path, name: str) -> Resumable:
+    return Resumable(
+        folder,
+        f"stage {name}",
+        begun="begun.json",
+        done="manifest.json",
+        guarded="shard-*.npz",
+        comparable=_without_shards,
+        keeps_begun=True,
+        attempt=f"`facepipe stage {name} --run {folder.parent}`",
+    )
+
+
+def _without_shards(record: Mapping[str, object]) -> Mapping[str, object]:
+    return {name: value for name, value in record.items() if name != "shards"}
 
 
 def _busy(run: Path, owner: str) -> StageError:
@@ -156,31 +154,3 @@ def _busy(run: Path, owner: str) -> StageError:
         f"{run}: process {owner} is working in this folder, expected nobody.",
         "wait for it, or --run with another folder.",
     )
-
-
-def _refuse_difference(stage: Stage, begun: object, wanted: Mapping[str, object]) -> None:
-    """Raise StageError naming the first thing in which the folder's work differs from the one asked for."""
-    if not isinstance(begun, dict):
-        raise StageError(f"{stage.folder / 'begun.json'}: is no object.", "--force to start it over.")
-    if begun.get("fingerprint") == wanted["fingerprint"]:
-        return
-    was, now = _flat(begun), _flat(wanted)
-    names = [
-        name for name in sorted(was.keys() | now.keys()) if name != "fingerprint" and was.get(name) != now.get(name)
-    ]
-    name = names[0] if names else "fingerprint"
-    raise StageError(
-        f"stage {stage.name}: {stage.folder} was begun with {name}={was.get(name)}, this run asks for {now.get(name)}.",
-        "--force to start it over, or --run with another folder to keep both.",
-    )
-
-
-def _flat(value: Mapping[str, object], prefix: str = "") -> dict[str, object]:
-    """Nested objects as one level: {"parameters.batch": 16}."""
-    flat: dict[str, object] = {}
-    for name, entry in value.items():
-        if isinstance(entry, dict):
-            flat.update(_flat(entry, f"{prefix}{name}."))
-        else:
-            flat[f"{prefix}{name}"] = entry
-    return flat

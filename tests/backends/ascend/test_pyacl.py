@@ -73,7 +73,7 @@ def test_a_sidecar_that_is_no_sidecar_is_refused(acl: ModuleType, oms: om_files.
     om.write_bytes(oms.rnet.read_bytes())
     for content in ("{", "[]", '{"format": 2}', '{"format": 1}'):
         om.with_name(f"{om.name}.json").write_text(content)
-        with pytest.raises(BackendError, match=r"rnet\.Ascend310\.om\.json: is no sidecar of an \.om"):
+        with pytest.raises(BackendError, match=r"rnet\.Ascend310\.om\.json: .*Try: `make om` writes both anew"):
             pyacl.PyAcl().load(om_files.RNET, om)
     pyacl.finalise()
     assert acl.live() == []

@@ -24,7 +24,7 @@ from facepipe.convert.ascend.atc import (
     decode_log,
     find_atc,
     installed_cann,
-    is_made,
+    made_from,
     om_from_onnx,
     om_shapes,
     precision_option,
@@ -32,7 +32,8 @@ from facepipe.convert.ascend.atc import (
     shape_options,
 )
 from facepipe.errors import ConversionError
-from facepipe.store.files import sidecar_of
+from facepipe.store.files import sha256_of_file, sidecar_of
+from facepipe.store.made_from import is_current, read_record
 
 LFW = ((151, 151), (107, 107), (76, 76), (54, 54), (38, 38), (27, 27), (20, 20), (14, 14))
 
@@ -196,16 +197,18 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Order:
 
 def test_a_run_leaves_the_om_its_sidecar_and_its_log_and_nothing_else(small: Order, tmp_path: Path) -> None:
     log = tmp_path / "logs" / "pnet.log"
-    sidecar = om_from_onnx(small, log)
+    record = om_from_onnx(small, log)
     assert {path.name for path in tmp_path.iterdir()} == {
         "pnet.simplified.onnx", "pnet.bs4.Ascend310.om", "pnet.bs4.Ascend310.om.json", "logs",
     }  # fmt: skip
-    assert read_sidecar(small.om) == sidecar
-    assert sidecar.model == "pnet" and sidecar.soc == "Ascend310" and sidecar.cann == "8.0" and not sidecar.aipp
+    assert read_record(small.om) == record and record.made_from.settings["cann"] == "8.0"
+    assert record.sha256 == sha256_of_file(small.om) and record.made_from.inputs == {"onnx": sha256_of_file(small.onnx)}
+    sidecar = read_sidecar(small.om)
+    assert sidecar is not None and sidecar.model == "pnet" and sidecar.soc == "Ascend310" and not sidecar.aipp
     assert sidecar.precision.startswith("force_fp16")
     assert sidecar.shapes == om_shapes(small) and sidecar.shapes.gears[0] == (4, 3, 151, 151)
     assert "ATC run success" in log.read_text() and "exit status 0" in log.read_text()
-    assert is_made(small)
+    assert is_current(small.om, made_from(small))
 
 
 @pytest.mark.parametrize("change", ["onnx", "om", "precision", "cann"])
@@ -216,14 +219,13 @@ def test_an_om_is_made_again_when_anything_it_depends_on_changed(small: Order, t
     if change == "om":
         small.om.write_bytes(b"torn")
     other = replace(small, precision="origin") if change == "precision" else small
-    assert not is_made(replace(small, cann="8.2") if change == "cann" else other)
+    assert not is_current(small.om, made_from(replace(small, cann="8.2") if change == "cann" else other))
 
 
 def test_an_om_with_the_hosts_suffix_is_found(small: Order, tmp_path: Path) -> None:
     # ATC guide: newer releases append the host's system and architecture for models of dynamic shape.
     ranged = replace(small, soc=SOCS["Ascend310P3"], shapes="range")
-    sidecar = om_from_onnx(ranged, tmp_path / "log")
-    assert sidecar.written_as == "pnet.bs4.Ascend310_linux_x86_64.om"
+    assert om_from_onnx(ranged, tmp_path / "log").facts["written_as"] == "pnet.bs4.Ascend310_linux_x86_64.om"
     assert ranged.om.is_file()
 
 
@@ -271,10 +273,10 @@ def test_a_failed_run_is_one_clear_error_and_can_be_repeated(
     with pytest.raises(ConversionError, match=message):
         om_from_onnx(small, tmp_path / "log")
     assert not small.om.exists() and not sidecar_of(small.om).exists()
-    assert (tmp_path / "log").is_file() and not list(tmp_path.glob(".atc-*"))
+    assert (tmp_path / "log").is_file() and not list(tmp_path.glob(".*"))
     monkeypatch.delenv("FAKE_ATC")
     om_from_onnx(small, tmp_path / "log")
-    assert is_made(small)
+    assert is_current(small.om, made_from(small))
 
 
 def test_without_atc_one_error_says_what_to_source(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,9 +13,9 @@ torch = pytest.importorskip("torch")
 
 from facepipe.catalogue import MODELS  # noqa: E402
 from facepipe.convert.onnx.checkpoint import load, read_state  # noqa: E402
+from facepipe.convert.onnx.report import finished  # noqa: E402
 from facepipe.errors import WeightsError  # noqa: E402
 from facepipe.networks import build  # noqa: E402
-from facepipe.store.made_from import read_report, sidecar_path  # noqa: E402
 
 PNET = MODELS["pnet"]
 
@@ -95,7 +95,7 @@ def test_batch_counters_are_entries_like_others(tmp_path: Path) -> None:
 
 def test_a_recipe_needs_no_file_and_has_the_same_digest_in_every_run(weights_dir: Path) -> None:
     spec = MODELS["facenet.seeded"]
-    report = read_report(sidecar_path(spec, weights_dir))
+    report = finished(spec, None, weights_dir)
     assert report is not None
     assert load(spec, None).sha256 == report.weights_sha256
 

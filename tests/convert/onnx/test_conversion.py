@@ -27,12 +27,12 @@ from facepipe.convert.onnx.conversion import apply_pass, compare, convert_model,
 from facepipe.convert.onnx.export import check_interface, check_operators, onnx_from_network  # noqa: E402
 from facepipe.convert.onnx.fix import fix_model  # noqa: E402
 from facepipe.convert.onnx.probe import probes  # noqa: E402
+from facepipe.convert.onnx.report import finished  # noqa: E402
 from facepipe.convert.onnx.simplify import simplified, store_constants_as_initializers  # noqa: E402
 from facepipe.errors import ConversionError, WeightsError  # noqa: E402
 from facepipe.networks import build  # noqa: E402
 from facepipe.specs import Dim, ModelSpec, TensorSpec, fixed  # noqa: E402
-from facepipe.store.files import sha256_of_file  # noqa: E402
-from facepipe.store.made_from import finished, read_report, sidecar_path  # noqa: E402
+from facepipe.store.files import sha256_of_file, sidecar_of  # noqa: E402
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 # PNet without the published digest: any weights of its shape will do, so that no file is needed.
@@ -74,10 +74,12 @@ def test_a_conversion_writes_three_models_and_a_report(checkpoint: Path, tmp_pat
     assert report.weights_sha256 == sha256_of_file(checkpoint)
     assert report.onnx_sha256 == sha256_of_file(PNET.final(out))
     assert all(step.max_abs_difference <= 1e-5 and step.cosine > 0.99999 for step in report.steps)
-    assert read_report(sidecar_path(PNET, out)) == report
+    assert finished(PNET, report.weights_sha256, out) == report
     content = json.loads((out / "pnet.simplified.onnx.json").read_text())
-    assert {"model", "weights_sha256", "onnx_sha256", "opset", "steps", "versions"} <= set(content)
-    assert {"step", "nodes", "max_abs_difference", "cosine"} <= set(content["steps"][0])
+    assert content["model"] == "pnet" and content["sha256"] == report.onnx_sha256
+    assert content["inputs"] == {"weights": report.weights_sha256}
+    assert {"facepipe", "torch", "onnx", "onnxsim", "onnxruntime", "numpy"} <= set(content["versions"])
+    assert {"step", "nodes", "max_abs_difference", "cosine"} <= set(content["facts"]["steps"][0])
 
 
 def test_a_second_conversion_writes_the_same_bytes(checkpoint: Path, tmp_path: Path) -> None:
@@ -106,7 +108,7 @@ def test_a_final_model_is_what_the_catalogue_says(name: str, weights_dir: Path) 
 
 @pytest.mark.parametrize("name", CONVERTED)
 def test_every_step_of_every_model_is_within_the_stated_parity(name: str, weights_dir: Path) -> None:
-    report = read_report(sidecar_path(MODELS[name], weights_dir))
+    report = finished(MODELS[name], None, weights_dir)
     if report is None:
         pytest.skip(f"the weights of {name} are not at hand")
     assert [step.step for step in report.steps] == ["export", *MODELS[name].passes, "simplify"]
@@ -329,9 +331,9 @@ def test_a_conversion_is_finished_for_the_same_weights_conversion_and_bytes_alon
     final.unlink()
     assert finished(PNET, report.weights_sha256, out) is None
     final.write_bytes(whole)
-    sidecar_path(PNET, out).write_text('{"model": "pnet"}')
+    sidecar_of(PNET.final(out)).write_text('{"model": "pnet"}')
     assert finished(PNET, report.weights_sha256, out) is None
-    sidecar_path(PNET, out).write_text("{")
+    sidecar_of(PNET.final(out)).write_text("{")
     assert finished(PNET, report.weights_sha256, out) is None
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,8 @@ from facepipe.datasets.images import read
 from facepipe.embed import open_embedder
 from facepipe.errors import BackendError, ConversionError
 from facepipe.runs.calibration import outside, overlap
-from facepipe.store.files import read_json, sha256_of_file, write_json
+from facepipe.store.files import read_json, sha256_of_file
+from facepipe.store.made_from import read_record, write_record
 
 pytest.importorskip("nncf", reason="quantising is the extra [quantise]")
 
@@ -64,11 +66,11 @@ def test_eight_bits_are_near_f32_and_are_not_f32(backend: str, quantised: Path, 
 def test_the_sidecar_tells_the_source_and_the_calibration(quantised: Path) -> None:
     spec = model(EMBEDDER)
     told = read_json(quantised / f"{EMBEDDER}.int8.onnx.json")
-    assert told["onnx_sha256"] == sha256_of_file(spec.quantised(quantised))
-    assert told["from_sha256"] == sha256_of_file(spec.final(quantised))
-    assert told["calibration"]["crops"] == 24
-    assert told["calibration"]["overlap"] == 0
-    assert 2 <= len(told["calibration"]["photographs"]) <= 24
+    assert told["sha256"] == sha256_of_file(spec.quantised(quantised))
+    assert told["inputs"]["onnx"] == sha256_of_file(spec.final(quantised))
+    assert told["facts"]["calibration"]["crops"] == 24
+    assert told["facts"]["calibration"]["overlap"] == 0
+    assert 2 <= len(told["facts"]["calibration"]["photographs"]) <= 24
 
 
 @pytest.mark.weights
@@ -80,31 +82,34 @@ def test_what_is_up_to_date_is_left_alone(quantised: Path, capsys: pytest.Captur
 
 
 @pytest.mark.weights
-@pytest.mark.parametrize("told_before", [None, {"quantiser": "nncf", "preset": "performance"}])
+@pytest.mark.parametrize("told_before", [{}, {"quantiser": "nncf", "preset": "performance"}])
 def test_what_other_settings_made_is_made_again(
-    told_before: dict[str, str] | None, quantised: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    told_before: dict[str, str], quantised: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "weights"
     shutil.copytree(quantised, folder)
-    sidecar = folder / f"{EMBEDDER}.int8.onnx.json"
-    told = read_json(sidecar)
-    of_today = told.pop("settings")
-    write_json(sidecar, told if told_before is None else told | {"settings": told_before})
+    target = model(EMBEDDER).quantised(folder)
+    record = read_record(target)
+    assert record is not None
+    older = replace(record.made_from, settings=told_before)
+    write_record(target, EMBEDDER, older, record.facts, again=record.again)
     assert main(["quantise", EMBEDDER, "--weights", str(folder), "--faces", "16"]) == 0
     assert "up to date" not in capsys.readouterr().out
-    assert read_json(sidecar)["settings"] == of_today
+    made_again = read_record(target)
+    assert made_again is not None and made_again.made_from.settings == record.made_from.settings
 
 
 @pytest.mark.weights
 def test_a_photograph_of_the_test_set_is_refused(quantised: Path) -> None:
     from facepipe.convert.onnx.quantise import Calibration, quantise_model
+    from facepipe.convert.onnx.quantise_recogniser import RECOGNISER, recogniser_inputs
 
     before = sha256_of_file(model(EMBEDDER).quantised(quantised))
-    one = np.zeros((16, 112, 112, 3), np.uint8)
+    one = recogniser_inputs(model(EMBEDDER), np.zeros((16, 112, 112, 3), np.uint8))
     with pytest.raises(ConversionError, match=r"2 calibration photographs are of LFW, expected none"):
-        quantise_model(model(EMBEDDER), quantised, one, Calibration({"a.jpg": "00"}, 16, "LFW", 2))
-    with pytest.raises(ConversionError, match="is a detector, expected a recogniser"):
-        quantise_model(model("rnet"), quantised, one, Calibration({}, 16, None, 0))
+        quantise_model(model(EMBEDDER), quantised, one, Calibration({"a.jpg": "00"}, 16, "LFW", 2), RECOGNISER)
+    with pytest.raises(ConversionError, match="is no recogniser, expected one"):
+        quantise_model(model("rnet"), quantised, one, Calibration({}, 16, None, 0), RECOGNISER)
     assert sha256_of_file(model(EMBEDDER).quantised(quantised)) == before
 
 

@@ -18,8 +18,8 @@ from facepipe.backends.base import RuntimeOptions, open_session  # noqa: E402
 from facepipe.backends.ort import OnnxRuntime  # noqa: E402
 from facepipe.catalogue import model  # noqa: E402
 from facepipe.cli import main  # noqa: E402
-from facepipe.convert.onnx.quantise import Calibration, quantised_sidecar  # noqa: E402
-from facepipe.convert.onnx.quantise_detector import quantise_detector, short_names  # noqa: E402
+from facepipe.convert.onnx.quantise import Calibration, quantise_model  # noqa: E402
+from facepipe.convert.onnx.quantise_detector import DETECTOR, short_names  # noqa: E402
 from facepipe.datasets.images import read  # noqa: E402
 from facepipe.detect import open_detector  # noqa: E402
 from facepipe.errors import ConversionError  # noqa: E402
@@ -48,12 +48,13 @@ def test_the_file_is_a_third_and_the_sidecar_tells_where_it_came_from(quantised:
     whole, small = SPEC.final(quantised).stat().st_size, SPEC.quantised(quantised).stat().st_size
     assert small < 350_000
     assert small < 0.35 * whole
-    told = json.loads(quantised_sidecar(SPEC, quantised).read_text())
-    assert told["bytes"] == {"f32": whole, "int8": small}
-    assert told["weights_sha256"] == SPEC.weights.sha256
-    assert len(told["calibration"]["photographs"]) == 8
-    assert told["calibration"]["crops"] > 8  # quarters too
-    assert told["mean_score_difference"] < 0.1
+    told = json.loads(sidecar_of(SPEC.quantised(quantised)).read_text())
+    facts = told["facts"]
+    assert (facts["f32_bytes"], facts["int8_bytes"]) == (whole, small)
+    assert told["inputs"]["weights"] == SPEC.weights.sha256
+    assert len(facts["calibration"]["photographs"]) == 8
+    assert facts["calibration"]["crops"] > 8  # quarters too
+    assert facts["figure"] == "mean_score_difference" and facts["value"] < 0.1
     assert told["settings"]["weight_bits"] == 7
 
 
@@ -95,7 +96,7 @@ def test_a_photograph_of_the_scored_set_is_refused(quantised: Path) -> None:
     with pytest.raises(
         ConversionError, match="1 calibration photographs are of WIDER FACE's photographs, expected none"
     ):
-        quantise_detector(SPEC, quantised, [np.zeros((1, 3, 240, 320), np.float32)], scored)
+        quantise_model(SPEC, quantised, [np.zeros((1, 3, 240, 320), np.float32)], scored, DETECTOR)
 
 
 def test_the_commands_calibration_is_held_against_wider_face(
@@ -111,7 +112,7 @@ def test_the_commands_calibration_is_held_against_wider_face(
 def test_a_network_that_is_not_converted_is_named(tmp_path: Path) -> None:
     nothing = Calibration(photographs={}, crops=0, test_set=None, overlap=0)
     with pytest.raises(ConversionError, match=r"ultraface\.slim-320\.simplified\.onnx: no such model file"):
-        quantise_detector(SPEC, tmp_path, [], nothing)
+        quantise_model(SPEC, tmp_path, [], nothing, DETECTOR)
 
 
 def test_short_names_change_no_answer(weights_dir: Path, tmp_path: Path) -> None:

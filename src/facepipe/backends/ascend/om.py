@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every back end for compiled models (.om) needs to know about one: its sidecar, its gears, its output shapes.
+"""What every back end for compiled models (.om) needs to know about one: its record, its gears, its output shapes.
 
-The sidecar is the JSON file beside an .om, written last by `facepipe om`. Command-line runners cannot ask a model for
-its gears, so they need it; pyACL asks the model, and holds the sidecar against the answer.
+The record is the JSON file beside an .om (store.made_from), written last by `facepipe om`. Command-line runners cannot
+ask a model for its gears, so they need it; pyACL asks the model, and holds the record against the answer.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -16,12 +15,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from facepipe.errors import BackendError, TensorError
+from facepipe.errors import BackendError, StageError, TensorError
 from facepipe.geometry.shape_plan import Call, calls, cells, padded
 from facepipe.specs import ModelSpec, Pixels
 from facepipe.store.files import sidecar_of
-
-FORMAT = 1
+from facepipe.store.made_from import read_record
 
 ShapeKind = Literal["static", "batch", "image", "range"]
 
@@ -52,46 +50,42 @@ class OmShapes:
 
 @dataclass(frozen=True, slots=True)
 class OmSidecar:
-    """All that is recorded when an .om is compiled."""
+    """What a back end has to know of an .om, from the record beside it."""
 
     model: str
-    onnx: str
-    onnx_sha256: str
-    weights_sha256: str | None  # of the checkpoint behind the ONNX, where its own sidecar tells
-    om_sha256: str
     written_as: str  # the name ATC gave it, which may end in an operating system and an architecture
     soc: str
-    cann: str
     precision: str
     aipp: bool
     shapes: OmShapes
-    command: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """As written beside the .om."""
-        return {"format": FORMAT, **asdict(self)}
+        """The `facts` of the record."""
+        return {name: value for name, value in asdict(self).items() if name != "model"}
 
 
 def read_sidecar(om: Path) -> OmSidecar | None:
-    """The sidecar of an .om; None where there is none.
+    """What the record of an .om tells; None where there is none.
 
     Raises:
         BackendError: it is there and cannot be read, or is of another format.
     """
-    path = sidecar_of(om)
-    if not path.is_file():
-        return None
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        if fields.pop("format") != FORMAT:
-            raise ValueError(f"format is not {FORMAT}")
-        shapes = fields.pop("shapes")
+        record = read_record(om)
+        if record is None:
+            return None
+        facts = dict(record.facts)
+        shapes = dict(facts.pop("shapes"))
         gears = tuple(tuple(gear) for gear in shapes.pop("gears"))
         low, high = tuple(shapes.pop("low")), tuple(shapes.pop("high"))
-        command = tuple(fields.pop("command"))
-        return OmSidecar(**fields, shapes=OmShapes(gears=gears, low=low, high=high, **shapes), command=command)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BackendError(f"{path}: is no sidecar of an .om ({error}).", "`make om` writes both anew.") from error
+        return OmSidecar(record.model, shapes=OmShapes(gears=gears, low=low, high=high, **shapes), **facts)
+    except StageError as error:
+        raise BackendError(error.what, _ANEW) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise BackendError(f"{sidecar_of(om)}: is no sidecar of an .om ({error}).", _ANEW) from error
+
+
+_ANEW = "`make om` writes both anew."
 
 
 def check_sidecar(sidecar: OmSidecar, spec: ModelSpec, om: Path, soc: str | None) -> None:

@@ -14,13 +14,12 @@ import re
 import shutil
 import signal
 import subprocess
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from facepipe.backends.ascend.om import OmShapes, OmSidecar, read_sidecar
+from facepipe.backends.ascend.om import OmShapes, OmSidecar
 from facepipe.catalogue.chips import (
     ADVISED_BATCH_GEAR,
     LEAST_GEARS,
@@ -34,8 +33,9 @@ from facepipe.convert.ascend.aipp import aipp_config
 from facepipe.errors import ConversionError
 from facepipe.geometry.shape_plan import Size
 from facepipe.specs import ModelSpec
-from facepipe.store.files import remove_dead_parts, sha256_of_file, sidecar_of, write_json, write_text
-from facepipe.store.made_from import weights_digest
+from facepipe.store.files import sha256_of_file, sidecar_of, write_text
+from facepipe.store.made_from import MadeFrom, Record, weights_behind, write_record
+from facepipe.store.parts import part_of, remove_parts
 
 PRECISION_V1 = (
     "force_fp16",
@@ -422,22 +422,14 @@ def find_atc(environ: Mapping[str, str]) -> str:
     return found
 
 
-def is_made(order: Order) -> bool:
-    """Whether the .om is there, whole, and was made from this ONNX by this very order."""
-    sidecar = read_sidecar(order.om)
-    return (
-        sidecar is not None
-        and order.om.is_file()
-        and order.onnx.is_file()
-        and sidecar.command == atc_command(order)
-        and sidecar.cann == order.cann
-        and sidecar.onnx_sha256 == sha256_of_file(order.onnx)
-        and sidecar.om_sha256 == sha256_of_file(order.om)
-    )
+def made_from(order: Order) -> MadeFrom:
+    """What the .om of an order is made from: this ONNX, by this very order. The ONNX is there."""
+    inputs = {"onnx": sha256_of_file(order.onnx), **weights_behind(order.onnx)}
+    return MadeFrom(inputs, {"command": atc_command(order), "cann": order.cann})
 
 
-def om_from_onnx(order: Order, log: Path) -> OmSidecar:
-    """Run ATC; the .om and its sidecar are there when this returns, and neither is when it raises.
+def om_from_onnx(order: Order, log: Path) -> Record:
+    """Run ATC; the .om and its record are there when this returns, and neither is when it raises.
 
     Args:
         order: what to make.
@@ -447,24 +439,27 @@ def om_from_onnx(order: Order, log: Path) -> OmSidecar:
         ConversionError: the order is illegal, ATC is absent, ATC failed (its codes decoded), or it reported success
             and left no .om.
     """
-    command = atc_command(order)
+    atc_command(order)  # refuses what is illegal
     atc = find_atc(os.environ)
     if not order.onnx.is_file():
         raise ConversionError(f"{order.onnx}: no such file.", f"`facepipe onnx {order.spec.name}`")
+    origin = made_from(order)
     order.om.parent.mkdir(parents=True, exist_ok=True)
     for place in {order.om.parent, log.parent}:
-        remove_dead_parts(place)
+        remove_parts(place)
     if order.aipp:
         write_text(aipp_path(order), aipp_config(order.spec))
     sidecar_of(order.om).unlink(missing_ok=True)  # from here on the old .om is not vouched for
     order.om.unlink(missing_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".atc-", suffix=f".{os.getpid()}.part", dir=order.om.parent) as folder:
-        stem = Path(folder) / order.om.stem
+    scratch = part_of(order.om)
+    scratch.mkdir()
+    try:
+        stem = scratch / order.om.stem
         ran = atc_command(order, stem)
         made = subprocess.run((atc, *ran[1:]), capture_output=True, text=True, errors="replace", check=False)
         output = made.stdout + made.stderr
         write_text(log, f"{render(ran)}\n\n{output}\nexit status {made.returncode}\n")
-        files = sorted(Path(folder).glob("*.om"))
+        files = sorted(scratch.glob("*.om"))
         if made.returncode != 0:
             raise _failure(order, log, output, made.returncode)
         # Newer releases append the host's system and architecture, so the file is looked for, not assumed.
@@ -475,23 +470,18 @@ def om_from_onnx(order: Order, log: Path) -> OmSidecar:
                 f"with content; the log is {log}.",
                 "free disk space, and read the log.",
             )
-        sidecar = OmSidecar(
+        facts = OmSidecar(
             model=order.spec.name,
-            onnx=order.onnx.name,
-            onnx_sha256=sha256_of_file(order.onnx),
-            weights_sha256=weights_digest(order.onnx),
-            om_sha256=sha256_of_file(files[0]),
             written_as=files[0].name,
             soc=order.soc.name,
-            cann=order.cann,
             precision=order.precision or "force_fp16 (the compiler's default)",
             aipp=order.aipp,
             shapes=om_shapes(order),
-            command=command,
         )
         files[0].replace(order.om)
-    write_json(sidecar_of(order.om), sidecar.to_json())
-    return sidecar
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return write_record(order.om, order.spec.name, origin, facts.to_json(), again="make om")
 
 
 def _failure(order: Order, log: Path, output: str, status: int) -> ConversionError:

@@ -19,7 +19,8 @@ from onnx import TensorProto, helper, numpy_helper
 from facepipe.convert.onnx.passes.graph import constants
 from facepipe.errors import ConversionError
 from facepipe.specs import ModelSpec
-from facepipe.store.files import sha256_of_file, write_bytes, write_text
+from facepipe.store.files import sha256_of_file, write_bytes
+from facepipe.store.made_from import MadeFrom, is_current, weights_behind, write_record
 
 _EXACT = frozenset(
     ("Relu", "MaxPool", "Flatten", "Reshape", "Transpose", "Concat", "Identity", "Slice", "Squeeze", "Unsqueeze",
@@ -88,11 +89,10 @@ def write_rehearsed(spec: ModelSpec, weights: Path, models: Path) -> Path:
         raise ConversionError(
             f"{source}: no such file, expected the final ONNX of {spec.name}.", f"`facepipe onnx {spec.name}`"
         )
-    mark = target.with_name(f"{target.name}.made_from")
-    digest = sha256_of_file(source)
-    if not (target.is_file() and mark.is_file() and mark.read_text(encoding="utf-8") == digest):
+    made_from = MadeFrom({"onnx": sha256_of_file(source), **weights_behind(source)}, {"precision": "force_fp16"})
+    if not is_current(target, made_from):
         write_bytes(target, rehearse_fp16(onnx.load(str(source))).SerializeToString())
-        write_text(mark, digest)
+        write_record(target, spec.name, made_from, {}, again="facepipe rehearse")
     return target
 
 

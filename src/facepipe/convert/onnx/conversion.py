@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,6 @@ import onnx
 import torch
 from torch import nn
 
-from facepipe import __version__
 from facepipe.backends.base import RuntimeOptions, open_session
 from facepipe.backends.ort import OnnxRuntime
 from facepipe.convert.onnx.checkpoint import load
@@ -23,12 +21,13 @@ from facepipe.convert.onnx.export import check_interface, check_operators, onnx_
 from facepipe.convert.onnx.passes import PASSES
 from facepipe.convert.onnx.passes.graph import nodes
 from facepipe.convert.onnx.probe import probes
+from facepipe.convert.onnx.report import ConversionReport, Step, write_report
 from facepipe.convert.onnx.simplify import simplified
 from facepipe.errors import ConversionError, FacepipeError
 from facepipe.metrics.parity import Parity, parity, worst
 from facepipe.specs import ModelSpec
-from facepipe.store.files import sha256_of_file, write_bytes
-from facepipe.store.made_from import ConversionReport, Step, conversion_digest, sidecar_path, write_report
+from facepipe.store.files import write_bytes
+from facepipe.store.provenance import versions
 
 LEAST_COSINE = 0.99999
 """Of an embedding with the PyTorch network's, both of length 1: about 4.5e-3 of Euclidean distance."""
@@ -93,17 +92,8 @@ def convert_model(
     write_bytes(spec.exported(out), exported)
     write_bytes(spec.fixed(out), fixed)
     write_bytes(spec.final(out), final.SerializeToString())
-    report = ConversionReport(
-        model=spec.name,
-        weights_sha256=loaded.sha256,
-        onnx_sha256=sha256_of_file(spec.final(out)),
-        opset=spec.opset,
-        conversion=conversion_digest(spec),
-        steps=tuple(steps),
-        versions=versions(),
-    )
-    write_report(report, sidecar_path(spec, out))  # last: its digest is what says that the three files are whole
-    return report
+    # Last: its digest is what says that the three files are whole.
+    return write_report(spec, out, loaded.sha256, tuple(steps), versions())
 
 
 def export_model(spec: ModelSpec, checkpoint: Path | None, target: Path, *, any_digest: bool = False) -> Step:
@@ -161,12 +151,6 @@ def compare(model: onnx.ModelProto, spec: ModelSpec, reference: Reference) -> Pa
                     _require(result, spec, f"'{tensor.name}' for the input {list(probe.shape)}")
                     results.append(result)
     return worst(results)
-
-
-def versions() -> dict[str, str]:
-    """Of everything that shapes the converted files."""
-    names = ("torch", "onnx", "onnxsim", "onnxruntime", "numpy")
-    return {"facepipe": __version__} | {name: metadata.version(name) for name in names}
 
 
 def _require(result: Parity, spec: ModelSpec, what: str) -> None:

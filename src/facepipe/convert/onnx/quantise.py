@@ -1,54 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A converted recogniser with its convolutions and products in eight bits, by NNCF.
+"""A converted model with its convolutions and products in eight bits: what is the same for every quantiser.
 
-Weights: eight signed bits, one scale for each output channel. Activations: eight bits, one scale for each tensor, from
-the least and greatest value that calibration crops bring about; then the biases are moved by the mean error that the
-rounding made on those crops. (Without that last step MobileFaceNet's embeddings have cosine 0.92 with f32's, with it
-0.995.) The file holds QuantizeLinear and DequantizeLinear around each product, so that one file serves every back end
-that knows them.
+The file holds QuantizeLinear and DequantizeLinear around each product, so that one file serves every back end that
+knows them. Recognisers and detectors differ in what quantises them and in how the result is judged: a `Quantiser`.
 """
 
 from __future__ import annotations
 
 import io
 import logging
-import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
-from typing import Final
 
 import numpy as np
-import onnx
 
 from facepipe.backends.base import RuntimeOptions, open_session
 from facepipe.backends.ort import OnnxRuntime
-from facepipe.convert.onnx.conversion import versions
 from facepipe.errors import ConversionError
-from facepipe.geometry.normalise import normalise
-from facepipe.metrics.parity import parity
 from facepipe.specs import ModelSpec
-from facepipe.store.files import atomic_path, read_json, sha256_of_file, sidecar_of, write_json
-from facepipe.store.made_from import weights_digest
-
-BATCH = 16  # crops that are normalised together
-LEAST_COSINE = 0.9  # a result below is no approximation of the network any more
-
-SETTINGS: Final[Mapping[str, object]] = {"quantiser": "nncf", "preset": "mixed"}
-"""What a file was made with, for its sidecar: a file of other settings is made again."""
+from facepipe.store.files import atomic_path, sha256_of_file
+from facepipe.store.made_from import MadeFrom, is_current, weights_behind, write_record
+from facepipe.store.provenance import versions
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Where the calibration crops come from.
+    """Where the calibration inputs come from.
 
     Attributes:
-        photographs: name to sha256 of the file, of every photograph that gave a crop.
-        crops: how many they gave.
-        test_set: the name of the verification set they were held against, or None where none was at hand.
+        photographs: name to sha256 of the file, of every photograph that gave one.
+        crops: how many inputs they gave.
+        test_set: the name of the set they were held against, or None where none was at hand.
         overlap: how many of the photographs are in that set; must be 0.
     """
 
@@ -58,111 +43,122 @@ class Calibration:
     overlap: int
 
 
-def quantised_sidecar(spec: ModelSpec, weights: Path) -> Path:
-    """The JSON file beside the quantised ONNX of `spec`."""
-    return sidecar_of(spec.quantised(weights))
+@dataclass(frozen=True, slots=True)
+class Quantiser:
+    """One way into eight bits, and the judge of what it makes.
+
+    Attributes:
+        takes: whether it can quantise a model.
+        taken: the models that it takes, in words: "recogniser".
+        settings: what a file is made with: a file of other settings is made again.
+        quantise: source, target, float32 inputs [N, 3, H, W]: writes the target.
+        figure: what the judge measures, in one word or two: "least_cosine".
+        judge: f32's and the quantised model's answers to some of the inputs, call by call, to that figure.
+        accepts: whether a result of that figure is still an approximation of the network.
+        expected: the accepted figures in words.
+        judged_inputs: how many of the inputs the judge sees.
+    """
+
+    takes: Callable[[ModelSpec], bool]
+    taken: str
+    settings: Mapping[str, object]
+    quantise: Callable[[Path, Path, Sequence[np.ndarray]], None]
+    figure: str
+    judge: Callable[[Sequence[Answer], Sequence[Answer]], float]
+    accepts: Callable[[float], bool]
+    expected: str
+    judged_inputs: int
 
 
-def is_up_to_date(spec: ModelSpec, weights: Path, settings: Mapping[str, object]) -> bool:
+Answer = tuple[np.ndarray, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Quantised:
+    """What the record beside `<name>.int8.onnx` tells.
+
+    Attributes:
+        figure: what was measured; see `Quantiser`.
+        value: how much it is.
+        f32_bytes: of the file that it was made from.
+        int8_bytes: of the file.
+        calibration: where the inputs came from.
+    """
+
+    figure: str
+    value: float
+    f32_bytes: int
+    int8_bytes: int
+    calibration: Calibration
+
+
+def is_quantised(spec: ModelSpec, weights: Path, quantiser: Quantiser) -> bool:
     """Whether the quantised file is there, whole, of the model as it is now and by these settings."""
-    target, source, sidecar = spec.quantised(weights), spec.final(weights), quantised_sidecar(spec, weights)
-    if not (target.is_file() and sidecar.is_file() and source.is_file()):
-        return False
-    told = read_json(sidecar)
-    of_these = told.get("settings") == settings  # sidecars did not always tell
-    return bool(
-        of_these and told["from_sha256"] == sha256_of_file(source) and told["onnx_sha256"] == sha256_of_file(target)
-    )
+    return spec.final(weights).is_file() and is_current(spec.quantised(weights), _made_from(spec, weights, quantiser))
 
 
-def quantise_model(spec: ModelSpec, weights: Path, crops: np.ndarray, calibration: Calibration) -> dict[str, object]:
-    """Write `<name>.int8.onnx` and its sidecar below `weights`, and return what the sidecar holds.
+def quantise_model(
+    spec: ModelSpec, weights: Path, inputs: Sequence[np.ndarray], calibration: Calibration, quantiser: Quantiser
+) -> Quantised:
+    """Write `<name>.int8.onnx` and its record below `weights`.
 
     Args:
-        crops: uint8 [N, S, S, 3] RGB, of the size that the recogniser takes.
+        inputs: float32 [n, C, H, W] each, as the network takes them.
         calibration: where they come from.
 
     Raises:
-        ConversionError: the model is no recogniser, is not converted, a calibration photograph is of the test set, or
-            the result is no longer near the network.
+        ConversionError: the quantiser takes no such model, the model is not converted, a calibration photograph is of
+            the test set, or the result is no longer near the network.
     """
-    source = spec.final(weights)
-    if spec.task != "embed":
-        raise ConversionError(f"{spec.name}: is a detector, expected a recogniser: eight bits would move the boxes.")
+    source, target = spec.final(weights), spec.quantised(weights)
+    if not quantiser.takes(spec):
+        raise ConversionError(f"{spec.name}: is no {quantiser.taken}, expected one: eight bits would move its answers.")
     if not source.is_file():
-        raise ConversionError(f"{source}: no such model file, expected the converted {spec.name}.", _onnx(spec))
+        attempt = f"`facepipe onnx {spec.name}`"
+        raise ConversionError(f"{source}: no such model file, expected the converted {spec.name}.", attempt)
     if calibration.overlap:
         raise ConversionError(
             f"{spec.name}: {calibration.overlap} calibration photographs are of {calibration.test_set}, expected none.",
-            "--photographs with a folder that holds none of the pairs' photographs.",
+            "--photographs with a folder that holds none of them.",
         )
-    inputs = [normalise(crops[low : low + BATCH], spec.pixels) for low in range(0, len(crops), BATCH)]
-    target = spec.quantised(weights)
-    with atomic_path(target) as part, _quiet():
-        _quantise(source, part, inputs)
-        cosine = _least_cosine(spec, source, part, inputs[0])
-        if not cosine >= LEAST_COSINE:
+    with atomic_path(target) as part:
+        with _quiet():
+            quantiser.quantise(source, part, inputs)
+        judged = inputs[: quantiser.judged_inputs]
+        value = quantiser.judge(_answers(spec, source, judged), _answers(spec, part, judged))
+        if not quantiser.accepts(value):
             raise ConversionError(
-                f"{spec.name}: in eight bits an embedding has cosine {cosine:.3f} with f32's, expected {LEAST_COSINE}.",
+                f"{spec.name}: in eight bits its {quantiser.figure.replace('_', ' ')} with f32 is {value:.3f}, "
+                f"expected {quantiser.expected}.",
                 "calibration photographs that are nearer to what it will see.",
             )
-    report: dict[str, object] = {
-        "model": spec.name,
-        "weights_sha256": weights_digest(source),
-        "from_sha256": sha256_of_file(source),
-        "onnx_sha256": sha256_of_file(target),
-        "least_cosine": cosine,
-        "settings": dict(SETTINGS),
-        "calibration": asdict(calibration),
-        "versions": versions() | {"nncf": metadata.version("nncf")},
-    }
-    write_json(quantised_sidecar(spec, weights), report)
-    return report
+    told = Quantised(quantiser.figure, value, source.stat().st_size, target.stat().st_size, calibration)
+    again = f"facepipe quantise {spec.name} --force"
+    write_record(target, spec.name, _made_from(spec, weights, quantiser), asdict(told), again=again)
+    return told
 
 
-def _quantise(source: Path, target: Path, inputs: Sequence[np.ndarray]) -> None:
-    import nncf
-
-    model = onnx.load(source)
-    name = model.graph.input[0].name
-    calls = [{name: image[None]} for batch in inputs for image in batch]
-    try:
-        quantised = nncf.quantize(
-            model,
-            nncf.Dataset(calls),
-            preset=nncf.QuantizationPreset(SETTINGS["preset"]),
-            subset_size=len(calls),
-        )
-    except Exception as error:  # NNCF raises its own, onnx's and onnxruntime's; all mean that it cannot
-        raise ConversionError(f"{source}: NNCF cannot quantise it ({str(error).splitlines()[0]}).") from error
-    onnx.save(quantised, target)
+def _made_from(spec: ModelSpec, weights: Path, quantiser: Quantiser) -> MadeFrom:
+    source = spec.final(weights)
+    return MadeFrom({"onnx": sha256_of_file(source), **weights_behind(source)}, quantiser.settings, versions())
 
 
-def _least_cosine(spec: ModelSpec, source: Path, quantised: Path, image: np.ndarray) -> float:
-    """Of the quantised embeddings with f32's, the least of one batch."""
-    answers = []
-    for path in (source, quantised):
-        with open_session(OnnxRuntime(RuntimeOptions()), spec, path) as session:
-            answers.append(session.run(image)[0])
-    return float(parity(answers[0], answers[1]).cosine)
-
-
-def _onnx(spec: ModelSpec) -> str:
-    return f"`facepipe onnx {spec.name}`"
+def _answers(spec: ModelSpec, path: Path, inputs: Sequence[np.ndarray]) -> list[Answer]:
+    with open_session(OnnxRuntime(RuntimeOptions()), spec, path) as session:
+        return [session.run(one) for one in inputs]
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """NNCF without its progress bars, its advice, and its messages to its makers, which it sends unasked."""
-    before = os.environ.get("NNCF_CI")
-    os.environ["NNCF_CI"] = "1"  # read when it is imported: nothing is sent
+    """A quantiser without its printed progress and its advice."""
+    loggers = [logging.getLogger(name) for name in (None, "nncf")]
+    before = [logger.level for logger in loggers]
     try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
         with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
-            logging.getLogger("nncf").setLevel(logging.ERROR)
             yield
     finally:
-        if before is None:
-            del os.environ["NNCF_CI"]
-        else:
-            os.environ["NNCF_CI"] = before
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The record beside a file: round trip, whether the file is current, and every byte of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from facepipe.errors import StageError
+from facepipe.store.files import sha256_of_file, sidecar_of, write_json
+from facepipe.store.made_from import MadeFrom, is_current, read_record, verified_record, weights_behind, write_record
+from facepipe.store.provenance import model_provenance
+
+MADE = MadeFrom({"weights": "ab", "onnx": "cd"}, {"bits": 7, "operators": ("Conv", "Relu")}, {"numpy": "2.4"})
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "pnet.om"
+    path.write_bytes(b"compiled")
+    write_record(path, "pnet", MADE, {"soc": "Ascend310"}, again="make om")
+    return path
+
+
+def test_what_is_written_is_read(file: Path) -> None:
+    record = read_record(file)
+    assert record is not None and record == verified_record(file)
+    assert (record.model, record.sha256, record.again) == ("pnet", sha256_of_file(file), "make om")
+    assert record.made_from == replace(MADE, settings={"bits": 7, "operators": ["Conv", "Relu"]})
+    assert record.facts == {"soc": "Ascend310"}
+    assert weights_behind(file) == {"weights": "ab"}
+
+
+def test_a_file_without_a_record_is_known_by_its_digest_alone(tmp_path: Path) -> None:
+    alone = tmp_path / "x.onnx"
+    alone.write_bytes(b"x")
+    assert read_record(alone) is None and weights_behind(alone) == {} and not is_current(alone, MADE)
+    assert model_provenance("x", alone).weights_sha256 is None
+    assert model_provenance("x", alone).sha256 == sha256_of_file(alone)
+
+
+def test_a_file_is_current_for_the_same_inputs_and_settings_of_any_version(file: Path) -> None:
+    assert is_current(file, MADE)
+    assert is_current(file, replace(MADE, versions={"numpy": "3.0"}))
+    assert is_current(file, replace(MADE, inputs={"onnx": "cd"})), "an input that is not asked for is not compared"
+    assert not is_current(file, replace(MADE, inputs={"onnx": "ce"}))
+    assert not is_current(file, replace(MADE, inputs={"onnx": "cd", "plan": "ef"}))
+    assert not is_current(file, replace(MADE, settings={"bits": 7}))
+    assert not is_current(file, replace(MADE, settings={**MADE.settings, "bits": 8}))
+    file.write_bytes(b"compilec")
+    assert not is_current(file, MADE)
+    file.unlink()
+    assert not is_current(file, MADE)
+
+
+def test_a_record_of_another_file_is_refused_with_the_command_that_mends_it(file: Path) -> None:
+    assert model_provenance("pnet", file).weights_sha256 == "ab"
+    file.write_bytes(b"another")
+    with pytest.raises(StageError, match=r"pnet\.om: sha256 is .*, its record says .*Try: `make om`"):
+        model_provenance("pnet", file)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"{}", b'{"format": 1}', b"\xff\xfe"])
+def test_what_is_no_record_is_refused_by_name_and_vouches_for_nothing(file: Path, content: bytes) -> None:
+    sidecar_of(file).write_bytes(content)
+    with pytest.raises(StageError, match=r"pnet\.om\.json: "):
+        read_record(file)
+    assert not is_current(file, MADE)
+
+
+def test_a_record_whose_digest_was_made_to_fit_a_form_that_it_lacks_is_refused(file: Path) -> None:
+    from facepipe.store.files import read_json, sha256_of_json
+
+    for gone in ("model", "inputs", "facts"):
+        body = read_json(sidecar_of(file))
+        del body["record_sha256"], body[gone]
+        other = file.with_name(f"{gone}.om")
+        write_json(sidecar_of(other), {**body, "record_sha256": sha256_of_json(body)})
+        with pytest.raises(StageError, match=f"lacks '{gone}'"):
+            read_record(other)
+
+
+def test_every_flip_of_a_bit_is_refused_or_changes_nothing(file: Path) -> None:
+    beside, whole = sidecar_of(file), read_record(file)
+    content, refused = beside.read_bytes(), 0
+    for place in range(len(content)):
+        for bit in (0, 5):
+            flipped = bytearray(content)
+            flipped[place] ^= 1 << bit
+            beside.write_bytes(bytes(flipped))
+            try:
+                assert read_record(file) == whole, f"byte {place}"
+            except StageError:
+                refused += 1
+    assert refused > len(content)
