@@ -10,7 +10,7 @@ DETECTOR  ?= mtcnn
 SOC       ?= Ascend310
 # From the environment or the command line alone: DATA PAIRS RUN ALL PRECISION THREADS WORKERS AIPP DRY_RUN MODELS
 
-EXTRAS    := convert,ort,openvino,quantise,fast,report,wider,demo,gallery,cluster,video,dev
+EXTRAS    := convert,ort,openvino,native,quantise,fast,report,wider,demo,gallery,cluster,video,dev
 VENV      := .venv
 READY     := $(VENV)/installed
 FACEPIPE  := $(VENV)/bin/facepipe

@@ -169,7 +169,7 @@ def _say(text: str) -> None:
 def _backends(args: argparse.Namespace) -> list[tuple[str, str]]:
     """(name, precision) pairs: those asked for, else all that can run here."""
     if args.backend is None:
-        names = [name for name in backend_names() if name != "null" and backend_by_name(name).suffix == ".onnx"]
+        names = [name for name in backend_names() if name != "null" and not backend_by_name(name).traits.compiled]
         names = [name for name in names if backend_by_name(name).why_unavailable() is None]
         return [(name, precision) for name in names for precision in _precisions(name, args)]
     pairs = []

@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from facepipe.backends.ascend.ais_bench import AisBench
 from facepipe.backends.ascend.msame import Msame
 from facepipe.backends.ascend.ort_cann import OnnxRuntimeCann
 from facepipe.backends.ascend.pyacl import PyAcl
 from facepipe.backends.base import Backend, RuntimeOptions
+from facepipe.backends.by_model import ByModel
+from facepipe.backends.native.backend import Native
 from facepipe.backends.null import Null
 from facepipe.backends.openvino import OpenVino
 from facepipe.backends.ort import OnnxRuntime
@@ -18,6 +21,9 @@ from facepipe.errors import BackendError
 _BACKENDS: dict[str, Callable[[RuntimeOptions], Backend]] = {
     "onnxruntime": OnnxRuntime,
     "openvino": OpenVino,
+    "native": Native,
+    "native+onnxruntime": lambda options: ByModel(Native(options), OnnxRuntime(options)),
+    "native+openvino": lambda options: ByModel(Native(options), OpenVino(options)),
     "pyacl": PyAcl,
     "msame": Msame,
     "ais_bench": AisBench,
@@ -25,24 +31,16 @@ _BACKENDS: dict[str, Callable[[RuntimeOptions], Backend]] = {
     "null": Null,
 }
 
-PROCESS_PER_CALL = frozenset({"msame", "ais_bench"})
-"""Back ends whose every call starts a program and loads the model."""
+AUTO: Final = "auto"
+"""In place of a name: the fastest of `FASTEST_FIRST` that can run here. See `resolve_backend`."""
 
-ON_THE_HOST = frozenset({"onnxruntime", "openvino", "null"})
-"""Back ends that compute on this processor, any shape, call after call in its own caches."""
-
-GATHERED = 256
-"""Rows that are gathered for one call of those: as many as a shard has, within what a float32 batch may weigh."""
+FASTEST_FIRST: Final = ("native+openvino", "native+onnxruntime", "openvino", "onnxruntime")
+"""Pairings for a host, by the processor time of a photograph in f32; docs/decisions/0001-native-engine.md measures."""
 
 
 def backend_names() -> tuple[str, ...]:
     """Every name that `backend_by_name` takes."""
     return tuple(_BACKENDS)
-
-
-def rows_per_call(name: str, batch: int) -> int:
-    """Rows worth gathering for one call of a back end: its batch, or many where every call starts a program."""
-    return max(batch, GATHERED) if name in PROCESS_PER_CALL else batch
 
 
 def backend_by_name(name: str, options: RuntimeOptions | None = None) -> Backend:
@@ -54,3 +52,25 @@ def backend_by_name(name: str, options: RuntimeOptions | None = None) -> Backend
     if name not in _BACKENDS:
         raise BackendError(f"backend '{name}' is not known, expected one of {', '.join(_BACKENDS)}.")
     return _BACKENDS[name](options or RuntimeOptions())
+
+
+def resolve_backend(name: str, options: RuntimeOptions | None = None) -> Backend:
+    """The back end of that name; for "auto" the fastest that can run here with these options.
+
+    It is resolved once, before any work begins; what is recorded and told afterwards is the name of what was found.
+
+    Raises:
+        BackendError: there is no such back end; or none of those for a host can run here, each with its reason.
+    """
+    if name != AUTO:
+        return backend_by_name(name, options)
+    reasons = []
+    for candidate in FASTEST_FIRST:
+        backend = backend_by_name(candidate, options)
+        reason = backend.why_unavailable()
+        if reason is None:
+            return backend
+        reasons.append(f"{candidate}: {reason}")
+    raise BackendError(
+        f"backend 'auto': none can run here ({' '.join(reasons)}), expected one.", "pip install 'facepipe[ort]'."
+    )

@@ -8,11 +8,11 @@ binds outputs by position (compiled files lose or decorate tensor names), so an 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 import numpy as np
 
@@ -39,6 +39,56 @@ class RuntimeOptions:
         return replace(self, device=self.devices[worker % len(self.devices)]) if self.devices else self
 
 
+GATHERED: Final = 256
+"""Rows that are gathered for one call that starts a program: as many as a shard has, within what float32 may weigh."""
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What the code around a back end must know of it. The defaults are a device's, whose models are ONNX files.
+
+    Attributes:
+        on_host: computes on this processor: any shape, call after call in its own caches; one process for each core.
+        process_per_call: every call starts a program and loads the model, so that rows are gathered for it.
+        compiled: loads .om files, in which shapes and precision are fixed; else .onnx.
+    """
+
+    on_host: bool = False
+    process_per_call: bool = False
+    compiled: bool = False
+
+    def rows_per_call(self, batch: int) -> int:
+        """Rows worth gathering for one call: the batch, or many where every call starts a program."""
+        return max(batch, GATHERED) if self.process_per_call else batch
+
+
+def why_not_honoured(
+    options: RuntimeOptions,
+    precisions: Sequence[str],
+    *,
+    hints: Sequence[str] = ("latency",),
+    threads: bool = True,
+    devices: bool = False,
+) -> str | None:
+    """The first option that a back end cannot honour, as `why_unavailable` says it; None when it honours all.
+
+    Args:
+        precisions, hints: those that it knows.
+        threads: whether it can use more than one.
+        devices: whether it has several.
+    """
+    if options.precision not in precisions:
+        return f"it computes in {', '.join(precisions)}, and precision {options.precision} was asked for."
+    if options.hint not in hints:
+        return f"it has one way to use its threads, and hint {options.hint} was asked for."
+    if options.threads != 1 and not threads:
+        return f"it has no threads to share, and {options.threads} threads were asked for."
+    if (options.device or options.devices) and not devices:
+        asked = ", ".join(map(str, options.devices or (options.device,)))
+        return f"it computes on this processor, and device {asked} was asked for."
+    return None
+
+
 def network_precision(spec: ModelSpec, precision: str) -> str:
     """What one network computes in, when a run on a host asks for `precision`.
 
@@ -48,6 +98,14 @@ def network_precision(spec: ModelSpec, precision: str) -> str:
     """
     name, every, _ = precision.partition("-all")
     return name if every or spec.task == "embed" else "f32"
+
+
+@dataclass(frozen=True, slots=True)
+class MadeBy:
+    """What made results that are kept, so that more of them are made alike: a back end's name, and the precision."""
+
+    backend: str
+    precision: str
 
 
 class Session(Protocol):
@@ -73,9 +131,7 @@ class Backend(Protocol):
     def options(self) -> RuntimeOptions: ...
 
     @property
-    def suffix(self) -> str:
-        """Of the model files it loads: ".onnx" or ".om"."""
-        ...
+    def traits(self) -> Traits: ...
 
     def why_unavailable(self) -> str | None:
         """None when it can be used here; else what is missing and what to install, in one line."""
@@ -119,7 +175,7 @@ def model_file(backend: Backend, spec: ModelSpec, weights: Path, batch: int) -> 
     Raises:
         BackendError: a compiled model is absent, or there are several of different chips.
     """
-    if backend.suffix != ".om":
+    if not backend.traits.compiled:
         is_quantised = network_precision(spec, backend.options.precision) == "int8"
         return spec.quantised(weights) if is_quantised else spec.final(weights)
     pattern = spec.compiled(weights, "*", batch).name
@@ -140,10 +196,19 @@ def model_file(backend: Backend, spec: ModelSpec, weights: Path, batch: int) -> 
 
 def making_of(backend: Backend, spec: ModelSpec) -> str:
     """The command that makes what `model_file` names."""
-    if backend.suffix == ".om":
+    if backend.traits.compiled:
         return "make om"
     command = "quantise" if network_precision(spec, backend.options.precision) == "int8" else "onnx"
     return f"facepipe {command} {spec.name}"
+
+
+def require_available(backend: Backend) -> None:
+    """Raise BackendError, with the reason, when the back end cannot be used here."""
+    reason = backend.why_unavailable()
+    if reason is not None:
+        raise BackendError(
+            f"backend '{backend.name}' is unavailable: {reason}", "`facepipe backends` lists what can run here."
+        )
 
 
 @contextmanager
@@ -153,11 +218,7 @@ def open_session(backend: Backend, spec: ModelSpec, path: Path) -> Iterator[Chec
     Raises:
         BackendError: the back end is unavailable here, or the model file is not there.
     """
-    reason = backend.why_unavailable()
-    if reason is not None:
-        raise BackendError(
-            f"backend '{backend.name}' is unavailable: {reason}", "`facepipe backends` lists what can run here."
-        )
+    require_available(backend)
     if not path.is_file():
         step = making_of(backend, spec)
         raise BackendError(f"{path}: no such model file, expected {spec.name} for '{backend.name}'.", f"`{step}`")

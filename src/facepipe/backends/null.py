@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from facepipe.backends.base import RuntimeOptions, Session
+from facepipe.backends.base import RuntimeOptions, Session, Traits
 from facepipe.specs import ModelSpec
 
 
@@ -31,11 +31,11 @@ class NullSession:
 
 @dataclass(frozen=True, slots=True)
 class Null:
-    """The back end `null`."""
+    """The back end `null`. Zeros are the same under every option."""
 
     options: RuntimeOptions = field(default_factory=RuntimeOptions)
     name: str = "null"
-    suffix: str = ".onnx"
+    traits: Traits = Traits(on_host=True)
 
     def why_unavailable(self) -> str | None:
         return None

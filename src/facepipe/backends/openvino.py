@@ -1,27 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """OpenVINO on the CPU: the same ONNX files, compiled for this processor, in f32, bf16 or INT8.
 
-MTCNN's three networks do not go through OpenVINO, which is slow at networks as small as that: `native` compiles
-them, in f32. `cascade="openvino"` leaves them to OpenVINO, and so does a precision that they share.
-
 What a network computes in is read back from the compiled model, layer by layer, and a difference to what was asked for
 is an error: OpenVINO itself answers a wish for bf16 on a processor without it with f32, and says nothing.
 """
 
 from __future__ import annotations
 
-import fcntl
 import importlib.util
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from facepipe.backends.base import RuntimeOptions, Session, network_precision
-from facepipe.catalogue import detector_models
+from facepipe.backends.base import RuntimeOptions, Session, Traits, network_precision, why_not_honoured
+from facepipe.backends.cache import turn_at
 from facepipe.errors import BackendError
 from facepipe.specs import ModelSpec
 
@@ -83,21 +78,15 @@ class OpenVino:
 
     options: RuntimeOptions = field(default_factory=RuntimeOptions)
     name: str = "openvino"
-    suffix: str = ".onnx"
-    cascade: Literal["machine code", "openvino"] = "machine code"
+    traits: Traits = Traits(on_host=True)
 
     def why_unavailable(self) -> str | None:
-        for needed in ("openvino", *(("llvmlite", "onnx") if self.cascade == "machine code" else ())):
-            if importlib.util.find_spec(needed) is None:
-                return f"no module named '{needed}'; pip install 'facepipe[openvino]'."
-        if self.options.precision not in PRECISIONS:
-            return f"it computes in {', '.join(PRECISIONS)}, and precision {self.options.precision} was asked for."
-        return None
+        if importlib.util.find_spec("openvino") is None:
+            return "no module named 'openvino'; pip install 'facepipe[openvino]'."
+        return why_not_honoured(self.options, PRECISIONS, hints=("latency", "throughput"))
 
     def load(self, spec: ModelSpec, path: Path) -> Session:
         """A model compiled for the CPU device alone.
-
-        The cascade's networks in f32 come as machine code, unless they are to be OpenVINO's.
 
         Raises:
             BackendError: the file is no ONNX model that OpenVINO can run, or this processor does not compute in the
@@ -106,14 +95,11 @@ class OpenVino:
         import openvino
 
         asked = network_precision(spec, self.options.precision)
-        if self.cascade == "machine code" and asked == "f32" and spec in detector_models("mtcnn"):
-            from facepipe.backends.native.session import load_machine_code
-
-            return load_machine_code(path, self.options.threads, self.options.cache)
         core = openvino.Core()
         try:
-            with _cache_folder(self.options.cache) as cache:
-                compiled = core.compile_model(str(path), "CPU", _properties(self.options, asked, cache))
+            cache = self.options.cache
+            with turn_at(cache, "openvino") if cache is not None else nullcontext():
+                compiled = core.compile_model(str(path), "CPU", _properties(self.options, asked))
             precision = _precision_that_runs(compiled)
             streams = int(compiled.get_property("NUM_STREAMS"))
             requests = tuple(compiled.create_infer_request() for _ in range(streams))
@@ -130,7 +116,7 @@ class OpenVino:
         return OpenVinoSession(requests, batch.get_length() if batch.is_static else None, precision, path)
 
 
-def _properties(options: RuntimeOptions, precision: str, cache: Path | None) -> dict[str, Any]:
+def _properties(options: RuntimeOptions, precision: str) -> dict[str, Any]:
     # The layers that a quantised file leaves in floating point stay in f32.
     properties: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
@@ -139,8 +125,8 @@ def _properties(options: RuntimeOptions, precision: str, cache: Path | None) -> 
         "PERFORMANCE_HINT": options.hint.upper(),
         "ENABLE_CPU_PINNING": False,  # two worker processes would pin themselves to the same core
     }
-    if cache is not None:
-        properties["CACHE_DIR"] = str(cache)
+    if options.cache is not None:
+        properties["CACHE_DIR"] = str(options.cache)
     return properties
 
 
@@ -161,18 +147,6 @@ def _precision_that_runs(compiled: openvino.CompiledModel) -> str:
 
 def _text(value: Any) -> str:
     return str(getattr(value, "value", value))
-
-
-@contextmanager
-def _cache_folder(folder: Path | None) -> Iterator[Path | None]:
-    """The folder of compiled models, held alone: of several workers the first compiles, the others read."""
-    if folder is None:
-        yield None
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "openvino.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield folder
 
 
 def _outputs(request: openvino.InferRequest) -> tuple[np.ndarray, ...]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from facepipe.backends.base import RuntimeOptions, Session
+from facepipe.backends.base import RuntimeOptions, Session, Traits, why_not_honoured
 from facepipe.errors import BackendError
 from facepipe.specs import ModelSpec
 
@@ -50,16 +50,12 @@ class OnnxRuntime:
 
     options: RuntimeOptions = field(default_factory=RuntimeOptions)
     name: str = "onnxruntime"
-    suffix: str = ".onnx"
+    traits: Traits = Traits(on_host=True)
 
     def why_unavailable(self) -> str | None:
         if importlib.util.find_spec("onnxruntime") is None:
             return "no module named 'onnxruntime'; pip install 'facepipe[ort]'."
-        if self.options.precision not in PRECISIONS:
-            return f"it computes in {' or '.join(PRECISIONS)}, and precision {self.options.precision} was asked for."
-        if self.options.hint != "latency":
-            return f"it has one way to use its threads, and hint {self.options.hint} was asked for."
-        return None
+        return why_not_honoured(self.options, PRECISIONS)
 
     def load(self, spec: ModelSpec, path: Path) -> Session:
         """A session on the CPU provider alone, so that what runs is what was asked for.

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """facepipe backends
 
-What can execute a network here: each back end with the version of its library, or why it cannot be used; and whether
-the compiled host kernels can.
+What can execute a network here: each back end with the version of its library, or why it cannot be used; which one of
+them "auto" is; and whether the compiled host kernels can be used.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import argparse
 import json
 from importlib import metadata
 
-from facepipe.backends import backend_by_name, backend_names
+from facepipe.backends import AUTO, backend_by_name, backend_names, resolve_backend
+from facepipe.backends.base import Backend
+from facepipe.backends.by_model import ByModel
 from facepipe.errors import BackendError
 from facepipe.geometry.kernels import kernels_by_name
 
@@ -19,6 +21,7 @@ from facepipe.geometry.kernels import kernels_by_name
 _DISTRIBUTIONS = {
     "onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-cann", "onnxruntime-openvino"),
     "openvino": ("openvino",),
+    "native": ("llvmlite",),
 }
 
 
@@ -28,13 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     rows = [_backend_row(name) for name in backend_names()]
-    kernels = _kernels_row()
+    kernels, auto = _kernels_row(), _auto_row()
     if args.json:
         rows_as_json = [{"name": name, "available": usable, "note": note} for name, usable, note in (*rows, kernels)]
-        print(json.dumps({"backends": rows_as_json[:-1], "kernels": rows_as_json[-1]}, indent=2, ensure_ascii=False))
+        found = {"backends": rows_as_json[:-1], "auto": auto[2] if auto[1] else None, "kernels": rows_as_json[-1]}
+        print(json.dumps(found, indent=2, ensure_ascii=False))
         return 0
     width = max(len(name) for name, _, _ in (*rows, kernels)) + 2
-    for name, usable, note in rows:
+    for name, usable, note in (*rows, auto):
         print(f"{name:<{width}}{'available' if usable else 'unavailable'}: {note}")
     name, usable, note = kernels
     print(f"\n{name:<{width}}{'available' if usable else 'unavailable'}: {note}")
@@ -45,13 +49,26 @@ def _backend_row(name: str) -> tuple[str, bool, str]:
     """Name, whether it can be used, and its version or the reason."""
     backend = backend_by_name(name)
     reason = backend.why_unavailable()
-    if reason is not None:
-        return name, False, reason
-    version = next((found for project in _DISTRIBUTIONS.get(name, ()) if (found := _version(project))), None)
-    note = f"version {version}" if version else f"runs {backend.suffix} files"
-    if name == "openvino":
-        note += f"; MTCNN's networks are machine code, by llvmlite {_version('llvmlite')}"
-    return name, True, note
+    return (name, False, reason) if reason is not None else (name, True, _about(backend))
+
+
+def _about(backend: Backend) -> str:
+    """Which library it is, or what each of a pair runs."""
+    if isinstance(backend, ByModel):
+        return f"{backend.first.name} runs small chains of layers in f32, {backend.second.name} the other networks"
+    projects = _DISTRIBUTIONS.get(backend.name, ())
+    project, version = next(((name, found) for name in projects if (found := _version(name))), (None, None))
+    if version is None:
+        return f"runs {'.om' if backend.traits.compiled else '.onnx'} files"
+    return f"version {version}" if project == backend.name else f"by {project} {version}"
+
+
+def _auto_row() -> tuple[str, bool, str]:
+    """What "auto" is here."""
+    try:
+        return AUTO, True, resolve_backend(AUTO).name
+    except BackendError as error:
+        return AUTO, False, error.what
 
 
 def _kernels_row() -> tuple[str, bool, str]:

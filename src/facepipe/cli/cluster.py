@@ -16,10 +16,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from facepipe.backends import backend_by_name
 from facepipe.catalogue import embedder
 from facepipe.cli.gallery import say_note
-from facepipe.cli.run_options import add_model_arguments, chosen_embedder, detector_settings, runtime_options
+from facepipe.cli.run_options import add_model_arguments, chosen_backend, chosen_embedder, detector_settings
 from facepipe.errors import DataError
 from facepipe.gallery.clusters import FolderFaces, cluster_faces, folder_faces
 from facepipe.gallery.faces import open_recogniser, photographs_of
@@ -79,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
 def _of_folder(args: argparse.Namespace) -> tuple[str, Path, FolderFaces]:
     name, root = chosen_embedder(args), args.photographs
     keys = photographs_of(root, args.out)
-    backend = backend_by_name(args.backend, runtime_options(args))
+    backend = chosen_backend(args, name)
     settings = detector_settings(args)
     with (
         open_recogniser(args.detector, name, backend, args.weights, args.batch, settings=settings) as recogniser,

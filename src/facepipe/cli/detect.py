@@ -15,8 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from facepipe.backends import backend_by_name
-from facepipe.cli.run_options import add_model_arguments, detector_settings, read_or_tell, runtime_options
+from facepipe.cli.run_options import add_model_arguments, chosen_backend, detector_settings, read_or_tell
 from facepipe.detect import open_detector
 from facepipe.results import Detections
 
@@ -32,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    backend = backend_by_name(args.backend, runtime_options(args))
+    backend = chosen_backend(args, None)
     settings = detector_settings(args)
     if len(args.photographs) < FEW:
         settings = replace(settings, kernels="numpy")

@@ -19,6 +19,7 @@ from facepipe.catalogue import embedder
 from facepipe.cli.run_options import (
     add_model_arguments,
     add_run_arguments,
+    chosen_backend,
     chosen_embedder,
     detector_settings,
     runtime_options,
@@ -27,7 +28,7 @@ from facepipe.cli.run_options import (
 )
 from facepipe.datasets.images import list_keys
 from facepipe.runs.faces_run import run_faces
-from facepipe.runs.job import RunJob, alignment_note
+from facepipe.runs.job import RunJob, alignment_note, made_by
 from facepipe.store.stage import locked
 
 
@@ -41,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     name = chosen_embedder(args)
     keys = list_keys(args.folder)
+    chosen_backend(args, name, None if args.force else made_by(args.out), args.out)
     job = RunJob(
         root=args.folder,
         keys=tuple(keys),

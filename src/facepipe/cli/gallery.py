@@ -28,16 +28,16 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from facepipe.backends import backend_by_name
+from facepipe.backends.base import MadeBy
 from facepipe.catalogue import embedder
 from facepipe.cli.detect import FEW
 from facepipe.cli.run_options import (
     add_model_arguments,
+    chosen_backend,
     chosen_embedder,
     detector_settings,
     positive,
     read_or_tell,
-    runtime_options,
 )
 from facepipe.compat.port_index import read_port_index
 from facepipe.datasets.face_sets import open_face_set
@@ -174,11 +174,12 @@ def _build(args: argparse.Namespace) -> int:
     require_writable(args.out)
     args.embedder = chosen_embedder(args)
     keys, names = _named(args)
-    with _open(args, args.embedder) as recogniser:
+    with _open(args, args.embedder, None) as recogniser:
         labels, found = _enrolled(args, recogniser, keys, names)
         gallery = empty_gallery(recogniser.model, recogniser.weights_sha256, recogniser.dimension)
         gallery = with_rows(gallery, labels, list(found.keys), found.embeddings)
-        gallery = replace(gallery, threshold=_wanted_threshold(args, recogniser))
+        made_by = MadeBy(args.backend, args.precision)
+        gallery = replace(gallery, threshold=_wanted_threshold(args, recogniser), made_by=made_by)
     write_gallery(args.out, gallery)
     _tell(args.out, gallery)
     return 0
@@ -189,7 +190,7 @@ def _add(args: argparse.Namespace) -> int:
     gallery = read_gallery(args.gallery)
     require_writable(args.gallery)
     keys, names = _named(args)
-    with _open(args, args.embedder or gallery.model) as recogniser:
+    with _open(args, args.embedder or gallery.model, gallery.made_by) as recogniser:
         require_model(gallery, recogniser.model, recogniser.weights_sha256, str(args.gallery))
         labels, found = _enrolled(args, recogniser, keys, names)
         before: list[int] = []
@@ -248,7 +249,7 @@ def _search(args: argparse.Namespace) -> int:
     gallery = read_gallery(args.gallery)
     threshold = given_threshold(args.threshold, gallery, args.gallery)
     index, unreadable = build_index(gallery.embeddings, args.search), 0
-    with _open(args, args.embedder or gallery.model) as recogniser:
+    with _open(args, args.embedder or gallery.model, gallery.made_by) as recogniser:
         require_model(gallery, recogniser.model, recogniser.weights_sha256, str(args.gallery))
         for path in args.photographs:
             image = read_or_tell(path, "gallery", alone=len(args.photographs) == 1)
@@ -279,7 +280,7 @@ def _search(args: argparse.Namespace) -> int:
 
 def _calibrate(args: argparse.Namespace) -> int:
     gallery = read_gallery(args.gallery)
-    with _open(args, args.embedder or gallery.model) as recogniser:
+    with _open(args, args.embedder or gallery.model, gallery.made_by) as recogniser:
         require_model(gallery, recogniser.model, recogniser.weights_sha256, str(args.gallery))
         threshold = _calibrated(args, recogniser)
 
@@ -317,7 +318,7 @@ def _evaluate(args: argparse.Namespace) -> int:
 def _import(args: argparse.Namespace) -> int:
     require_writable(args.out)
     args.aligned = True  # no picture is looked for a face here
-    with _open(args, chosen_embedder(args)) as recogniser:
+    with _open(args, chosen_embedder(args), None) as recogniser:
         gallery = read_port_index(args.index, recogniser.model, recogniser.weights_sha256, recogniser.dimension)
         gallery = replace(gallery, threshold=_wanted_threshold(args, recogniser))
     write_gallery(args.out, gallery)
@@ -327,8 +328,8 @@ def _import(args: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _open(args: argparse.Namespace, name: str) -> Iterator[Recogniser]:
-    backend = backend_by_name(args.backend, runtime_options(args))
+def _open(args: argparse.Namespace, name: str, made_by: MadeBy | None) -> Iterator[Recogniser]:
+    backend = chosen_backend(args, name, made_by, getattr(args, "gallery", None))
     detector, settings = None if args.aligned else args.detector, detector_settings(args)
     if args.command == "search" and len(args.photographs) < FEW:
         settings = replace(settings, kernels="numpy")

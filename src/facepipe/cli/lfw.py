@@ -22,6 +22,7 @@ from facepipe.catalogue import embedder
 from facepipe.cli.run_options import (
     add_model_arguments,
     add_run_arguments,
+    chosen_backend,
     chosen_embedder,
     detector_settings,
     runtime_options,
@@ -34,7 +35,7 @@ from facepipe.errors import DataError
 from facepipe.reports.html_report import write_html_report
 from facepipe.reports.report_plots import write_report
 from facepipe.runs.faces_run import run_faces
-from facepipe.runs.job import RunJob, alignment_note, model_precisions
+from facepipe.runs.job import RunJob, alignment_note, made_by, model_precisions
 from facepipe.runs.provenance_check import results_of, seal
 from facepipe.runs.score import ACCURACY_FILE, MISSING_POLICIES, Provenance, score_run
 from facepipe.runs.staged_run import run_all_stages
@@ -68,7 +69,7 @@ def add_lfw_arguments(parser: argparse.ArgumentParser) -> None:
         "--all", action="store_true", help="every photograph of the folder, not those of the pairs alone"
     )
     parser.add_argument("--missing", default="different", choices=MISSING_POLICIES, help="pairs that lack a face")
-    add_model_arguments(parser)
+    add_model_arguments(parser, backend="onnxruntime")
     add_run_arguments(parser)
 
 
@@ -83,6 +84,7 @@ def lfw_job(args: argparse.Namespace) -> LfwJob:
     pairs = read_pairs(pairs_path, extensions_in(root))
     keys = tuple(sorted({*pairs.keys(), *(list_keys(root) if args.all else ())}))
     name = chosen_embedder(args)
+    chosen_backend(args, name, made_by(args.run) if args.run and not args.force else None, args.run)
     run = args.run or Path("runs") / "-".join(
         ["lfw", args.detector, name, args.backend, args.precision, f"bs{args.batch}", *(["all"] if args.all else [])]
     )
@@ -153,7 +155,7 @@ SEEDED_NOTE = "note: {name} has seeded weights; this accuracy shows the pipeline
 def score_lfw(asked: LfwJob, models: tuple[ModelFile, ...], missing: str) -> dict[str, Any]:
     """Score a finished run; write its accuracy.json, and what that came from into run.json."""
     job = asked.job
-    suffix = backend_by_name(job.backend, job.options).suffix
+    compiled = backend_by_name(job.backend, job.options).traits.compiled
     provenance = Provenance(
         detector=job.detector,
         embedder=job.embedder,
@@ -163,7 +165,8 @@ def score_lfw(asked: LfwJob, models: tuple[ModelFile, ...], missing: str) -> dic
         versions=versions(),
         for_accuracy=embedder(job.embedder).for_accuracy,
         details={
-            "precision": "compiled in" if suffix == ".om" else job.options.precision,
+            "engines": {file.model: file.engine for file in models},
+            "precision": "compiled in" if compiled else job.options.precision,
             "model_precisions": model_precisions(job),
             "selection": job.selection,
             "alignment_note": alignment_note(job),

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from facepipe.backends import backend_by_name
 from facepipe.backends.ascend.om import OmShapes, read_sidecar
-from facepipe.backends.base import RuntimeOptions, model_file, open_session
+from facepipe.backends.base import Backend, RuntimeOptions, model_file, open_session
 from facepipe.catalogue import model
 from facepipe.cli.requires import need_onnx
 from facepipe.errors import DataError
@@ -78,7 +78,7 @@ def _outputs(spec: ModelSpec, args: argparse.Namespace) -> int:
         runs = [
             stack.enter_context(open_session(side, spec, file)).run for side, file in zip(sides, files, strict=True)
         ]
-        found = compare_outputs(spec, runs[0], runs[1], shapes_to_compare(spec, _compiled_for(files)))
+        found = compare_outputs(spec, runs[0], runs[1], shapes_to_compare(spec, _compiled_for(sides, files)))
     rows = [{"shape": shape, "output": output, **_row(figures)} for shape, output, figures in found]
     drifting = [row for row in rows if row["drifts"]]
     if args.json:
@@ -109,10 +109,10 @@ def _runs(args: argparse.Namespace) -> int:
     return 0
 
 
-def _compiled_for(files: list[Path]) -> OmShapes | None:
+def _compiled_for(sides: list[Backend], files: list[Path]) -> OmShapes | None:
     """The shapes of the side that takes its gears alone."""
-    for file in files:
-        sidecar = read_sidecar(file) if file.suffix == ".om" else None
+    for backend, file in zip(sides, files, strict=True):
+        sidecar = read_sidecar(file) if backend.traits.compiled else None
         if sidecar is not None:
             return sidecar.shapes
     return None

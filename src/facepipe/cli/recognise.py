@@ -24,11 +24,10 @@ from typing import IO
 import numpy as np
 from tqdm import tqdm
 
-from facepipe.backends import backend_by_name
 from facepipe.catalogue import DETECTORS
 from facepipe.cli import gallery as gallery_command
 from facepipe.cli.gallery import given_threshold, say_note
-from facepipe.cli.run_options import add_model_arguments, detector_settings, positive, runtime_options
+from facepipe.cli.run_options import add_model_arguments, chosen_backend, detector_settings, positive
 from facepipe.compat.port_index import read_port_index
 from facepipe.datasets.video import Frame, is_film, open_writer, read_frames, read_info
 from facepipe.detect import open_detector
@@ -130,7 +129,11 @@ def _build(args: argparse.Namespace) -> int:
 @contextmanager
 def _opened(args: argparse.Namespace) -> Iterator[_Job]:
     """Models and gallery, ready."""
-    backend = backend_by_name(args.backend, runtime_options(args))
+    old = args.rec and _is_port_index(args.index)
+    gallery = read_gallery(args.index) if args.rec and not old else None
+    embedder = args.embedder or (_PORT_MODELS["MobileFace"] if gallery is None else gallery.model)
+    made_by = None if gallery is None else gallery.made_by
+    backend = chosen_backend(args, embedder if args.rec else None, made_by, args.index)
     settings, detector = detector_settings(args), args.detector if args.det else None
     if args.input.is_file() and not is_film(args.input):
         settings = replace(settings, kernels="numpy")  # one picture does not repay loading a compiler
@@ -139,9 +142,6 @@ def _opened(args: argparse.Namespace) -> Iterator[_Job]:
             found = stack.enter_context(open_detector(args.detector, backend, args.weights, args.batch, settings))
             yield _Job(Nameless(found, args.det_thresh), font_for(["0"]), {}, {"detector": args.detector}, args.batch)
             return
-        old = _is_port_index(args.index)
-        gallery = None if old else read_gallery(args.index)
-        embedder = args.embedder or (_PORT_MODELS["MobileFace"] if gallery is None else gallery.model)
         recogniser = stack.enter_context(
             open_recogniser(
                 detector, embedder, backend, args.weights, args.batch, settings=settings, least_score=args.det_thresh

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from facepipe.assets.workspace import find_weights, open_workspace
-from facepipe.backends import PROCESS_PER_CALL, backend_names
-from facepipe.backends.base import RuntimeOptions
-from facepipe.catalogue import DETECTORS, EMBEDDERS, MODELS
+from facepipe.backends import AUTO, FASTEST_FIRST, backend_by_name, backend_names, resolve_backend
+from facepipe.backends.base import Backend, MadeBy, RuntimeOptions, require_available
+from facepipe.backends.by_model import engines
+from facepipe.catalogue import DETECTORS, EMBEDDERS, MODELS, detector_models
 from facepipe.datasets.images import read
 from facepipe.detect import DetectorSettings, default_settings
 from facepipe.detect.mtcnn import MtcnnSettings
@@ -26,7 +27,7 @@ from facepipe.geometry.pyramid import CELL
 DEFAULT_BATCH = 16
 
 
-def add_model_arguments(parser: argparse.ArgumentParser, *, embeds: bool = True) -> None:
+def add_model_arguments(parser: argparse.ArgumentParser, *, embeds: bool = True, backend: str = AUTO) -> None:
     """--detector, --embedder, --weights, --backend, --batch, --precision, --threads, --device, --min-face, --select."""
     parser.add_argument("--detector", default="mtcnn", metavar="NAME", help=f"one of {', '.join(DETECTORS)}")
     if embeds:
@@ -37,7 +38,13 @@ def add_model_arguments(parser: argparse.ArgumentParser, *, embeds: bool = True)
             "--select", default="center_weighted_size", choices=list(SELECTIONS), help="which face of a photograph"
         )
     parser.add_argument("--weights", type=Path, default=Path("weights"), help="folder of converted models")
-    parser.add_argument("--backend", default="onnxruntime", metavar="NAME", help=f"one of {', '.join(backend_names())}")
+    parser.add_argument(
+        "--backend",
+        default=backend,
+        metavar="NAME",
+        help=f"{AUTO} (the first of {', '.join(FASTEST_FIRST)} that can run here), or one of "
+        f"{', '.join(backend_names())} (default: {backend})",
+    )
     parser.add_argument("--precision", default="f32", help="what the back end computes in (default: f32)")
     parser.add_argument("--batch", type=positive, default=DEFAULT_BATCH, help="photographs, or crops, in one call")
     parser.add_argument("--threads", type=positive, default=1, help="of one session (default: 1)")
@@ -68,7 +75,7 @@ def shard_size(args: argparse.Namespace, photographs: int) -> int:
     """Photographs of one shard: as asked, else such that few photographs still keep several workers busy."""
     if args.shard is not None:
         return int(args.shard)
-    return 64 if photographs <= 4096 and args.backend not in PROCESS_PER_CALL else 256
+    return 64 if photographs <= 4096 and not backend_by_name(args.backend).traits.process_per_call else 256
 
 
 def positive(text: str) -> int:
@@ -94,6 +101,45 @@ def runtime_options(args: argparse.Namespace) -> RuntimeOptions:
     return RuntimeOptions(args.threads, args.device, args.precision, cache, devices)
 
 
+def chosen_backend(
+    args: argparse.Namespace, embedder: str | None, made_by: MadeBy | None = None, where: Path | None = None
+) -> Backend:
+    """The back end of the command line, resolved once; `args.backend` is its name afterwards. Says what runs what.
+
+    Args:
+        embedder: a name; None where only a detector runs.
+        made_by: what made the run or the gallery `where`, if there is one: "auto" is that again.
+
+    Raises:
+        BackendError: it cannot be used here; or "auto" would go on with another arithmetic than `made_by`.
+    """
+    options = runtime_options(args)
+    if args.backend == AUTO and made_by is not None:
+        if made_by.precision != args.precision:
+            raise BackendError(
+                f"{where}: was made in {made_by.precision} by {made_by.backend}, this command asks for "
+                f"{args.precision}.",
+                f"--precision {made_by.precision}, or --backend with a name to have it otherwise.",
+            )
+        backend = backend_by_name(made_by.backend, options)
+        if (reason := backend.why_unavailable()) is not None:
+            raise BackendError(
+                f"{where}: was made by '{made_by.backend}', which is unavailable here: {reason}",
+                "--backend with the name of another, to have it otherwise.",
+            )
+    else:
+        backend = resolve_backend(args.backend, options)
+        require_available(backend)
+    specs = (*detector_models(args.detector), *((MODELS[embedder],) if embedder in MODELS else ()))
+    by_engine: dict[str, list[str]] = {}
+    for name, engine in engines(backend, specs, args.weights, args.batch).items():
+        by_engine.setdefault(engine, []).append(name)
+    told = "; ".join(f"{', '.join(names)} by {engine}" for engine, names in by_engine.items())
+    print(f"backend: {backend.name}{f' ({told})' if told else ''}", file=sys.stderr)
+    args.backend = backend.name
+    return backend
+
+
 def mtcnn_settings(args: argparse.Namespace) -> MtcnnSettings:
     """What the command line says about the cascade."""
     return replace(MtcnnSettings(), min_face_px=args.min_face, batch=args.batch)
@@ -117,7 +163,7 @@ def worker_count(args: argparse.Namespace) -> int:
     """Processes: as asked, else the cores that this process may use, over the threads of one session."""
     if args.workers is not None:
         return int(args.workers)
-    if args.backend not in ("onnxruntime", "openvino", "null"):
+    if not backend_by_name(args.backend).traits.on_host:
         return max(1, len(args.devices or ()))  # one process for each device: a second one would share it
     return max(1, cores() // args.threads)
 

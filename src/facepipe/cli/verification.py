@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from facepipe.backends import backend_by_name, backend_names
 from facepipe.backends.base import RuntimeOptions, model_file
+from facepipe.backends.by_model import engine_of
 from facepipe.catalogue import EMBEDDERS, embedder
 from facepipe.cli.run_options import positive
 from facepipe.datasets.face_sets import folder_pairs, open_face_set
@@ -64,7 +65,8 @@ def run(args: argparse.Namespace) -> int:
     ):
         embeddings = embed_mirrored(keys, lambda key: faces.load(key, size), faces_to_points, bar.update)
     figures = score(pairs, embeddings)
-    ran = model_provenance(spec.name, model_file(backend, spec, args.weights, args.batch))
+    path = model_file(backend, spec, args.weights, args.batch)
+    ran = model_provenance(spec.name, path, engine_of(backend, spec, path))
     folder = args.run or Path("runs") / f"verification-{pairs.name}-{spec.name}"
     write_json(
         folder / "verification.json",
@@ -78,6 +80,7 @@ def run(args: argparse.Namespace) -> int:
             "batch": args.batch,
             "weights": {ran.model: ran.weights_sha256},
             "models": {ran.model: ran.sha256},
+            "engines": {ran.model: ran.engine},
             "versions": versions(),
         },
     )

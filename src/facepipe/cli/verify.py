@@ -15,9 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from facepipe.backends import backend_by_name
 from facepipe.catalogue import embedder
-from facepipe.cli.run_options import add_model_arguments, chosen_embedder, detector_settings, runtime_options
+from facepipe.cli.run_options import add_model_arguments, chosen_backend, chosen_embedder, detector_settings
 from facepipe.datasets.images import read
 from facepipe.detect import open_detector
 from facepipe.embed import open_embedder
@@ -36,8 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    backend = backend_by_name(args.backend, runtime_options(args))
     spec = embedder(chosen_embedder(args))
+    backend = chosen_backend(args, spec.name)
     assert spec.alignment is not None, spec.name
     settings = replace(detector_settings(args), kernels="numpy")  # two photographs do not repay loading a compiler
     crops = []

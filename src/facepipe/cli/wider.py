@@ -164,6 +164,7 @@ def _detect_and_score(
         "batch": args.batch,
         "photographs": {"root": str(photographs.root), "rescaled_copies": photographs.rescaled},
         "models": {file.model: file.sha256 for file in models or ()},
+        "engines": {file.model: file.engine for file in models or ()},
         "weights": {file.model: file.weights_sha256 for file in models or ()},
         "versions": versions(),
     }

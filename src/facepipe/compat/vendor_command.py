@@ -94,7 +94,7 @@ def _sentence(name: str, done: Split) -> str:
 def _model_path(backend: Backend, spec: ModelSpec, batch: int) -> Path:
     """The vendor's file where it is there, else the catalogue's."""
     weights, name = Path("weights"), _VENDOR_NAMES[spec.name]
-    theirs = weights / (f"{name}_dynamic.om" if backend.suffix == ".om" else f"{name}_truncated_fix.onnx")
+    theirs = weights / (f"{name}_dynamic.om" if backend.traits.compiled else f"{name}_truncated_fix.onnx")
     return theirs if theirs.is_file() else model_file(backend, spec, weights, batch)
 
 

@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from facepipe.backends import backend_by_name
 from facepipe.backends.base import Run
 from facepipe.catalogue import model
 from facepipe.datasets.crops import crop_name, write_crop
@@ -65,7 +66,7 @@ class SplitJob:
 
     @property
     def settings(self) -> MtcnnSettings:
-        return fitted(MtcnnSettings(), self.backend, self.batch)
+        return fitted(MtcnnSettings(), backend_by_name(self.backend).traits, self.batch)
 
     @property
     def split(self) -> Path:

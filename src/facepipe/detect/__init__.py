@@ -11,8 +11,7 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from facepipe.backends import ON_THE_HOST, rows_per_call
-from facepipe.backends.base import Backend, model_file, open_session
+from facepipe.backends.base import Backend, Traits, model_file, open_session
 from facepipe.catalogue import detector_models
 from facepipe.detect.mtcnn import Mtcnn, MtcnnSettings
 from facepipe.detect.single_shot import (
@@ -85,13 +84,13 @@ def open_detector(
             stack.enter_context(open_session(backend, spec, model_file(backend, spec, weights, batch))).run
             for spec in specs
         )
-        yield Mtcnn(pnet, rnet, onet, fitted(chosen, backend.name, batch))
+        yield Mtcnn(pnet, rnet, onet, fitted(chosen, backend.traits, batch))
 
 
-def fitted(settings: MtcnnSettings, backend: str, batch: int) -> MtcnnSettings:
+def fitted(settings: MtcnnSettings, traits: Traits, batch: int) -> MtcnnSettings:
     """The cascade's settings as a back end wants them: many rows for each call of a device, no strip for its shapes."""
-    rows = rows_per_call(backend, batch)
-    if backend in ON_THE_HOST:
+    rows = traits.rows_per_call(batch)
+    if traits.on_host:
         return replace(settings, batch=rows)
     return replace(settings, batch=rows, crops=max(DEVICE_CROPS, rows), crop_step=1, strip_pixels=0)
 
@@ -109,7 +108,7 @@ def open_single_shot(
     spec = detector_models(name)[0]
     if spec.single_shot is None:
         raise DataError(f"detector {name}: it is a cascade, expected a detector of one network.")
-    if backend.suffix == ".om":
+    if backend.traits.compiled:
         settings = on_fixed_canvas(settings, spec)
     with open_session(backend, spec, model_file(backend, spec, weights, settings.batch)) as session:
         yield SingleShotDetector(spec, session.run, settings, session.fixed_batch)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from facepipe.backends import rows_per_call
 from facepipe.backends.base import Backend, Run, model_file, open_session
 from facepipe.errors import TensorError
 from facepipe.geometry.normalise import normalise
@@ -89,4 +88,4 @@ def open_embedder(spec: ModelSpec, backend: Backend, weights: Path, batch: int) 
         BackendError: the back end is unavailable, or the model file is not there.
     """
     with open_session(backend, spec, model_file(backend, spec, weights, batch)) as session:
-        yield Embedder(spec, session.run, rows_per_call(backend.name, batch), session.fixed_batch)
+        yield Embedder(spec, session.run, backend.traits.rows_per_call(batch), session.fixed_batch)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from facepipe.backends.base import Backend, model_file
+from facepipe.backends.by_model import engine_of
 from facepipe.catalogue import embedder as embedder_spec
 from facepipe.datasets.images import list_keys, read_or_reason
 from facepipe.detect import Detector, DetectorSettings, open_detector
@@ -165,7 +166,7 @@ def open_recogniser(
     with ExitStack() as stack:
         faces_to_points = stack.enter_context(open_embedder(spec, backend, weights, batch))
         path = model_file(backend, spec, weights, batch)
-        digest = model_provenance(spec.name, path).weights_sha256
+        digest = model_provenance(spec.name, path, engine_of(backend, spec, path)).weights_sha256
         if digest is None:
             raise StageError(
                 f"{path}: nothing beside it tells which weights it was made from, expected {path.name}.json.",

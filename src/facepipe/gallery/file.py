@@ -18,12 +18,13 @@ import os
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from facepipe.backends.base import MadeBy
 from facepipe.errors import DataError, StageError
 from facepipe.store.files import atomic_path
 from facepipe.store.lock import held
@@ -66,6 +67,7 @@ class Gallery:
         model: name in the catalogue.
         weights_sha256: digest of the weights behind the embeddings.
         threshold: None until one is given or calibrated.
+        made_by: the back end and the precision of its rows; None where nobody tells.
         labels, sources: N names of people, and of the pictures the rows were made from.
         embeddings: float32 [N, D], rows of length 1; may be read from the disk as they are used.
     """
@@ -76,6 +78,7 @@ class Gallery:
     labels: tuple[str, ...]
     sources: tuple[str, ...]
     embeddings: np.ndarray
+    made_by: MadeBy | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -248,6 +251,7 @@ def _write(path: Path, gallery: Gallery) -> None:
         "threshold": None
         if threshold is None
         else {"similarity": threshold.similarity, "far": threshold.far, "source": threshold.source},
+        "made_by": None if gallery.made_by is None else asdict(gallery.made_by),
         "rows_sha256": hashlib.sha256(rows.data).hexdigest(),
         "labels": list(gallery.labels),
         "sources": list(gallery.sources),
@@ -285,6 +289,7 @@ def read_gallery(path: Path) -> Gallery:
         labels=tuple(header["labels"]),
         sources=tuple(header["sources"]),
         embeddings=embeddings,
+        made_by=None if header["made_by"] is None else MadeBy(**header["made_by"]),
     )
 
 
@@ -338,7 +343,18 @@ def _header(path: Path, text: bytes) -> dict[str, Any]:
     threshold = header.get("threshold")
     if threshold is not None and not _is_threshold(threshold):
         raise DataError(f"{path}: its threshold is {threshold!r:.80}, expected similarity, far and source.")
-    return {**header, "threshold": threshold}
+    made_by = header.get("made_by")
+    if made_by is not None and not _is_made_by(made_by):
+        raise DataError(f"{path}: its made_by is {made_by!r:.80}, expected backend and precision.")
+    return {**header, "threshold": threshold, "made_by": made_by}
+
+
+def _is_made_by(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and set(value) == {"backend", "precision"}
+        and all(isinstance(text, str) for text in value.values())
+    )
 
 
 def _is_threshold(value: object) -> bool:

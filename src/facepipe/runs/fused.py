@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from facepipe.backends import backend_by_name, rows_per_call
+from facepipe.backends import backend_by_name
 from facepipe.catalogue import embedder
 from facepipe.detect import Detector, open_detector
 from facepipe.faces.select import choose
@@ -55,6 +55,7 @@ def fused_stage(job: RunJob, models: tuple[ModelFile, ...]) -> Stage:
         "embedder": job.embedder,
         "selection": job.selection,
         "models": {file.model: file.sha256 for file in models},
+        "engines": {file.model: file.engine for file in models},
     }
     note = alignment_note(job)
     if note is not None:
@@ -101,7 +102,7 @@ def do_shard(
     crops: list[np.ndarray] = []
     reasons: list[str] = []
     sha256 = digests(job.root, keys)
-    batches = read_batches(job.root, keys, rows_per_call(job.backend, job.batch), job.max_pixels)
+    batches = read_batches(job.root, keys, backend_by_name(job.backend).traits.rows_per_call(job.batch), job.max_pixels)
     while True:
         began = time.perf_counter()
         members = next(batches, None)

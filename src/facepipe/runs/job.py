@@ -7,13 +7,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from facepipe.backends import backend_by_name
-from facepipe.backends.base import Backend, RuntimeOptions, making_of, model_file, network_precision
+from facepipe.backends.base import Backend, MadeBy, RuntimeOptions, making_of, model_file, network_precision, require_available
 from facepipe.backends.ascend.om import read_sidecar
+from facepipe.backends.by_model import engine_of
 from facepipe.catalogue import detector_models, embedder, landmark_count, model
 from facepipe.detect import DetectorSettings
 from facepipe.detect.mtcnn import MtcnnSettings
 from facepipe.errors import BackendError
 from facepipe.geometry.align import alignment_for
+from facepipe.store.files import read_json
 from facepipe.store.provenance import ModelFile, model_provenance
 from facepipe.faces.photographs import MAX_PIXELS
 from facepipe.specs import Alignment, MarginCrop
@@ -50,22 +52,35 @@ class RunJob:
     max_pixels: int = MAX_PIXELS
 
 
+def made_by(run: Path) -> MadeBy | None:
+    """What a run's folder was begun with; None where nothing was begun, or its record cannot be read."""
+    for name in ("fused", "pnet"):
+        begun = run / name / "begun.json"
+        if begun.is_file() and isinstance(content := read_json(begun), dict):
+            parameters = content.get("parameters")
+            if isinstance(parameters, dict) and {"backend", "precision"} <= parameters.keys():
+                return MadeBy(str(parameters["backend"]), str(parameters["precision"]))
+    return None
+
+
 def models_of(job: RunJob) -> tuple[ModelFile, ...]:
-    """The model files that the job runs, with their digests.
+    """The model files that the job runs, with their digests and the engine of each.
 
     Raises:
-        BackendError: one is not there.
+        BackendError: one is not there, or the back end cannot be used here.
     """
     backend = backend_by_name(job.backend, job.options)
+    require_available(backend)
     specs = (*detector_models(job.detector), embedder(job.embedder))
-    return tuple(model_provenance(spec.name, _existing(backend, job, spec.name)) for spec in specs)
+    files = [(spec, _existing(backend, job, spec.name)) for spec in specs]
+    return tuple(model_provenance(spec.name, path, engine_of(backend, spec, path)) for spec, path in files)
 
 
 def model_precisions(job: RunJob) -> dict[str, str]:
     """What each network of the job computes in. A back end that would compute in another refuses to load."""
     specs = (*detector_models(job.detector), embedder(job.embedder))
     backend = backend_by_name(job.backend, job.options)
-    if backend.suffix == ".om":  # compiled in; the file's own record tells
+    if backend.traits.compiled:  # compiled in; the file's own record tells
         records = {spec.name: read_sidecar(model_file(backend, spec, job.weights, job.batch)) for spec in specs}
         return {name: record.precision if record else "compiled in" for name, record in records.items()}
     return {spec.name: network_precision(spec, job.options.precision) for spec in specs}

@@ -48,7 +48,7 @@ class Provenance:
     """What made the embeddings, as it is written into accuracy.json.
 
     Attributes:
-        backend: the one that really ran.
+        backend: what was asked for; which engine ran each network stands in `details`, as "engines".
         weights: model to sha256 of its weight file; None where nobody knows it.
         versions: package to version.
         for_accuracy: False where the recogniser's weights are computed, not trained.

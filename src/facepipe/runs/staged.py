@@ -20,7 +20,7 @@ from typing import Protocol
 
 import numpy as np
 
-from facepipe.backends import backend_by_name, rows_per_call
+from facepipe.backends import backend_by_name
 from facepipe.backends.base import Run, model_file, open_session
 from facepipe.catalogue import detector_models, embedder, model
 from facepipe.datasets.images import read
@@ -90,8 +90,8 @@ def staged_stage(name: str, job: RunJob) -> Stage:
     if name == "crop":
         parameters = {"embedder": job.embedder, "selection": job.selection}
     else:
-        digests = {file.model: file.sha256 for file in models_of(job)}
-        parameters["model"] = digests[name]
+        (file,) = (file for file in models_of(job) if file.model == name)
+        parameters |= {"model": file.sha256, "engine": file.engine}
     if name in _BEFORE:
         before = job.run / _BEFORE[name]
         require_complete(before, _BEFORE[name])
@@ -126,9 +126,10 @@ def open_detection(item: StageItem, worker: int) -> Iterator[Callable[[int], int
 
 
 def _detect_shard(job: RunJob, stage: Stage, shard: int, run: Run) -> int:
-    rows = rows_per_call(job.backend, job.batch)
+    traits = backend_by_name(job.backend).traits
+    rows = traits.rows_per_call(job.batch)
     assert isinstance(job.settings, MtcnnSettings), "staged_stage refuses other detectors"
-    settings = fitted(job.settings, job.backend, job.batch)
+    settings = fitted(job.settings, traits, job.batch)
     kernels = kernels_by_name(settings.kernels)
     keys = stage.shard_keys(shard)
     before = _BEFORE.get(stage.name)

@@ -9,12 +9,11 @@ from collections.abc import Mapping
 
 from tqdm import tqdm
 
-from facepipe.backends import PROCESS_PER_CALL, backend_by_name
-from facepipe.backends.ascend.ais_bench import AisBench
+from facepipe.backends import backend_by_name
 from facepipe.backends.base import model_file, open_session
 from facepipe.backends.ascend.bin_folder import FolderRunner
-from facepipe.backends.ascend.msame import Msame
 from facepipe.backends.ascend.om import read_sidecar
+from facepipe.backends.by_model import engine_of
 from facepipe.catalogue import embedder
 from facepipe.runs.faces_run import write_record
 from facepipe.runs.embed_stage import embed_bins, embed_folder
@@ -92,11 +91,15 @@ def embed(job: RunJob, bar: tqdm, *, force: bool = False) -> None:
     spec = embedder(job.embedder)
     backend = backend_by_name(job.backend, job.options)
     path = model_file(backend, spec, job.weights, job.batch)
-    made_by = {"model": sha256_of_file(path), "backend": job.backend, "precision": job.options.precision}
+    made_by = {
+        "model": sha256_of_file(path),
+        "backend": job.backend,
+        "engine": engine_of(backend, spec, path),
+        "precision": job.options.precision,
+    }
     width = spec.outputs[0].dims[1].high
-    if job.backend in PROCESS_PER_CALL:
-        runner: FolderRunner = Msame(job.options) if job.backend == "msame" else AisBench(job.options)
-        embed_folder(job.run / "pack", job.run / "embed", runner, path, width, made_by, bar.write, force=force)
+    if isinstance(backend, FolderRunner):  # a program that takes the whole folder at once
+        embed_folder(job.run / "pack", job.run / "embed", backend, path, width, made_by, bar.write, force=force)
         return
     with open_session(backend, spec, path) as session:
         if session.fixed_batch not in (None, job.batch):
@@ -119,7 +122,7 @@ def embed(job: RunJob, bar: tqdm, *, force: bool = False) -> None:
 def _takes_bytes(job: RunJob) -> bool:
     """Whether the recogniser is compiled with AIPP, so that its bins hold bytes."""
     backend = backend_by_name(job.backend, job.options)
-    if backend.suffix != ".om":
+    if not backend.traits.compiled:
         return False
     sidecar = read_sidecar(model_file(backend, embedder(job.embedder), job.weights, job.batch))
     return sidecar is not None and sidecar.aipp

@@ -12,6 +12,7 @@ import numpy as np
 
 from facepipe.backends import backend_by_name
 from facepipe.backends.base import RuntimeOptions, model_file
+from facepipe.backends.by_model import engine_of
 from facepipe.catalogue import detector_models
 from facepipe.datasets.images import read
 from facepipe.datasets.widerface import write_prediction
@@ -85,7 +86,7 @@ def wider_models(job: WiderJob) -> tuple[ModelFile, ...]:
             raise BackendError(
                 f"{path}: no such model file, expected the converted {spec.name}.", f"`facepipe onnx {spec.name}`"
             )
-        files.append(model_provenance(spec.name, path))
+        files.append(model_provenance(spec.name, path, engine_of(backend, spec, path)))
     return tuple(files)
 
 
@@ -104,6 +105,7 @@ def wider_stage(job: WiderJob, models: tuple[ModelFile, ...]) -> Stage:
         "flips": job.flips,
         "voting": job.voting if job.merges else None,
         "models": {file.model: file.sha256 for file in models},
+        "engines": {file.model: file.engine for file in models},
         "files": dict(job.files),
         "sizes": [list(size) for size in job.sizes],
     }

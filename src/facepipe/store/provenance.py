@@ -25,17 +25,18 @@ class ModelFile:
     file: str
     sha256: str
     weights_sha256: str | None  # of the checkpoint it was converted from; None when no record tells
+    engine: str  # the back end that executed it; of a pair such as native+openvino the one of the two
 
 
-def model_provenance(model: str, path: Path) -> ModelFile:
-    """Digests of a model file, and of its weights as the record beside it tells.
+def model_provenance(model: str, path: Path, engine: str) -> ModelFile:
+    """Digests of a model file, and of its weights as the record beside it tells; and what executes it.
 
     Raises:
         StageError: the record cannot be read, or belongs to another file than the one beside it.
     """
     record = verified_record(path)
     digest = sha256_of_file(path) if record is None else record.sha256
-    return ModelFile(model, path.name, digest, None if record is None else record.made_from.inputs.get("weights"))
+    return ModelFile(model, path.name, digest, None if record is None else record.made_from.inputs.get("weights"), engine)
 
 
 def versions() -> dict[str, str]:

@@ -12,9 +12,9 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-pytest.importorskip("llvmlite", reason="machine code is of the extra [openvino]")
+pytest.importorskip("llvmlite", reason="this back end is the extra [native]")
 
-from facepipe.backends.native.session import load_machine_code
+from facepipe.backends.native.session import load_native
 from facepipe.errors import BackendError
 
 WIDTHS = (4, 8, 16)  # LLVM writes each for any processor
@@ -122,21 +122,21 @@ def noise(*shape: int) -> np.ndarray:
 @pytest.mark.parametrize("shape", [(1, 12, 12), (2, 13, 40), (3, 17, 12), (1, 64, 51), (5, 26, 27), (1, 12, 300)])
 def test_maps_of_any_size(shape: tuple[int, int, int], width: int, tmp_path: Path) -> None:
     path, image = maps(tmp_path / "chain.onnx"), noise(shape[0], 3, *shape[1:])
-    close(load_machine_code(path, 1, None, width).run((image,)), answers(path, image))
+    close(load_native(path, 1, None, width).run((image,)), answers(path, image))
 
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("perm", [None, (0, 1, 2, 3), (0, 3, 2, 1), (0, 2, 3, 1)])
 def test_vectors_flattened_in_any_order(perm: Sequence[int] | None, width: int, tmp_path: Path) -> None:
     path = vectors(tmp_path / "chain.onnx", 3, perm)
-    session = load_machine_code(path, 1, None, width)
+    session = load_native(path, 1, None, width)
     for count in (1, 7, 31):
         image = noise(count, 3, 26, 26)
         close(session.run((image,)), answers(path, image))
 
 
 def test_one_session_takes_one_shape_after_another_and_its_answers_are_the_callers(tmp_path: Path) -> None:
-    session = load_machine_code(maps(tmp_path / "chain.onnx"), 1, None)
+    session = load_native(maps(tmp_path / "chain.onnx"), 1, None)
     image = noise(2, 3, 40, 31)
     first = session.run((image,))
     copies = [array.copy() for array in first]
@@ -151,8 +151,8 @@ def test_one_session_takes_one_shape_after_another_and_its_answers_are_the_calle
 def test_an_image_s_bits_depend_neither_on_the_batch_nor_on_the_threads(threads: int, tmp_path: Path) -> None:
     for path, side in ((vectors(tmp_path / "v.onnx"), 26), (maps(tmp_path / "m.onnx"), 37)):
         image = noise(11, 3, side, side)
-        alone = load_machine_code(path, 1, None)
-        session = load_machine_code(path, threads, None)
+        alone = load_native(path, 1, None)
+        session = load_native(path, threads, None)
         together = session.run((image,))
         session.close()
         for row in range(len(image)):
@@ -161,19 +161,19 @@ def test_an_image_s_bits_depend_neither_on_the_batch_nor_on_the_threads(threads:
 
 
 def test_no_images_no_answers(tmp_path: Path) -> None:
-    one, two = load_machine_code(vectors(tmp_path / "chain.onnx"), 1, None).run((noise(0, 3, 26, 26),))
+    one, two = load_native(vectors(tmp_path / "chain.onnx"), 1, None).run((noise(0, 3, 26, 26),))
     assert one.shape == (0, 4) and two.shape == (0, 10)
 
 
 def test_a_program_is_kept_and_a_damaged_one_is_made_anew(tmp_path: Path) -> None:
     path, cache, image = vectors(tmp_path / "chain.onnx"), tmp_path / "cache", noise(2, 3, 26, 26)
-    first = load_machine_code(path, 1, cache).run((image,))
+    first = load_native(path, 1, cache).run((image,))
     (kept,) = cache.glob("*.o")
     content, made = kept.read_bytes(), kept.stat().st_mtime_ns
-    second = load_machine_code(path, 1, cache).run((image,))
+    second = load_native(path, 1, cache).run((image,))
     assert kept.stat().st_mtime_ns == made
     kept.write_bytes(content[:-100])
-    third = load_machine_code(path, 1, cache).run((image,))
+    third = load_native(path, 1, cache).run((image,))
     assert kept.read_bytes() == content
     for one, other, last in zip(first, second, third, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -184,36 +184,36 @@ def test_a_graph_that_is_no_chain_is_refused_by_its_node(tmp_path: Path) -> None
     maker = Maker(0)
     maker.convolution(3, 8, 3, pads=[1, 1, 1, 1])
     with pytest.raises(BackendError, match=r"node Conv '' is not plain, expected a chain of convolutions"):
-        load_machine_code(_finished(maker, 8).save(tmp_path / "padded.onnx", "rows"), 1, None)
+        load_native(_finished(maker, 8).save(tmp_path / "padded.onnx", "rows"), 1, None)
     maker = Maker(0)
     maker.convolution(3, 8, 3)
     maker._add("Relu", [])
     with pytest.raises(BackendError, match="node Relu '' is of another kind"):
-        load_machine_code(_finished(maker, 8).save(tmp_path / "relu.onnx", "rows"), 1, None)
+        load_native(_finished(maker, 8).save(tmp_path / "relu.onnx", "rows"), 1, None)
     maker = Maker(0)
     maker.convolution(3, 8, 3)
     maker.pool(2, 2, ceil_mode=0)
     with pytest.raises(BackendError, match="node MaxPool '' is not plain"):
-        load_machine_code(_finished(maker, 8).save(tmp_path / "floor.onnx", "rows"), 1, None)
+        load_native(_finished(maker, 8).save(tmp_path / "floor.onnx", "rows"), 1, None)
     maker = Maker(0)
     maker.convolution(3, 8, 3)
     with pytest.raises(BackendError, match="begins otherwise, expected a convolution and pooling"):
         maker.convolution(8, 8, 3)
-        load_machine_code(_finished(maker, 8).save(tmp_path / "unpooled.onnx", "rows"), 1, None)
+        load_native(_finished(maker, 8).save(tmp_path / "unpooled.onnx", "rows"), 1, None)
 
 
 def test_a_kernel_that_is_not_square_and_a_dense_layer_the_other_way_round_are_refused(tmp_path: Path) -> None:
     maker = Maker(0)
     maker._add("Conv", [maker._weight(np.ones((8, 3, 3, 2))), maker._weight(np.zeros(8))])
     with pytest.raises(BackendError, match="node Conv '' is not plain"):
-        load_machine_code(_finished(maker, 8).save(tmp_path / "oblong.onnx", "rows"), 1, None)
+        load_native(_finished(maker, 8).save(tmp_path / "oblong.onnx", "rows"), 1, None)
     maker = Maker(0)
     maker.convolution(3, 8, 3)  # 4 -> 2
     maker.pool(2, 2)  # 1
     maker.flatten(None)
     maker._add("Gemm", [maker._weight(np.ones((8, 8))), maker._weight(np.zeros(8))])  # transB is 0 where it is left out
     with pytest.raises(BackendError, match="node Gemm '' is not plain"):
-        load_machine_code(_finished(maker, 8).save(tmp_path / "turned.onnx", 4), 1, None)
+        load_native(_finished(maker, 8).save(tmp_path / "turned.onnx", 4), 1, None)
 
 
 def _finished(maker: Maker, channels: int) -> Maker:
@@ -226,7 +226,7 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
     broken = tmp_path / "rnet.simplified.onnx"
     broken.write_bytes(b"no model")
     with pytest.raises(BackendError, match=r"rnet\.simplified\.onnx: is no ONNX model"):
-        load_machine_code(broken, 1, None)
+        load_native(broken, 1, None)
 
 
 @pytest.mark.weights
@@ -237,14 +237,14 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
 )
 def test_mtcnn_s_networks(name: str, shape: tuple[int, ...], width: int, weights_dir: Path) -> None:
     path, image = weights_dir / f"{name}.simplified.onnx", noise(*shape)
-    close(load_machine_code(path, 1, None, width).run((image,)), answers(path, image))
+    close(load_native(path, 1, None, width).run((image,)), answers(path, image))
 
 
 @pytest.mark.weights
 @pytest.mark.parametrize("name", ["pnet", "rnet", "onet"])
 def test_mtcnn_s_networks_against_the_peer(name: str, weights_dir: Path, golden: Path) -> None:
     expected = np.load(golden / "mtcnn_nets.npz")
-    session = load_machine_code(weights_dir / f"{name}.simplified.onnx", 1, None)
+    session = load_native(weights_dir / f"{name}.simplified.onnx", 1, None)
     *offsets, logits = session.run((expected[f"{name}_input"],))
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
     probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)

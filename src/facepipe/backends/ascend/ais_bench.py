@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from facepipe.backends.ascend.om_runner import RunnerCall, open_runner_session, run_program
-from facepipe.backends.base import RuntimeOptions, Session
+from facepipe.backends.base import RuntimeOptions, Session, Traits, why_not_honoured
 from facepipe.errors import BackendError
 from facepipe.specs import ModelSpec
 
@@ -28,7 +28,7 @@ class AisBench:
 
     options: RuntimeOptions = field(default_factory=RuntimeOptions)
     name: str = "ais_bench"
-    suffix: str = ".om"
+    traits: Traits = Traits(process_per_call=True, compiled=True)
 
     def why_unavailable(self) -> str | None:
         absent = [name for name in ("ais_bench", "aclruntime") if importlib.util.find_spec(name) is None]
@@ -41,7 +41,7 @@ class AisBench:
             return (
                 f"precision {self.options.precision} cannot be chosen here, it is compiled in; `make om PRECISION=...`."
             )
-        return None
+        return why_not_honoured(self.options, ("f32",), threads=False, devices=True)
 
     def load(self, spec: ModelSpec, path: Path) -> Session:
         """A session whose every call runs ais_bench over a folder.

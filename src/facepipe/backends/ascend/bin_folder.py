@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -37,6 +37,7 @@ _COMPILED = re.compile(
 )
 
 
+@runtime_checkable
 class FolderRunner(Protocol):
     """Something that runs a model file over a folder of `.bin` files: a vendor's tool, or the stand-in here."""
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from facepipe.backends.ascend.bin_folder import folders, newest_folder
 from facepipe.backends.ascend.om_runner import RunnerCall, open_runner_session, run_program
-from facepipe.backends.base import RuntimeOptions, Session
+from facepipe.backends.base import RuntimeOptions, Session, Traits, why_not_honoured
 from facepipe.errors import BackendError
 from facepipe.specs import ModelSpec
 
@@ -29,7 +29,7 @@ class Msame:
 
     options: RuntimeOptions = field(default_factory=RuntimeOptions)
     name: str = "msame"
-    suffix: str = ".om"
+    traits: Traits = Traits(process_per_call=True, compiled=True)
 
     def why_unavailable(self) -> str | None:
         if shutil.which("msame") is None:
@@ -38,7 +38,7 @@ class Msame:
             return (
                 f"precision {self.options.precision} cannot be chosen here, it is compiled in; `make om PRECISION=...`."
             )
-        return None
+        return why_not_honoured(self.options, ("f32",), threads=False, devices=True)
 
     def load(self, spec: ModelSpec, path: Path) -> Session:
         """A session whose every call runs msame over a folder.

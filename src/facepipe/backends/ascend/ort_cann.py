@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from facepipe.backends.base import RuntimeOptions, Session
+from facepipe.backends.base import RuntimeOptions, Session, Traits, why_not_honoured
 from facepipe.backends.ort import OnnxRuntimeSession
 from facepipe.errors import BackendError
 from facepipe.specs import ModelSpec
@@ -30,7 +30,7 @@ class OnnxRuntimeCann:
 
     options: RuntimeOptions = field(default_factory=RuntimeOptions)
     name: str = "onnxruntime-cann"
-    suffix: str = ".onnx"
+    traits: Traits = Traits()
 
     def why_unavailable(self) -> str | None:
         if importlib.util.find_spec("onnxruntime") is None:
@@ -42,9 +42,7 @@ class OnnxRuntimeCann:
                 "this onnxruntime is built without CANN; pip install onnxruntime-cann 'numpy<2' in an environment of "
                 "its own: it takes the place of onnxruntime."
             )
-        if self.options.precision not in _PRECISION:
-            return f"it computes in {' or '.join(_PRECISION)}, and precision {self.options.precision} was asked for."
-        return None
+        return why_not_honoured(self.options, tuple(_PRECISION), devices=True)
 
     def load(self, spec: ModelSpec, path: Path) -> Session:
         """A session that runs on the chip.

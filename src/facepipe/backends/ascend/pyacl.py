@@ -33,7 +33,7 @@ from facepipe.backends.ascend.om import (
     read_sidecar,
     run_in_gears,
 )
-from facepipe.backends.base import RuntimeOptions, Session
+from facepipe.backends.base import RuntimeOptions, Session, Traits, why_not_honoured
 from facepipe.errors import BackendError, TensorError
 from facepipe.specs import ModelSpec
 
@@ -489,7 +489,7 @@ class PyAcl:
 
     options: RuntimeOptions = field(default_factory=RuntimeOptions)
     name: str = "pyacl"
-    suffix: str = ".om"
+    traits: Traits = Traits(compiled=True)
 
     def why_unavailable(self) -> str | None:
         if importlib.util.find_spec("acl") is None:
@@ -498,7 +498,7 @@ class PyAcl:
             return (
                 f"precision {self.options.precision} cannot be chosen here, it is compiled in; `make om PRECISION=...`."
             )
-        return None
+        return why_not_honoured(self.options, ("f32",), threads=False, devices=True)
 
     def load(self, spec: ModelSpec, path: Path) -> Session:
         """The .om on the device of the options, its shapes and its chip checked.

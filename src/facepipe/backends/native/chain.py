@@ -30,9 +30,14 @@ class Convolution:
     bias: np.ndarray
     slopes: np.ndarray | None
 
+    @property
+    def taps(self) -> int:
+        """Rows of the map that one output sees."""
+        return int(self.weights.shape[2])
+
     def outputs(self, size: int) -> int:
         """Rows of the map after it, of so many before."""
-        return size - self.weights.shape[2] + 1
+        return size - self.taps + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,11 @@ class Pooling:
 
     size: int
     stride: int
+
+    @property
+    def taps(self) -> int:
+        """Rows of the map that one output sees; the last window alone may see fewer."""
+        return self.size
 
     def outputs(self, size: int) -> int:
         """Rows of the map after it, of so many before."""
@@ -63,6 +73,23 @@ class Chain:
     are_maps: bool
     side: int | None
 
+    @property
+    def planes(self) -> int:
+        """Channels of the input."""
+        first = self.layers[0]
+        assert isinstance(first, Convolution), "chain_from_onnx sees to it"
+        return int(first.weights.shape[1])
+
+    def admits(self, size: int) -> bool:
+        """Whether an input may have so many rows, or columns: the file's own number, or enough for every layer."""
+        if self.side is not None:
+            return size == self.side
+        for layer in self.layers:
+            if size < layer.taps:
+                return False
+            size = layer.outputs(size)
+        return True
+
 
 def chain_from_onnx(path: Path) -> Chain:
     """Read the file.
@@ -77,13 +104,16 @@ def chain_from_onnx(path: Path) -> Chain:
         graph = onnx.load(path).graph
         weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     except Exception as error:  # protobuf's own errors have no common class
-        raise BackendError(
-            f"{path}: is no ONNX model ({str(error).splitlines()[0]}).", "`facepipe onnx mtcnn`"
-        ) from error
-    dims = graph.input[0].type.tensor_type.shape.dim
-    side = dims[2].dim_value or None
-    reader = _Reader(path, weights, side)
-    name, layers = graph.input[0].name, list[Convolution | Pooling]()
+        raise BackendError(f"{path}: is no ONNX model ({str(error).splitlines()[0]}).", "`facepipe onnx`") from error
+    image = [value for value in graph.input if value.name not in weights]
+    kind = image[0].type.tensor_type if image else None
+    if len(image) != 1 or kind is None or kind.elem_type != onnx.TensorProto.FLOAT or len(kind.shape.dim) != 4:
+        raise BackendError(f"{path}: its input is no batch of images, expected float32 [N, C, height, width].")
+    height, width = (dim.dim_value for dim in kind.shape.dim[2:])
+    if height != width:
+        raise BackendError(f"{path}: its input is {height} x {width}, expected a square, or any size.")
+    reader = _Reader(path, weights, height or None)
+    name, layers = image[0].name, list[Convolution | Pooling]()
     nodes = list(graph.node)
     while nodes and nodes[0].output[0] not in {output.name for output in graph.output}:
         node = nodes.pop(0)
@@ -96,6 +126,8 @@ def chain_from_onnx(path: Path) -> Chain:
         attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
         reader.require(node.input[0] == name and node.output[0] == output.name, node, "is no head")
         reader.read(node, attributes, heads)
+        alike = node.op_type == nodes[0].op_type and heads[-1].weights.shape[1:] == heads[0].weights.shape[1:]
+        reader.require(alike, node, "is another kind of head")
     if len(heads) != len(graph.output) or len(nodes) != len(heads) or len(layers) < 2:
         raise BackendError(f"{path}: {len(nodes)} nodes make {len(graph.output)} outputs, expected one for each.")
     first, second = layers[:2]
@@ -105,7 +137,7 @@ def chain_from_onnx(path: Path) -> Chain:
         np.concatenate([head.weights for head in heads]), np.concatenate([head.bias for head in heads]), None
     )
     are_maps = all(node.op_type == "Conv" for node in nodes)
-    return Chain((*layers, merged), tuple(len(head.bias) for head in heads), are_maps, side)
+    return Chain((*layers, merged), tuple(len(head.bias) for head in heads), are_maps, height or None)
 
 
 class _Reader:
@@ -127,25 +159,35 @@ class _Reader:
         """An attribute that the file leaves out is plain."""
         self.require(all(attributes.get(key, want) == want for key, want in plain.items()), node, "is not plain")
 
+    def weight(self, node: Any, position: int) -> np.ndarray:
+        """An input that the file holds: float32."""
+        found = self.weights.get(node.input[position])
+        self.require(found is not None and found.dtype == np.float32, node, "has no weights in float32")
+        assert found is not None
+        return found
+
     def read(self, node: Any, attributes: Mapping[str, Any], layers: list[Any]) -> None:
         """Add what `node` is to the layers."""
         kind = node.op_type
         if kind == "Conv":
-            weights = self.weights[node.input[1]]
-            plain = {"dilations": [1, 1], "group": 1, "pads": [0] * 4, "strides": [1, 1]}
+            plain = {"dilations": [1, 1], "group": 1, "pads": [0] * 4, "strides": [1, 1], "auto_pad": b"NOTSET"}
             self.require_plain(node, attributes, plain)
-            self.require(weights.shape[2] == weights.shape[3], node, "is not plain")
             self.require(len(node.input) == 3, node, "has no bias")
-            layers.append(Convolution(weights, self.weights[node.input[2]], None))
+            weights, bias = self.weight(node, 1), self.weight(node, 2)
+            self.require(weights.shape[2:] == weights.shape[-1:] * 2, node, "is not plain")
+            self.require(self.order is None, node, "follows a map that was turned")
+            layers.append(Convolution(weights, bias, None))
             self.side = None if self.side is None else layers[-1].outputs(self.side)
         elif kind == "PRelu" and layers and isinstance(layers[-1], Convolution) and layers[-1].slopes is None:
-            last = layers[-1]
-            slopes = np.broadcast_to(self.weights[node.input[1]].reshape(-1), last.bias.shape)
+            last, given = layers[-1], self.weight(node, 1)
+            self.require(given.size in (1, len(last.bias)) and self.order is None, node, "has a slope for each place")
+            slopes = np.broadcast_to(given.reshape(-1), last.bias.shape)
             layers[-1] = Convolution(last.weights, last.bias, slopes)
         elif kind == "MaxPool":
             size, stride = attributes["kernel_shape"], attributes.get("strides", [1, 1])
-            self.require_plain(node, attributes, {"dilations": [1, 1], "pads": [0] * 4})
-            is_square = size[0] == size[1] and stride[0] == stride[1]
+            self.require_plain(node, attributes, {"dilations": [1, 1], "pads": [0] * 4, "auto_pad": b"NOTSET"})
+            is_square = size == size[:1] * 2 and stride == stride[:1] * 2 and stride[0] <= size[0]
+            self.require(self.order is None, node, "follows a map that was turned")
             self.require(is_square and attributes.get("ceil_mode", 0) == 1, node, "is not plain")
             layers.append(Pooling(size[0], stride[0]))
             self.side = None if self.side is None else layers[-1].outputs(self.side)
@@ -173,7 +215,8 @@ class _Reader:
     def _dense(self, node: Any, attributes: Mapping[str, Any], layers: list[Any]) -> None:
         self.require_plain(node, attributes, {"alpha": 1.0, "beta": 1.0, "transA": 0})
         self.require(attributes.get("transB", 0) == 1, node, "is not plain")
-        weights = self.weights[node.input[1]]
+        self.require(len(node.input) == 3, node, "has no bias")
+        weights, bias = self.weight(node, 1), self.weight(node, 2)
         if self.order is None:
             self.require(self.side == 1, node, "follows a map that was not flattened")
             shaped = weights.reshape(*weights.shape, 1, 1)
@@ -182,5 +225,5 @@ class _Reader:
             straight = np.empty_like(weights)
             straight[:, self.order.reshape(-1)] = weights
             shaped = straight.reshape(len(weights), -1, side, side)  # (O, C, h, w)
-        layers.append(Convolution(shaped, self.weights[node.input[2]], None))
+        layers.append(Convolution(shaped, bias, None))
         self.order, self.side = None, 1

@@ -13,6 +13,7 @@ from typing import Any
 
 from llvmlite import binding, ir
 
+from facepipe.backends.cache import turn_at
 from facepipe.backends.native.emit import Program
 from facepipe.store.files import write_bytes
 
@@ -21,14 +22,13 @@ DIGEST = hashlib.sha256().digest_size
 
 @dataclass(frozen=True, slots=True)
 class MachineCode:
-    """Functions in memory; `engine` holds it."""
+    """Functions in memory, which is freed with the library; `jit` is what made it."""
 
-    engine: Any
+    jit: Any
+    library: Any  # address of each function by its name
 
     def function(self, name: str, arguments: Sequence[type]) -> Callable[..., None]:
-        address = self.engine.get_function_address(name)
-        assert address, f"the program has no function {name}"
-        return ctypes.CFUNCTYPE(None, *arguments)(address)
+        return ctypes.CFUNCTYPE(None, *arguments)(self.library[name])
 
 
 def new_program(width: int | None = None) -> Program:
@@ -61,18 +61,27 @@ def compiled(program: Program, cache: Path | None) -> MachineCode:
     kept = cache / f"{hashlib.sha256(made_of.encode()).hexdigest()}.o" if cache is not None else None
     target = binding.Target.from_default_triple()
     machine = target.create_target_machine(cpu=cpu, features=features, opt=3, jit=True)
-    code = _read(kept) if kept is not None else None
+    if kept is None:
+        return _linked(program, _object_code(text, target, machine), machine)
+    code = _read(kept)
     if code is None:
-        code = _object_code(text, target, machine)
-        if kept is not None:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(kept, hashlib.sha256(code).digest() + code)
-    empty = binding.parse_assembly("")
-    empty.triple = target.triple
-    engine = binding.create_mcjit_compiler(empty, machine)
-    engine.add_object_file(binding.ObjectFileRef.from_data(code))
-    engine.finalize_object()
-    return MachineCode(engine)
+        with turn_at(kept.parent, "native"):
+            code = _read(kept)  # another process may have had the turn before
+            if code is None:
+                code = _object_code(text, target, machine)
+                write_bytes(kept, hashlib.sha256(code).digest() + code)
+    return _linked(program, code, machine)
+
+
+def _linked(program: Program, code: bytes, machine: Any) -> MachineCode:
+    """Object code in memory, by LLVM's ORC (LLJIT) and its linker JITLink."""
+    jit = binding.create_lljit_compiler(machine, use_jit_link=True)
+    # What LLVM makes of a loop that copies is a call of the C library's memcpy: of the current process.
+    builder = binding.JITLibraryBuilder().add_object_img(code).add_current_process()
+    for function in program.module.functions:
+        if not function.is_declaration:
+            builder.export_symbol(function.name)
+    return MachineCode(jit, builder.link(jit, "facepipe"))
 
 
 def _read(kept: Path) -> bytes | None:

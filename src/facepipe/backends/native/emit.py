@@ -16,7 +16,8 @@ from typing import Any
 from llvmlite import ir
 
 INDEX, FLOAT = ir.IntType(64), ir.FloatType()
-FLOATS, TABLE = FLOAT.as_pointer(), ir.IntType(32).as_pointer()  # of offsets
+ENTRY = ir.IntType(32)  # of a table of offsets
+FLOATS, TABLE = ir.PointerType(), ir.PointerType()  # LLVM's pointers have no type; these say what is behind them
 
 Value = Any
 """A number of the program that is written; llvmlite's classes have no types."""
@@ -64,6 +65,7 @@ class Writer:
     # whole numbers
 
     def add(self, *terms: Offset) -> Value:
+        """The sum of offsets; those known now become one constant."""
         total = _index(sum(term for term in terms if isinstance(term, int)))
         for term in terms:
             if not isinstance(term, int):
@@ -76,27 +78,27 @@ class Writer:
     def multiply(self, one: Offset, other: Offset) -> Value:
         return self.builder.mul(_index(one), _index(other), flags=("nsw",))
 
-    def least(self, one: Offset, other: Offset) -> Value:
+    def minimum(self, one: Offset, other: Offset) -> Value:
         one, other = _index(one), _index(other)
         return self.builder.select(self.builder.icmp_signed("<", one, other), one, other)
 
     def entry_of(self, table: Value, position: Offset) -> Value:
         """A 32-bit entry of a table of offsets."""
-        return self.builder.sext(self.builder.load(self.place(table, position), align=4), INDEX)
+        return self.builder.sext(self.builder.load(self._at(table, position, ENTRY), align=4, typ=ENTRY), INDEX)
 
     # vectors
 
     def load(self, array: Value, offset: Offset) -> Value:
-        return self.builder.load(self._vector_at(array, offset), align=4)
+        return self.builder.load(self.place(array, offset), align=4, typ=self.program.vector)
 
     def store(self, value: Value, array: Value, offset: Offset) -> None:
-        self.builder.store(value, self._vector_at(array, offset), align=4)
+        self.builder.store(value, self.place(array, offset), align=4)
 
-    def everywhere(self, array: Value, offset: Offset) -> Value:
+    def broadcast(self, array: Value, offset: Offset) -> Value:
         """One float of an array, in every lane."""
         none = ir.Constant(self.program.vector, ir.Undefined)
         first = self.builder.insert_element(
-            none, self.builder.load(self.place(array, offset), align=4), ir.Constant(ir.IntType(32), 0)
+            none, self.builder.load(self.place(array, offset), align=4, typ=FLOAT), ir.Constant(ir.IntType(32), 0)
         )
         lanes = ir.Constant(ir.VectorType(ir.IntType(32), self.program.width), [0] * self.program.width)
         return self.builder.shuffle_vector(first, none, lanes)
@@ -107,14 +109,16 @@ class Writer:
     def multiply_add(self, one: Value, other: Value, third: Value) -> Value:
         return self.builder.call(self.program.multiply_add, [one, other, third])
 
-    def greater(self, one: Value, other: Value) -> Value:
+    def maximum(self, one: Value, other: Value) -> Value:
+        """Of two vectors, lane by lane."""
         return self.builder.select(self.builder.fcmp_ordered(">", one, other), one, other)
 
     def prelu(self, value: Value, slope: Value) -> Value:
+        """The value where it is positive, else slope * value."""
         is_positive = self.builder.fcmp_ordered(">", value, self.constant(0))
         return self.builder.select(is_positive, value, self.builder.fmul(value, slope))
 
-    def combination(self, factors: Sequence[Fraction], values: Sequence[Value]) -> Value:
+    def linear_combination(self, factors: Sequence[Fraction], values: Sequence[Value]) -> Value:
         """The sum of factor * value, without the products by 0, 1 and -1. At least one factor is not 0."""
         terms = [(factor, value) for factor, value in zip(factors, values, strict=True) if factor != 0]
         terms.sort(key=lambda term: (term[0] != 1, term[0] != -1))
@@ -130,11 +134,11 @@ class Writer:
                 total = self.multiply_add(value, self.constant(factor), total)
         return total
 
-    def both_sides(self, matrix: Sequence[Sequence[Fraction]], tile: Sequence[Sequence[Value]]) -> list[list[Value]]:
-        """M T M' of a tile of vectors."""
+    def congruence(self, matrix: Sequence[Sequence[Fraction]], tile: Sequence[Sequence[Value]]) -> list[list[Value]]:
+        """M T M^T of a tile T of vectors."""
         by_columns = zip(*tile, strict=True)
-        half = [[self.combination(row, column) for row in matrix] for column in by_columns]  # [column][row of M]
-        return [[self.combination(row, values) for row in matrix] for values in zip(*half, strict=True)]
+        half = [[self.linear_combination(row, column) for row in matrix] for column in by_columns]  # [column][row of M]
+        return [[self.linear_combination(row, values) for row in matrix] for values in zip(*half, strict=True)]
 
     def variable(self, value: Value) -> Value:
         """Memory for one vector, which begins as `value`."""
@@ -170,10 +174,10 @@ class Writer:
 
     def place(self, array: Value, offset: Offset) -> Value:
         """The array from `offset` on."""
-        return self.builder.gep(array, [_index(offset)], inbounds=True)
+        return self._at(array, offset, FLOAT)
 
-    def _vector_at(self, array: Value, offset: Offset) -> Value:
-        return self.builder.bitcast(self.place(array, offset), self.program.vector.as_pointer())
+    def _at(self, array: Value, offset: Offset, kind: ir.Type) -> Value:
+        return self.builder.gep(array, [_index(offset)], inbounds=True, source_etype=kind)
 
 
 def _index(number: Offset) -> Value:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from facepipe.backends.native.emit import FLOATS, INDEX, TABLE, Program, Value, Writer
-from facepipe.backends.native.winograd import MinimalFilter
+from facepipe.backends.native.winograd import Winograd
 
 TILES = 24
 """Tiles that are transformed together, so that they lie in the processor's own cache; a multiple of every block."""
@@ -61,7 +61,7 @@ def write_convolution(program: Program, name: str, runs: Sequence[Run], channels
         with enough:
             last = writer.subtract(count, block.rows)
             with writer.loop(count, block.rows) as row:
-                _sum_block(writer, runs, channels, block, part, writer.least(row, last), prelu)
+                _sum_block(writer, runs, channels, block, part, writer.minimum(row, last), prelu)
         with few, writer.loop(count) as row:
             _sum_block(writer, runs, channels, Block(1, block.vectors), part, row, prelu)
     writer.end()
@@ -104,7 +104,7 @@ def _multiply_add(
     width = writer.program.width
     vectors = [writer.load(weights, writer.add(at, v * width)) for v in range(len(sums[0]))]
     for place, row_sums in zip(places, sums, strict=True):
-        number = writer.everywhere(source, place)
+        number = writer.broadcast(source, place)
         for vector, total in zip(vectors, row_sums, strict=True):
             writer.builder.store(writer.multiply_add(number, vector, writer.builder.load(total)), total)
 
@@ -127,7 +127,7 @@ def write_pool(program: Program, name: str, size: int, stride: int, channels: in
 
     def within(start: Value, step: int, end: Value) -> Value:
         """The last row or column again, where a window goes beyond it: the greatest stays the same."""
-        return writer.least(writer.add(writer.multiply(start, stride), step), writer.subtract(end, 1))
+        return writer.minimum(writer.add(writer.multiply(start, stride), step), writer.subtract(end, 1))
 
     with writer.loop(count) as image, writer.loop(output_rows) as y:
         top = writer.multiply(image, writer.multiply(rows, pitch))
@@ -141,7 +141,7 @@ def write_pool(program: Program, name: str, size: int, stride: int, channels: in
                 for start in lines:
                     for step in across:
                         value = writer.load(source, writer.add(start, step, channel))
-                        best = value if best is None else writer.greater(value, best)
+                        best = value if best is None else writer.maximum(value, best)
                 writer.store(best, target, writer.add(to, channel))
     writer.end()
 
@@ -164,9 +164,9 @@ def write_first(
     strips = writer.builder.sdiv(writer.add(output_rows, strip, -1), strip)
     with writer.loop(count) as image, writer.loop(strips) as number:
         begin = writer.multiply(number, strip)
-        lines = writer.least(strip, writer.subtract(output_rows, begin))
+        lines = writer.minimum(strip, writer.subtract(output_rows, begin))
         top = writer.multiply(begin, stride)
-        needed = writer.least(
+        needed = writer.minimum(
             writer.add(writer.multiply(writer.subtract(lines, 1), stride), size), writer.subtract(rows, top)
         )
         shown = writer.place(source, writer.multiply(image, writer.multiply(plane, planes)))
@@ -180,9 +180,9 @@ def write_first(
 
 
 def write_winograd(
-    program: Program, name: str, filter_: MinimalFilter, inputs: int, padded_inputs: int, channels: int
+    program: Program, name: str, transform: Winograd, inputs: int, padded_inputs: int, channels: int
 ) -> None:
-    """A convolution by minimal filtering, in tiles: transform, one matrix product for each place in a tile, transform.
+    """A convolution by Winograd's method, in tiles: transform, one matrix product for each place in a tile, transform.
 
     name(input, input_offsets, output, output_offsets, count, weights, input_pitch, output_pitch, transformed, products)
     for `count` tiles, which may overlap in the output. Scratch: size^2 * TILES * channels floats, of input and output.
@@ -190,14 +190,14 @@ def write_winograd(
     writer = program.function(name, [FLOATS, TABLE, FLOATS, TABLE, INDEX, FLOATS, INDEX, INDEX, FLOATS, FLOATS])
     count = writer.function.args[4]
     with writer.loop(count, TILES) as first:
-        tiles = writer.least(writer.subtract(count, first), TILES)
-        _transform_inputs(writer, filter_, padded_inputs, first, tiles)
-        _multiply_places(writer, filter_, inputs, padded_inputs, channels, tiles)
-        _transform_outputs(writer, filter_, inputs, channels, first, tiles)
+        tiles = writer.minimum(writer.subtract(count, first), TILES)
+        _transform_inputs(writer, transform, padded_inputs, first, tiles)
+        _multiply_places(writer, transform, inputs, padded_inputs, channels, tiles)
+        _transform_outputs(writer, transform, inputs, channels, first, tiles)
     writer.end()
 
 
-def _transform_inputs(writer: Writer, filter_: MinimalFilter, padded: int, first: Value, tiles: Value) -> None:
+def _transform_inputs(writer: Writer, transform: Winograd, padded: int, first: Value, tiles: Value) -> None:
     source, offsets, _, _, _, _, pitch, _, transformed, _ = writer.function.args
     with writer.loop(tiles) as tile:
         corner = writer.entry_of(offsets, writer.add(first, tile))
@@ -206,25 +206,25 @@ def _transform_inputs(writer: Writer, filter_: MinimalFilter, padded: int, first
             values = [
                 [
                     writer.load(source, writer.add(at, writer.multiply(pitch, i), j * padded))
-                    for j in range(filter_.size)
+                    for j in range(transform.size)
                 ]
-                for i in range(filter_.size)
+                for i in range(transform.size)
             ]
             to = writer.add(writer.multiply(tile, padded), channel)
-            for i, line in enumerate(writer.both_sides(filter_.inputs_to, values)):
+            for i, line in enumerate(writer.congruence(transform.input_transform, values)):
                 for j, value in enumerate(line):
-                    writer.store(value, transformed, writer.add(to, (i * filter_.size + j) * TILES * padded))
+                    writer.store(value, transformed, writer.add(to, (i * transform.size + j) * TILES * padded))
 
 
 def _multiply_places(
-    writer: Writer, filter_: MinimalFilter, inputs: int, padded: int, channels: int, tiles: Value
+    writer: Writer, transform: Winograd, inputs: int, padded: int, channels: int, tiles: Value
 ) -> None:
     _, _, _, _, _, weights, _, _, transformed, products = writer.function.args
     block, width = block_of(writer.program, channels), writer.program.width
     side = block.vectors * width
     parts = channels // side
     with (
-        writer.loop(filter_.size**2) as place,
+        writer.loop(transform.size**2) as place,
         writer.loop(parts) as part,
         # Beyond the last tile a block computes on what is left of others, which nobody reads.
         writer.loop(tiles, block.rows) as tile,
@@ -246,35 +246,35 @@ def _multiply_places(
 
 
 def _transform_outputs(
-    writer: Writer, filter_: MinimalFilter, inputs: int, channels: int, first: Value, tiles: Value
+    writer: Writer, transform: Winograd, inputs: int, channels: int, first: Value, tiles: Value
 ) -> None:
     _, _, target, offsets, _, weights, _, pitch, _, products = writer.function.args
-    bias = filter_.size**2 * inputs * channels
+    bias = transform.size**2 * inputs * channels
     with writer.loop(tiles) as tile:
         corner = writer.entry_of(offsets, writer.add(first, tile))
         with writer.loop(channels, writer.program.width) as channel:
             at = writer.add(writer.multiply(tile, channels), channel)
             values = [
                 [
-                    writer.load(products, writer.add(at, (i * filter_.size + j) * TILES * channels))
-                    for j in range(filter_.size)
+                    writer.load(products, writer.add(at, (i * transform.size + j) * TILES * channels))
+                    for j in range(transform.size)
                 ]
-                for i in range(filter_.size)
+                for i in range(transform.size)
             ]
             shift = writer.load(weights, writer.add(channel, bias))
             slope = writer.load(weights, writer.add(channel, bias + channels))
             to = writer.add(corner, channel)
-            for i, line in enumerate(writer.both_sides(filter_.outputs_from, values)):
+            for i, line in enumerate(writer.congruence(transform.output_transform, values)):
                 for j, value in enumerate(line):
                     total = writer.prelu(writer.builder.fadd(value, shift), slope)
                     writer.store(total, target, writer.add(to, writer.multiply(pitch, i), j * channels))
 
 
 def packed_winograd(
-    program: Program, filter_: MinimalFilter, weights: np.ndarray, bias: np.ndarray, slopes: np.ndarray
+    program: Program, transform: Winograd, weights: np.ndarray, bias: np.ndarray, slopes: np.ndarray
 ) -> np.ndarray:
     """Weights [channels, inputs, taps, taps] transformed in float64, place by place; then as `packed`."""
-    by = np.array(filter_.weights_to, np.float64)
+    by = np.array(transform.weight_transform, np.float64)
     places = np.einsum("ya,ocab,xb->yxco", by, weights.astype(np.float64), by)  # (size, size, inputs, channels)
     no_numbers = np.zeros(0)
     parts = [

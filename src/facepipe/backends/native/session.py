@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -18,11 +19,11 @@ from facepipe.backends.native import kernels
 from facepipe.backends.native.chain import Chain, Convolution, Pooling, chain_from_onnx
 from facepipe.backends.native.compile import MachineCode, compiled, new_program
 from facepipe.backends.native.emit import Program
-from facepipe.backends.native.winograd import MinimalFilter, minimal_filter
-from facepipe.errors import BackendError
+from facepipe.backends.native.winograd import Winograd, winograd
+from facepipe.errors import BackendError, TensorError
 
-FILTER: Final[MinimalFilter] = minimal_filter(3, 3, (0, 1, -1, 2))
-"""Three outputs of three weights: 25 products instead of 81 in two dimensions, and float32 stays within 1e-5."""
+WINOGRAD: Final[Winograd] = winograd(3, 3, (0, 1, -1, 2))
+"""F(3 x 3, 3 x 3): 25 products instead of 81, and float32 stays within 1e-5."""
 
 LEAST_INPUTS: Final = 16  # channels, below which the transforms cost more than the products that they save
 STRIP_FLOATS: Final = 1 << 15  # of the first convolution's outputs at a time: a quarter of a processor's own cache
@@ -32,7 +33,7 @@ _ARRAY, _NUMBER = ctypes.c_void_p, ctypes.c_int64
 _CONVOLUTION = (_ARRAY, _ARRAY, _ARRAY, _NUMBER, _ARRAY, _NUMBER, _NUMBER)
 _POOL = (_ARRAY, _ARRAY, *[_NUMBER] * 5)
 _FIRST = (_ARRAY, _ARRAY, _ARRAY, _ARRAY, _NUMBER, _ARRAY, *[_NUMBER] * 5)
-_WINOGRAD = (_ARRAY, _ARRAY, _ARRAY, _ARRAY, _NUMBER, _ARRAY, _NUMBER, _NUMBER, _ARRAY, _ARRAY)
+_TRANSFORMED = (_ARRAY, _ARRAY, _ARRAY, _ARRAY, _NUMBER, _ARRAY, _NUMBER, _NUMBER, _ARRAY, _ARRAY)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,9 +63,14 @@ class _Scratch:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class MachineCodeSession:
-    """One network. Any number of images of any size that it admits."""
+class NativeSession:
+    """One network. Any number of images of any size that it admits. Calls from several threads take turns.
 
+    The functions below get addresses alone: what they would read is checked here, before every call.
+    """
+
+    path: Path
+    chain: Chain
     steps: tuple[_Step, ...]
     cuts: tuple[tuple[int, int], ...]  # channels of each head
     channels: int  # of all heads, and what fills a vector
@@ -72,13 +78,21 @@ class MachineCodeSession:
     scratches: tuple[_Scratch, ...]
     threads: ThreadPoolExecutor | None
     code: MachineCode  # is freed with the session
+    lock: threading.Lock = field(default_factory=threading.Lock)
     fixed_batch: int | None = None
     precision: str = "f32"
 
     def run(self, inputs: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
-        """Outputs of the images float32 [N, 3, h, w], shared among the threads."""
-        (images,) = inputs
-        images = np.ascontiguousarray(images)
+        """Outputs of the images float32 [N, C, h, w], shared among the threads; new arrays, the caller's.
+
+        Raises:
+            TensorError: not one float32 array of four axes, of the file's channels and of a size that it admits.
+        """
+        (images,) = _checked(inputs, self.chain, self.path)
+        with self.lock:
+            return self._share(images)
+
+    def _share(self, images: np.ndarray) -> tuple[np.ndarray, ...]:
         share = -(-len(images) // len(self.scratches))
         if self.threads is None or share == len(images):
             return self._heads(self._run(images, self.scratches[0]), images)
@@ -104,10 +118,23 @@ class MachineCodeSession:
         return tuple(values[:, low:high] for low, high in self.cuts)
 
 
-def load_machine_code(path: Path, threads: int, cache: Path | None, width: int | None = None) -> MachineCodeSession:
-    """The ONNX file as machine code.
+def _checked(inputs: tuple[np.ndarray, ...], chain: Chain, path: Path) -> tuple[np.ndarray, ...]:
+    """The inputs, contiguous and in this processor's order of bytes."""
+    wanted = f"expected one float32 [N, {chain.planes}, {chain.side or 'height'}, {chain.side or 'width'}]"
+    found = ", ".join(f"{array.dtype} {list(array.shape)}" for array in inputs)
+    (first, *others) = inputs or (np.empty(0),)
+    if others or first.dtype != np.float32 or first.ndim != 4 or first.shape[1] != chain.planes:
+        raise TensorError(f"{path}: the inputs are {found or 'none'}, {wanted}.")
+    if not all(chain.admits(size) for size in first.shape[2:]):
+        raise TensorError(f"{path}: the input is {found}, {wanted}, large enough for every layer.")
+    return (np.ascontiguousarray(first),)
+
+
+def load_native(path: Path, threads: int, cache: Path | None, width: int | None = None) -> NativeSession:
+    """The ONNX file compiled for this processor.
 
     Args:
+        path: of a chain of layers, see `chain_from_onnx`.
         threads: among which the images of a call are shared.
         cache, width: as `compiled` and `new_program` take them.
 
@@ -117,7 +144,9 @@ def load_machine_code(path: Path, threads: int, cache: Path | None, width: int |
     chain, program = chain_from_onnx(path), new_program(width)
     plans = _write(chain, program)
     code = compiled(program, cache)
-    return MachineCodeSession(
+    return NativeSession(
+        path,
+        chain,
         tuple(plan(code) for plan in plans),
         tuple(pairwise(accumulate(chain.heads, initial=0))),
         _padded(program, sum(chain.heads)),
@@ -220,19 +249,19 @@ def _pool(program: Program, name: str, layer: Pooling, channels: int) -> _Plan:
 def _convolution(program: Program, name: str, layer: Convolution, side: int | None, *, is_last: bool) -> _Plan:
     """A convolution in the way that is fastest for its shape; both ways where the size is not known."""
     _, inputs, taps, _ = layer.weights.shape
-    may_be_filtered = taps == len(FILTER.weights_to[0]) and inputs >= LEAST_INPUTS and layer.slopes is not None
-    if not may_be_filtered:
+    may_be_winograd = taps == WINOGRAD.taps and inputs >= LEAST_INPUTS and layer.slopes is not None
+    if not may_be_winograd:
         return _direct(program, name, layer, is_last=is_last)
     if side is not None:
-        fits = layer.outputs(side) >= FILTER.outputs
-        return _filtered(program, name, layer) if fits else _direct(program, name, layer, is_last=is_last)
-    filtered, direct = _filtered(program, name, layer), _direct(program, f"{name}_direct", layer, is_last=is_last)
+        fits = layer.outputs(side) >= WINOGRAD.outputs
+        return _winograd(program, name, layer) if fits else _direct(program, name, layer, is_last=is_last)
+    transformed, direct = _winograd(program, name, layer), _direct(program, f"{name}_direct", layer, is_last=is_last)
 
     def bound(code: MachineCode) -> _Step:
-        of_large, of_small = filtered(code), direct(code)
+        of_large, of_small = transformed(code), direct(code)
 
         def step(now: _Map, scratch: _Scratch) -> _Map:
-            is_large = layer.outputs(min(now.rows, now.columns)) >= FILTER.outputs
+            is_large = layer.outputs(min(now.rows, now.columns)) >= WINOGRAD.outputs
             return of_large(now, scratch) if is_large else of_small(now, scratch)
 
         return step
@@ -269,21 +298,21 @@ def _direct(program: Program, name: str, layer: Convolution, *, is_last: bool) -
     return bound
 
 
-def _filtered(program: Program, name: str, layer: Convolution) -> _Plan:
-    """By minimal filtering."""
+def _winograd(program: Program, name: str, layer: Convolution) -> _Plan:
+    """By Winograd's minimal filtering."""
     weights, bias, slopes = _filled(program, layer)
     channels, inputs = weights.shape[:2]
     padded = _padded(program, inputs)
-    kernels.write_winograd(program, name, FILTER, inputs, padded, channels)
-    numbers = kernels.packed_winograd(program, FILTER, weights, bias, slopes)
+    kernels.write_winograd(program, name, WINOGRAD, inputs, padded, channels)
+    numbers = kernels.packed_winograd(program, WINOGRAD, weights, bias, slopes)
 
     def bound(code: MachineCode) -> _Step:
-        function = code.function(name, _WINOGRAD)
+        function = code.function(name, _TRANSFORMED)
 
         def step(now: _Map, scratch: _Scratch) -> _Map:
             rows, columns = layer.outputs(now.rows), layer.outputs(now.columns)
             out = scratch.floats(name, now.count * rows * columns * channels)
-            places = FILTER.size**2 * kernels.TILES
+            places = WINOGRAD.size**2 * kernels.TILES
             transformed, products = (
                 scratch.floats(part, places * width)
                 for part, width in (("transformed", padded), ("products", channels))
@@ -320,7 +349,7 @@ def _positions(count: int, rows: int, columns: int, taps: int, channels: int) ->
 @functools.lru_cache(TABLES)
 def _corners(count: int, rows: int, columns: int, down: int, across: int, channels: int) -> np.ndarray:
     """Where the tiles begin, in a map of rows x columns, that cover down x across outputs; the last are moved back."""
-    y, x = (np.minimum(np.arange(0, size, FILTER.outputs), size - FILTER.outputs) for size in (down, across))
+    y, x = (np.minimum(np.arange(0, size, WINOGRAD.outputs), size - WINOGRAD.outputs) for size in (down, across))
     return _offsets(count, rows, columns, y, x, channels)
 
 

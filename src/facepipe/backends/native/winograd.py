@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Winograd's minimal filters: `outputs` values of a correlation with `taps` weights in outputs + taps - 1 products.
+"""Winograd's minimal filtering F(m, r): m outputs of a correlation with r taps in m + r - 1 multiplications.
 
 Source: Winograd 1980, "Arithmetic Complexity of Computations", chapter III; for networks Lavin & Gray 2016, "Fast
 Algorithms for Convolutional Neural Networks". The matrices come from the Cook-Toom construction, in exact fractions.
@@ -15,33 +15,39 @@ Matrix = tuple[tuple[Fraction, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class MinimalFilter:
-    """y = outputs_from [(weights_to g) * (inputs_to d)], for the correlation y[i] = sum of g[j] d[i + j].
+class Winograd:
+    """F(m, r): y = A^T [(G g) * (B^T d)], for the correlation y[i] = sum over j of g[j] d[i + j].
 
-    In two dimensions Y = O [(W g W') * (I d I')] O', each matrix from both sides.
+    In two dimensions F(m x m, r x r): Y = A^T [(G g G^T) * (B^T d B)] A, each transform a congruence.
 
     Attributes:
-        inputs_to: [n, n], n = outputs + taps - 1; whole numbers.
-        weights_to: [n, taps].
-        outputs_from: [outputs, n].
+        input_transform: B^T, [n, n], n = m + r - 1; whole numbers.
+        weight_transform: G, [n, r].
+        output_transform: A^T, [m, n].
     """
 
-    inputs_to: Matrix
-    weights_to: Matrix
-    outputs_from: Matrix
+    input_transform: Matrix
+    weight_transform: Matrix
+    output_transform: Matrix
 
     @property
     def size(self) -> int:
         """n: inputs of one tile, and products, along one side."""
-        return len(self.inputs_to)
+        return len(self.input_transform)
 
     @property
     def outputs(self) -> int:
-        return len(self.outputs_from)
+        """m: outputs of one tile along one side."""
+        return len(self.output_transform)
+
+    @property
+    def taps(self) -> int:
+        """r: weights along one side."""
+        return len(self.weight_transform[0])
 
 
-def minimal_filter(outputs: int, taps: int, points: tuple[Fraction | int, ...]) -> MinimalFilter:
-    """The filter that interpolates at `points` and at infinity.
+def winograd(outputs: int, taps: int, points: tuple[Fraction | int, ...]) -> Winograd:
+    """F(outputs, taps) that interpolates at `points` and at infinity (Cook-Toom).
 
     A product of polynomials is their values at n points multiplied, and interpolated again; the correlation is that
     map transposed. So with V_k the values at the points of polynomials with k coefficients, the weights go by V_taps,
@@ -52,13 +58,13 @@ def minimal_filter(outputs: int, taps: int, points: tuple[Fraction | int, ...]) 
     """
     size = outputs + taps - 1
     assert len(set(points)) == size - 1, f"{outputs} outputs of {taps} taps want {size - 1} different points"
-    inputs_to = _transposed(_inverse(_values(points, size)))
-    weights_to = _values(points, taps)
+    input_transform = _transposed(_inverse(_values(points, size)))
+    weight_transform = _values(points, taps)
     # A row of the one may be multiplied when the row of the other is divided: whole numbers for the inputs.
-    factors = [lcm(*(number.denominator for number in row)) for row in inputs_to]
-    return MinimalFilter(
-        tuple(tuple(number * by for number in row) for row, by in zip(inputs_to, factors, strict=True)),
-        tuple(tuple(number / by for number in row) for row, by in zip(weights_to, factors, strict=True)),
+    factors = [lcm(*(number.denominator for number in row)) for row in input_transform]
+    return Winograd(
+        tuple(tuple(number * by for number in row) for row, by in zip(input_transform, factors, strict=True)),
+        tuple(tuple(number / by for number in row) for row, by in zip(weight_transform, factors, strict=True)),
         _transposed(_values(points, outputs)),
     )
 
