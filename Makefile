@@ -96,7 +96,7 @@ bench: $(READY)  ## speed beside facenet-pytorch, never accuracy, into runs/benc
 	@$(FACEPIPE) fetch mtcnn facenet.seeded
 	@$(FACEPIPE) onnx mtcnn facenet.seeded
 	@$(FACEPIPE) quantise facenet.seeded
-	@$(VENV)/bin/python -m benchmarks $(PARTS) $(call value,page,PAGE)
+	@$(VENV)/bin/python -m benchmarks $(PARTS) $(call option,page,PAGE)
 
 kill: $(READY)  ## 200 random kills of `facepipe lfw`, one at every change of a file, and the other commands [KILLS]
 	@$(FACEPIPE) fetch mtcnn

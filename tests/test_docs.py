@@ -130,46 +130,54 @@ def test_a_make_line_of_a_page_names_targets_and_variables_that_exist(page: str,
             assert re.search(rf"^{re.escape(word)}:", MAKEFILE, re.MULTILINE), f"the Makefile has no target {word}"
 
 
-MAKE_VARIABLES = {
-    "lfw": "BATCH=3 BACKEND=b EMBEDDER=e DETECTOR=d PAIRS=p RUN=r PRECISION=x THREADS=2 WORKERS=5 ALL=1",
-    "om": "SOC=s BATCH=3 PRECISION=x AIPP=1 DRY_RUN=1",
-    "verify": "SET=s EMBEDDER=e BATCH=3 BACKEND=b PAIRS=p THREADS=2 RUN=r",
-    "wider": "DETECTOR=d SIZE=320 PROTOCOL=p RUN=r BACKEND=b PRECISION=x THREADS=2 WORKERS=5",
-}
+# What a variable is set to where no text will do: its option counts, or offers a choice. A switch is on at 1.
+VALUES = {"BATCH": "3", "THREADS": "5", "WORKERS": "7", "SIZE": "320", "KILLS": "11", "PICTURES": "13", "SECONDS": "17"}
+VALUES |= {"PROTOCOL": "multi-scale", "SHAPES": "range", "EMBEDDER": "facenet.casia", "BACKEND": "openvino"}
+VALUES["DATA"] = "a folder"
+SWITCHES = ("ALL", "AIPP", "DRY_RUN")
+OPTIONS = {("plan", "PLAN"): "out"}  # of another name than the variable
+PREPARATION = ("fetch", "onnx", "quantise")  # commands that come before the one a target is for
 
 
-@pytest.mark.parametrize("target", MAKE_VARIABLES)
-def test_every_variable_reaches_facepipe(target: str) -> None:
-    given = dict(word.split("=") for word in MAKE_VARIABLES[target].split())
-    words = [f"{name}={value}" for name, value in {**given, "DATA": "a folder"}.items()]
-    done = subprocess.run(["make", "-n", target, *words], cwd=REPOSITORY, check=True, capture_output=True, text=True)
-    last = shlex.split(done.stdout.replace("\\\n", " ").strip().splitlines()[-1])
-    assert last[0].endswith("facepipe")
-    for name, value in given.items():
-        option = "--" + name.lower().replace("_", "-")
-        if name == "SET":
-            assert value in last
-        elif name in ("ALL", "AIPP", "DRY_RUN"):
-            assert option in last
-        else:
-            assert last[last.index(option) + 1] == value
-    if "call option,data" in _recipe(target):
-        assert last[last.index("--data") + 1] == "a folder"
+def variables_of_targets() -> list[tuple[str, str]]:
+    """(target, variable) of every variable that the list of targets names, `## what it does [VARIABLE ...]`."""
+    described = re.findall(r"^([a-z]+):.*## .*\[(.*)\]$", MAKEFILE, re.MULTILINE)
+    bare = [(target, re.sub(r'"[^"]*"', "", text)) for target, text in described]
+    return [(target, name) for target, text in bare for name in re.findall(r"\b[A-Z][A-Z_]+\b", text)]
 
 
-@pytest.mark.parametrize("target", MAKE_VARIABLES)
-def test_a_variable_that_is_not_given_is_not_passed(target: str) -> None:
+def commands_of(target: str, *assignments: str) -> list[list[str]]:
+    """The words of every command that `make TARGET NAME=VALUE ...` would run."""
     done = subprocess.run(
-        ["make", "-n", target, "SET=s", "ALL=0"], cwd=REPOSITORY, check=True, capture_output=True, text=True
+        ["make", "-n", target, *assignments], cwd=REPOSITORY, check=True, capture_output=True, text=True
     )
-    for option in ("--run", "--data", "--threads", "--workers", "--precision", "--all", "--aipp"):
-        assert option not in shlex.split(done.stdout.replace("\\\n", " "))
+    return [shlex.split(line) for line in done.stdout.replace("\\\n", " ").replace(";", " ; ").strip().splitlines()]
 
 
-def _recipe(target: str) -> str:
-    found = re.search(rf"^{target}:.*\n((?:\t.*\n)+)", MAKEFILE, re.MULTILINE)
-    assert found is not None
-    return found.group(1)
+@pytest.mark.parametrize(("target", "name"), variables_of_targets())
+def test_every_variable_reaches_what_its_target_runs(target: str, name: str) -> None:
+    value = "1" if name in SWITCHES else VALUES.get(name, f"given-{name.lower()}")
+    needed = ["SET=s"] if target == "verify" and name != "SET" else []
+    commands = commands_of(target, f"{name}={value}", *needed)
+    own = [words for words in commands if words[1:2] != [] and words[1] not in PREPARATION] + commands[-1:]
+    option = "--" + OPTIONS.get((target, name), name.lower().replace("_", "-"))
+    if name in SWITCHES:
+        assert any(option in words for words in own), own
+    elif any(option in words for words in own):
+        (following, *_) = [words[words.index(option) + 1] for words in own if option in words]
+        assert following == value
+    else:  # a word by itself, or joined to the option of another program
+        assert any(word == value or word.endswith(f"={value}") for words in own for word in words), own
+    if commands[-1][0].endswith("facepipe"):
+        parser_of(commands[-1][1]).parse_args(commands[-1][2:])
+
+
+@pytest.mark.parametrize("target", sorted({target for target, _ in variables_of_targets()}))
+def test_a_variable_that_is_not_given_is_not_passed(target: str) -> None:
+    words = [word for command in commands_of(target, "SET=s", "ALL=0") for word in command]
+    for option in ("--run", "--data", "--threads", "--workers", "--precision", "--all", "--aipp", "--page"):
+        if (target, option) != ("rehearse", "--precision"):  # half precision is what that target is for
+            assert option not in words
 
 
 def test_every_make_target_is_described() -> None:
