@@ -11,7 +11,6 @@
 set -u -o pipefail
 
 FACEPIPE=${FACEPIPE:-$([ -x .venv/bin/facepipe ] && echo .venv/bin/facepipe || echo facepipe)}
-ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 PYTHON=${PYTHON:-$(dirname "$(command -v "$FACEPIPE")")/python}
 BATCH=${BATCH:-16}
 DEVICE=${DEVICE:-0}
@@ -108,13 +107,12 @@ latency() {
   ln -sf "$(realpath "$WEIGHTS/$model.simplified.onnx")" "$OUT/models/" || return 1
   "$FACEPIPE" om "$model" --weights "$OUT/models" --logs "$OUT/logs" --batch "$batch" "${sizes[@]}" \
     "${compile_options[@]}" || return 1
-  printf '{"measure": "network", "model": "%s", "shape": [%s], "weights": "%s", "backend": "%s", "precision": "f32", "threads": 1, "hint": "latency", "device": %s}' \
-    "$model" "${shape//x/, }" "$OUT/models" "$BACKEND" "$DEVICE" >"$OUT/logs/question.json"
-  PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}" "$PYTHON" -m benchmarks.own <"$OUT/logs/question.json" >"$OUT/logs/answer.json" || return 1
-  "$PYTHON" - "$model" "$shape" "$OUT/logs/answer.json" <<'PYTHON' | tee -a "$OUT/logs/latency.md"
+  "$FACEPIPE" bench "$model" --shape "$shape" --weights "$OUT/models" --backend "$BACKEND" --device "$DEVICE" --json \
+    >"$OUT/logs/latency.json" || return 1
+  "$PYTHON" - "$shape" "$OUT/logs/latency.json" <<'PYTHON' | tee -a "$OUT/logs/latency.md"
 import json, sys
-answer, rows = json.load(open(sys.argv[3])), int(sys.argv[2].partition("x")[0])
-print(f"| {sys.argv[1]} | {sys.argv[2]} | {answer['latency_ms']:.3f} | {1000 * rows / answer['latency_ms']:.1f} | {answer['calls']} |")
+row = json.load(open(sys.argv[2]))
+print(f"| {row['model']} | {sys.argv[1]} | {row['median_ms']:.3f} | {row['per_second']:.1f} | {row['calls']} |")
 PYTHON
 }
 

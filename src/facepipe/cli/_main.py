@@ -39,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "om": ("facepipe.cli.om", "ONNX to .om by Ascend's compiler ATC, or the commands for it"),
     "rehearse": ("facepipe.cli.rehearse", "the run in half precision, as an .om computes it, without a board"),
     "parity": ("facepipe.cli.parity", "one model in two back ends, output by output or layer by layer"),
+    "bench": ("facepipe.cli.bench", "speed of one network on one back end: milliseconds of a call, rows per second"),
     "detect": ("facepipe.cli.detect", "faces of photographs: boxes, landmarks, a drawing"),
     "embed": ("facepipe.cli.embed", "one embedding for each photograph of a folder"),
     "verify": ("facepipe.cli.verify", "are two photographs of the same person?"),
