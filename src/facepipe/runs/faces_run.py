@@ -81,6 +81,6 @@ def write_record(job: RunJob, models: tuple[ModelFile, ...], written: Written, f
             "sources": {},
             "results": results_of(job.run),
             "versions": versions(),
-            "kernels": job.settings.kernels,
+            "kernels": job.detector_settings.kernels,
         },
     )

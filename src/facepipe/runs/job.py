@@ -11,8 +11,7 @@ from facepipe.backends.base import Backend, MadeBy, RuntimeOptions, making_of, m
 from facepipe.backends.ascend.om import read_sidecar
 from facepipe.backends.by_model import engine_of
 from facepipe.catalogue import detector_models, embedder, landmark_count, model
-from facepipe.detect import DetectorSettings
-from facepipe.detect.mtcnn import MtcnnSettings
+from facepipe.detect import DetectorSettings, default_settings
 from facepipe.errors import BackendError
 from facepipe.geometry.align import alignment_for
 from facepipe.store.files import read_json
@@ -33,7 +32,7 @@ class RunJob:
         batch: photographs through PNet, and crops through the recogniser, in one call.
         selection: which face of a photograph goes on; a name of `faces.select.SELECTIONS`.
         shard_size: photographs of one shard.
-        settings: of the detector, of its kind.
+        settings: of the detector, of its kind; None: its defaults.
         max_pixels: a photograph of more is listed with the reason and not decoded.
     """
 
@@ -48,8 +47,13 @@ class RunJob:
     batch: int = 16
     selection: str = "center_weighted_size"
     shard_size: int = 256
-    settings: DetectorSettings = field(default_factory=MtcnnSettings)
+    settings: DetectorSettings | None = None
     max_pixels: int = MAX_PIXELS
+
+    @property
+    def detector_settings(self) -> DetectorSettings:
+        """The settings, or those that its detector has by default."""
+        return self.settings or default_settings(self.detector)
 
 
 def made_by(run: Path) -> MadeBy | None:
@@ -107,7 +111,7 @@ def alignment_note(job: RunJob) -> str | None:
 
 def detection_parameters(job: RunJob) -> dict[str, object]:
     """What the detections of a job depend on, as JSON values; kernels are not among it, they give the same bits."""
-    settings = {name: value for name, value in asdict(job.settings).items() if name not in ("kernels", "batch")}
+    settings = {name: value for name, value in asdict(job.detector_settings).items() if name not in ("kernels", "batch")}
     return {
         "detector": job.detector,
         "backend": job.backend,

@@ -128,8 +128,9 @@ def open_detection(item: StageItem, worker: int) -> Iterator[Callable[[int], int
 def _detect_shard(job: RunJob, stage: Stage, shard: int, run: Run) -> int:
     traits = backend_by_name(job.backend).traits
     rows = traits.rows_per_call(job.batch)
-    assert isinstance(job.settings, MtcnnSettings), "staged_stage refuses other detectors"
-    settings = fitted(job.settings, traits, job.batch)
+    settings = job.detector_settings
+    assert isinstance(settings, MtcnnSettings), "staged_stage refuses other detectors"
+    settings = fitted(settings, traits, job.batch)
     kernels = kernels_by_name(settings.kernels)
     keys = stage.shard_keys(shard)
     before = _BEFORE.get(stage.name)
