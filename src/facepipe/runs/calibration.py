@@ -12,11 +12,11 @@ import numpy as np
 from facepipe.datasets.images import list_keys, read_or_reason
 from facepipe.detect import Detector
 from facepipe.detect.single_shot import SingleShotDetector
-from facepipe.geometry.boxes import area
-from facepipe.store.files import sha256_of_file
 from facepipe.faces.photographs import crop_or_reason
+from facepipe.geometry.boxes import area
 from facepipe.results import Face, NoFace
 from facepipe.specs import Alignment
+from facepipe.store.files import sha256_of_file
 
 PER_PHOTOGRAPH = 12  # faces at most: a crowd must not outweigh all the rest
 LEAST_QUARTER = 150  # pixels of a quarter's shorter side

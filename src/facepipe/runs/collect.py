@@ -10,8 +10,10 @@ import numpy as np
 
 from facepipe.embed.embedder import unit_rows
 from facepipe.errors import StageError
+from facepipe.results import Face, FaceRecord, NoFace
+from facepipe.runs.unpack import Unpacked
 from facepipe.store.files import read_arrays
-from facepipe.store.stage import Stage
+from facepipe.store.photograph_digests import PHOTOGRAPHS_FILE, write_digests
 from facepipe.store.run_faces import (
     EMBEDDINGS_FILE,
     FACES_FILE,
@@ -20,9 +22,7 @@ from facepipe.store.run_faces import (
     write_embeddings,
     write_faces,
 )
-from facepipe.store.photograph_digests import PHOTOGRAPHS_FILE, write_digests
-from facepipe.runs.unpack import Unpacked
-from facepipe.results import Face, FaceRecord, NoFace
+from facepipe.store.stage import Stage
 
 _BY_PHOTOGRAPH = ("reasons", "sha256")  # arrays of one entry for each photograph; the others: for each face
 _BLOCK = 4096  # rows that are normalised and written at a time

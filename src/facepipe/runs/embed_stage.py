@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from facepipe.backends.base import Run
 from facepipe.backends.ascend.bin_folder import FolderRunner, Say
+from facepipe.backends.base import Run
 from facepipe.errors import BackendError, StageError, TensorError
 from facepipe.store import resumable
 from facepipe.store.bins import INDEX, BinFile, BinIndex, check_files, read_batch, read_index

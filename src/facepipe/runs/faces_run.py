@@ -11,14 +11,14 @@ from dataclasses import asdict, dataclass
 
 from tqdm import tqdm
 
-from facepipe.store.files import write_json
-from facepipe.store.provenance import ModelFile, versions
-from facepipe.store.stage import Stage
 from facepipe.runs.collect import collect
-from facepipe.store.run_faces import Written
-from facepipe.runs.provenance_check import RUN_FILE, results_of
 from facepipe.runs.fused import SHARD_ARRAYS, fused_stage, run_fused
 from facepipe.runs.job import RunJob, models_of
+from facepipe.runs.provenance_check import RUN_FILE, results_of
+from facepipe.store.files import write_json
+from facepipe.store.provenance import ModelFile, versions
+from facepipe.store.run_faces import Written
+from facepipe.store.stage import Stage
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,16 +17,16 @@ import numpy as np
 from facepipe.backends import backend_by_name
 from facepipe.catalogue import embedder
 from facepipe.detect import Detector, open_detector
-from facepipe.faces.select import choose
 from facepipe.embed import Embedder, open_embedder
+from facepipe.engine.local import work
+from facepipe.faces.photographs import crop_or_reason, digests, read_batches
+from facepipe.faces.select import choose
+from facepipe.results import Face, NoFace
+from facepipe.runs.job import RunJob, alignment_note, alignment_of, detection_parameters
+from facepipe.specs import Alignment
 from facepipe.store.files import write_arrays
 from facepipe.store.provenance import ModelFile
 from facepipe.store.stage import Stage, begin, finish
-from facepipe.engine.local import work
-from facepipe.faces.photographs import crop_or_reason, digests, read_batches
-from facepipe.runs.job import RunJob, alignment_note, alignment_of, detection_parameters
-from facepipe.results import Face, NoFace
-from facepipe.specs import Alignment
 
 SHARD_ARRAYS = {
     "reasons": "<U",  # [n]: "" where there is a face

@@ -7,17 +7,25 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from facepipe.backends import backend_by_name
-from facepipe.backends.base import Backend, MadeBy, RuntimeOptions, making_of, model_file, network_precision, require_available
 from facepipe.backends.ascend.om import read_sidecar
+from facepipe.backends.base import (
+    Backend,
+    MadeBy,
+    RuntimeOptions,
+    making_of,
+    model_file,
+    network_precision,
+    require_available,
+)
 from facepipe.backends.by_model import engine_of
 from facepipe.catalogue import detector_models, embedder, landmark_count, model
 from facepipe.detect import DetectorSettings, default_settings
 from facepipe.errors import BackendError
+from facepipe.faces.photographs import MAX_PIXELS
 from facepipe.geometry.align import alignment_for
+from facepipe.specs import Alignment, MarginCrop
 from facepipe.store.files import read_json
 from facepipe.store.provenance import ModelFile, model_provenance
-from facepipe.faces.photographs import MAX_PIXELS
-from facepipe.specs import Alignment, MarginCrop
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +119,9 @@ def alignment_note(job: RunJob) -> str | None:
 
 def detection_parameters(job: RunJob) -> dict[str, object]:
     """What the detections of a job depend on, as JSON values; kernels are not among it, they give the same bits."""
-    settings = {name: value for name, value in asdict(job.detector_settings).items() if name not in ("kernels", "batch")}
+    settings = {
+        name: value for name, value in asdict(job.detector_settings).items() if name not in ("kernels", "batch")
+    }
     return {
         "detector": job.detector,
         "backend": job.backend,

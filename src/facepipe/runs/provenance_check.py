@@ -14,10 +14,10 @@ from typing import Any, Literal
 
 from facepipe.catalogue import MODELS
 from facepipe.errors import DataError
-from facepipe.store.files import read_json, sha256_of_file, write_json
-from facepipe.store.run_faces import EMBEDDINGS_FILE, FACES_FILE
-from facepipe.store.photograph_digests import PHOTOGRAPHS_FILE, read_digests
 from facepipe.runs.score import ACCURACY_FILE
+from facepipe.store.files import read_json, sha256_of_file, write_json
+from facepipe.store.photograph_digests import PHOTOGRAPHS_FILE, read_digests
+from facepipe.store.run_faces import EMBEDDINGS_FILE, FACES_FILE
 
 RUN_FILE = "run.json"
 RESULTS = (FACES_FILE, EMBEDDINGS_FILE, PHOTOGRAPHS_FILE, ACCURACY_FILE)

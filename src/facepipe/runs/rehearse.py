@@ -19,15 +19,15 @@ from facepipe.backends.base import Backend, Run, model_file, open_session
 from facepipe.catalogue import detector_models
 from facepipe.datasets.images import read_or_reason
 from facepipe.detect.mtcnn import Mtcnn, MtcnnSettings
-from facepipe.faces.select import choose
 from facepipe.embed import open_embedder
 from facepipe.errors import DataError
+from facepipe.faces.select import choose
 from facepipe.geometry.align import align
 from facepipe.geometry.boxes import iou_matrix
 from facepipe.metrics.layer_figures import LayerFigures, layer_figures
-from facepipe.store.run_faces import EMBEDDINGS_FILE, FACES_FILE, read_embeddings, read_faces
 from facepipe.results import Detections, Face, NoFace
 from facepipe.specs import ModelSpec
+from facepipe.store.run_faces import EMBEDDINGS_FILE, FACES_FILE, read_embeddings, read_faces
 
 SAME_BOX = 0.5
 """IoU from which two boxes are the same face."""

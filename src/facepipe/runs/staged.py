@@ -27,15 +27,15 @@ from facepipe.datasets.images import read
 from facepipe.datasets.png import write_png
 from facepipe.detect import fitted
 from facepipe.detect.mtcnn import MtcnnSettings, Photograph, locate, photograph, propose, refine
-from facepipe.faces.select import choose
+from facepipe.engine.local import work
 from facepipe.errors import DataError, StageError
+from facepipe.faces.photographs import Batch, crop_or_reason, digests, read_batches
+from facepipe.faces.select import choose
 from facepipe.geometry.kernels import kernels_by_name
+from facepipe.results import Detections, Face, NoFace, no_detections
+from facepipe.runs.job import RunJob, detection_parameters, models_of
 from facepipe.store.files import read_arrays, sha256_of_file, write_arrays
 from facepipe.store.stage import Stage, begin, finish, require_complete
-from facepipe.engine.local import work
-from facepipe.faces.photographs import Batch, crop_or_reason, digests, read_batches
-from facepipe.runs.job import RunJob, detection_parameters, models_of
-from facepipe.results import Detections, Face, NoFace, no_detections
 
 DETECTION_ARRAYS = {
     "reasons": "<U",  # [n]: why a photograph could not be read, or ""

@@ -10,23 +10,23 @@ from collections.abc import Mapping
 from tqdm import tqdm
 
 from facepipe.backends import backend_by_name
-from facepipe.backends.base import model_file, open_session
 from facepipe.backends.ascend.bin_folder import FolderRunner
 from facepipe.backends.ascend.om import read_sidecar
+from facepipe.backends.base import model_file, open_session
 from facepipe.backends.by_model import engine_of
 from facepipe.catalogue import embedder
-from facepipe.runs.faces_run import write_record
-from facepipe.runs.embed_stage import embed_bins, embed_folder
 from facepipe.errors import StageError
-from facepipe.store.files import sha256_of_file
-from facepipe.store.provenance import ModelFile
-from facepipe.store.stage import require_complete
 from facepipe.runs.collect import collect_staged
-from facepipe.store.run_faces import Written
-from facepipe.runs.unpack import unpack
+from facepipe.runs.embed_stage import embed_bins, embed_folder
+from facepipe.runs.faces_run import write_record
 from facepipe.runs.job import RunJob, models_of
 from facepipe.runs.pack_stage import pack_crops
 from facepipe.runs.staged import FACE_ARRAYS, STAGES, faces_by_shard, read_crop, run_stage, staged_stage
+from facepipe.runs.unpack import unpack
+from facepipe.store.files import sha256_of_file
+from facepipe.store.provenance import ModelFile
+from facepipe.store.run_faces import Written
+from facepipe.store.stage import require_complete
 
 ORDER = (*STAGES, "pack", "embed")
 

@@ -18,15 +18,15 @@ from facepipe.datasets.images import read
 from facepipe.datasets.widerface import write_prediction
 from facepipe.detect import Detector, open_detector, open_single_shot
 from facepipe.detect.single_shot import MOST_FACES, SingleShotSettings, Size
+from facepipe.engine.local import work
 from facepipe.errors import BackendError
+from facepipe.faces.photographs import MAX_BATCH_PIXELS
 from facepipe.geometry.box_voting import vote
 from facepipe.geometry.fit import Fit
+from facepipe.results import Detections
 from facepipe.store.files import read_arrays, write_arrays
 from facepipe.store.provenance import ModelFile, model_provenance
 from facepipe.store.stage import Stage, begin, finish
-from facepipe.engine.local import work
-from facepipe.faces.photographs import MAX_BATCH_PIXELS
-from facepipe.results import Detections
 
 SHARD_ARRAYS = {"boxes": "float32", "scores": "float32", "row_splits": "int64"}
 """Of one shard: corners [R, 4] and scores [R] of all its photographs; photograph i owns rows splits[i] to splits[i + 1]

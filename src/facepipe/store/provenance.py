@@ -36,7 +36,9 @@ def model_provenance(model: str, path: Path, engine: str) -> ModelFile:
     """
     record = verified_record(path)
     digest = sha256_of_file(path) if record is None else record.sha256
-    return ModelFile(model, path.name, digest, None if record is None else record.made_from.inputs.get("weights"), engine)
+    return ModelFile(
+        model, path.name, digest, None if record is None else record.made_from.inputs.get("weights"), engine
+    )
 
 
 def versions() -> dict[str, str]:
