@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from packed_rows import read_bins
+
 from facepipe.catalogue import model
 from facepipe.errors import TensorError
 from facepipe.geometry.normalise import normalise
-from facepipe.store.bins import read_index
 from facepipe.runs.pack_stage import pack_crops
+from facepipe.store.bins import read_index
 
 SPEC = model("mobilefacenet.ms1m")
 KEYS = tuple(f"p/{number}.jpg" for number in range(5))

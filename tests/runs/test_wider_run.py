@@ -16,6 +16,7 @@ from facepipe.detect.single_shot import SingleShotSettings, single_shot_settings
 from facepipe.errors import DataError, StageError
 from facepipe.geometry.boxes import iou_matrix
 from facepipe.geometry.fit import Original, Stretch
+from facepipe.results import Detections
 from facepipe.runs.wider_run import (
     WiderJob,
     open_locate,
@@ -25,7 +26,6 @@ from facepipe.runs.wider_run import (
     wider_stage,
     write_predictions,
 )
-from facepipe.results import Detections
 
 pytestmark = pytest.mark.weights
 
