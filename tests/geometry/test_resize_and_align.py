@@ -11,7 +11,7 @@ from facepipe.geometry.align import align, crop_with_margin, similarity, warp_fi
 from facepipe.geometry.mtcnn_boxes import cells_above, face_probability, has_pixels, pixel_regions
 from facepipe.geometry.normalise import normalise
 from facepipe.geometry.pyramid import pyramid_levels
-from facepipe.geometry.resize import integral, resize_area
+from facepipe.geometry.resize import integral, resize_regions
 from facepipe.results import Face
 from facepipe.specs import MarginCrop, Pixels
 
@@ -23,7 +23,9 @@ def test_area_resize_has_the_bits_of_torch(sizes: tuple[int, int, int, int]) -> 
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     tensor = torch.from_numpy(image).permute(2, 0, 1)[None].float()
     expected = torch.nn.functional.interpolate(tensor, size=(to_height, to_width), mode="area")[0].permute(1, 2, 0)
-    assert (resize_area(image, to_height, to_width) == expected.numpy()).all()
+    whole = np.array([[0, height, 0, width]], np.int64)
+    resized = resize_regions(integral(image), whole, to_height, to_width)[0].transpose(1, 2, 0)
+    assert (resized == expected.numpy()).all()
 
 
 def test_integral_sums_stay_exact_where_they_wrap() -> None:

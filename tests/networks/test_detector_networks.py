@@ -16,7 +16,7 @@ from facepipe.backends.ort import OnnxRuntime  # noqa: E402
 from facepipe.catalogue import MODELS, model  # noqa: E402
 from facepipe.convert.onnx.checkpoint import load  # noqa: E402
 from facepipe.errors import TensorError, WeightsError  # noqa: E402
-from facepipe.geometry.anchors import decode_boxes, face_scores, prior_count, priors  # noqa: E402
+from facepipe.geometry.anchors import decode_boxes, face_scores, priors  # noqa: E402
 from facepipe.geometry.normalise import normalise  # noqa: E402
 from facepipe.networks import build  # noqa: E402
 from facepipe.specs import ModelSpec, SingleShot  # noqa: E402
@@ -92,7 +92,7 @@ def test_rows_are_as_many_as_priors_and_a_batch_changes_nothing(name: str) -> No
         together = network(images)
         alone = network(images[1:2])
     for tensor, all_of_them, one in zip(spec.outputs, together, alone, strict=True):
-        assert all_of_them.shape == (3, prior_count(_shot(spec).priors, height, width), tensor.dims[2].low)
+        assert all_of_them.shape == (3, len(priors(_shot(spec).priors, height, width)), tensor.dims[2].low)
         assert torch.allclose(all_of_them[1], one[0], atol=1e-5, rtol=1e-5)
 
 

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     try:
-        from facepipe.convert.onnx.fix import fix_model
+        from facepipe.convert.onnx.passes import fix_model
     except ModuleNotFoundError as error:
         raise ConversionError(
             f"graph passes need the module '{error.name}', which is not installed.", "pip install 'facepipe[convert]'."

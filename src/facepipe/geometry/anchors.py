@@ -15,14 +15,6 @@ MOST_LOGIT = 80.0
 relies on infinity; both give 0 and 1 to the last bit that matters.)"""
 
 
-def prior_count(layout: PriorLayout, height: int, width: int) -> int:
-    """How many priors an input of height x width has."""
-    return sum(
-        -(-height // stride) * -(-width // stride) * len(sides)
-        for stride, sides in zip(layout.strides, layout.sides, strict=True)
-    )
-
-
 def priors(layout: PriorLayout, height: int, width: int) -> np.ndarray:
     """The priors of an input of height x width pixels, in the order of the network's rows.
 

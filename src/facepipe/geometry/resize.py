@@ -58,9 +58,3 @@ def resize_regions(sums: np.ndarray, regions: np.ndarray, height: int, width: in
     mean = total.astype(np.float32) / (ends - rows)[..., None].astype(np.float32)
     mean /= (stops - columns)[..., None].astype(np.float32)
     return np.ascontiguousarray(mean.transpose(0, 3, 1, 2))  # (N, 3, height, width)
-
-
-def resize_area(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """A uint8 [H, W, 3] image as float32 [height, width, 3] in 0..255, area-resized."""
-    whole = np.array([[0, image.shape[0], 0, image.shape[1]]], np.int64)
-    return resize_regions(integral(image), whole, height, width)[0].transpose(1, 2, 0)

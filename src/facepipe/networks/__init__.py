@@ -43,11 +43,6 @@ TRAINING_ONLY: dict[str, tuple[str, ...]] = {"inception_resnet_v1": ("logits.wei
 """Network to the entries of its published state dicts that serve training alone and are dropped, by name."""
 
 
-def network_names() -> tuple[str, ...]:
-    """Every key that `build` takes."""
-    return tuple(_NETWORKS)
-
-
 def build(network: str) -> nn.Module:
     """The network of that key, with torch's first weights, in evaluation mode."""
     assert network in _NETWORKS, f"the catalogue names a network that is not here: {network}"

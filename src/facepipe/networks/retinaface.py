@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from facepipe.networks.rows import rows_of_maps
+from facepipe.networks.layers import rows_of_maps
 
 _PRIORS_PER_CELL = 2
 _WIDEST_LEAKY = 64  # maps up to this many channels have leaky activations, wider ones plain ReLU

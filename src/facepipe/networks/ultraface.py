@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from facepipe.networks.rows import rows_of_maps
+from facepipe.networks.layers import rows_of_maps
 
 # (inputs, outputs, stride) of the depthwise blocks 1 to 12 of `base_net`; block 7 is the RFB in the larger version.
 _BLOCKS = (

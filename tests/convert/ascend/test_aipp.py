@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from aipp_formula import aipp_output
 from small_networks import EMBEDDER, write_onnx
 from stand_ins import stand_in
 
 from facepipe.backends.ascend.om import bytes_of_normalised
 from facepipe.catalogue import model
 from facepipe.catalogue.chips import SOCS
-from facepipe.convert.ascend.aipp import aipp_config, aipp_output
+from facepipe.convert.ascend.aipp import aipp_config
 from facepipe.convert.ascend.atc import Order, atc_command, om_from_onnx
 from facepipe.errors import ConversionError, TensorError
 from facepipe.geometry.normalise import normalise
@@ -93,8 +94,8 @@ def test_the_compiler_takes_the_file_and_the_sidecar_says_so(tmp_path: Path, mon
     stand_in(monkeypatch)
     onnx = write_onnx(EMBEDDER, EMBEDDER.final(tmp_path))
     om = EMBEDDER.compiled(tmp_path, "Ascend310", 4)
-    sidecar = om_from_onnx(Order(EMBEDDER, onnx, om, SOCS["Ascend310"], "8.0", 4, aipp=True), tmp_path / "log")
-    assert sidecar.aipp and (tmp_path / "small.embedder.bs4.Ascend310.aipp.cfg").is_file()
+    record = om_from_onnx(Order(EMBEDDER, onnx, om, SOCS["Ascend310"], "8.0", 4, aipp=True), tmp_path / "log")
+    assert record.facts["aipp"] is True and (tmp_path / "small.embedder.bs4.Ascend310.aipp.cfg").is_file()
 
 
 def test_bytes_come_back_from_a_normalised_batch() -> None:

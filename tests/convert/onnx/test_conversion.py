@@ -25,7 +25,7 @@ from facepipe.catalogue import MODELS  # noqa: E402
 from facepipe.cli import main  # noqa: E402
 from facepipe.convert.onnx.conversion import apply_pass, compare, convert_model, export_model, reference_of  # noqa: E402
 from facepipe.convert.onnx.export import check_interface, check_operators, onnx_from_network  # noqa: E402
-from facepipe.convert.onnx.fix import fix_model  # noqa: E402
+from facepipe.convert.onnx.passes import fix_model  # noqa: E402
 from facepipe.convert.onnx.probe import probes  # noqa: E402
 from facepipe.convert.onnx.report import finished  # noqa: E402
 from facepipe.convert.onnx.simplify import simplified, store_constants_as_initializers  # noqa: E402

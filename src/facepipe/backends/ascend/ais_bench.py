@@ -14,7 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from facepipe.backends.ascend.om_runner import RunnerCall, open_runner_session, run_program
+from facepipe.backends.ascend.om import precision_is_compiled_in
+from facepipe.backends.ascend.om_runner import RunnerCall, gear_options, open_runner_session, run_program
 from facepipe.backends.base import RuntimeOptions, Session, Traits, why_not_honoured
 from facepipe.errors import BackendError
 from facepipe.specs import ModelSpec
@@ -37,11 +38,9 @@ class AisBench:
                 f"no module named '{absent[0]}'; install the wheels aclruntime and ais_bench from "
                 "github.com/Ascend/tools (ais-bench_workload/tool/ais_bench), they are not on the package index."
             )
-        if self.options.precision != "f32":
-            return (
-                f"precision {self.options.precision} cannot be chosen here, it is compiled in; `make om PRECISION=...`."
-            )
-        return why_not_honoured(self.options, ("f32",), threads=False, devices=True)
+        return precision_is_compiled_in(self.options.precision) or why_not_honoured(
+            self.options, ("f32",), threads=False, devices=True
+        )
 
     def load(self, spec: ModelSpec, path: Path) -> Session:
         """A session whose every call runs ais_bench over a folder.
@@ -52,7 +51,7 @@ class AisBench:
         return open_runner_session(spec, path, self)
 
     def execute(self, call: RunnerCall) -> Path:
-        return self._run(call.model, call.inputs, call.outputs, _gear_options(call))
+        return self._run(call.model, call.inputs, call.outputs, gear_options(call))
 
     def output_name(self, stem: str, index: int) -> str:
         return f"{stem.partition('.')[0]}_{index}.bin"
@@ -80,15 +79,3 @@ class AisBench:
                 "free disk space; aclruntime and ais_bench must be of one version.",
             )
         return results
-
-
-def _gear_options(call: RunnerCall) -> tuple[str, ...]:
-    """ais_bench's option for a gear."""
-    if call.kind == "batch":
-        return ("--dymBatch", str(call.gear[0]))
-    if call.kind == "image":
-        return ("--dymHW", f"{call.gear[2]},{call.gear[3]}")
-    if call.kind == "range":
-        sizes = ",".join(map(str, call.output_bytes))
-        return ("--dymShape", f"image:{','.join(map(str, call.gear))}", "--outputSize", sizes)
-    return ()

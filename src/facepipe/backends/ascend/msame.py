@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from facepipe.backends.ascend.bin_folder import folders, newest_folder
-from facepipe.backends.ascend.om_runner import RunnerCall, open_runner_session, run_program
+from facepipe.backends.ascend.om import precision_is_compiled_in
+from facepipe.backends.ascend.om_runner import RunnerCall, gear_options, open_runner_session, run_program
 from facepipe.backends.base import RuntimeOptions, Session, Traits, why_not_honoured
 from facepipe.errors import BackendError
 from facepipe.specs import ModelSpec
@@ -34,11 +35,9 @@ class Msame:
     def why_unavailable(self) -> str | None:
         if shutil.which("msame") is None:
             return "no program 'msame' on PATH; build it from github.com/Ascend/tools (msame/build.sh)."
-        if self.options.precision != "f32":
-            return (
-                f"precision {self.options.precision} cannot be chosen here, it is compiled in; `make om PRECISION=...`."
-            )
-        return why_not_honoured(self.options, ("f32",), threads=False, devices=True)
+        return precision_is_compiled_in(self.options.precision) or why_not_honoured(
+            self.options, ("f32",), threads=False, devices=True
+        )
 
     def load(self, spec: ModelSpec, path: Path) -> Session:
         """A session whose every call runs msame over a folder.
@@ -49,7 +48,7 @@ class Msame:
         return open_runner_session(spec, path, self)
 
     def execute(self, call: RunnerCall) -> Path:
-        return self._run(call.model, call.inputs, call.outputs, _gear_options(call))
+        return self._run(call.model, call.inputs, call.outputs, gear_options(call))
 
     def output_name(self, stem: str, index: int) -> str:
         return f"{stem}_output_{index}.bin"
@@ -69,15 +68,3 @@ class Msame:
         )
         run_program(command, outputs, self.name, SUCCESS)
         return newest_folder(outputs, before)
-
-
-def _gear_options(call: RunnerCall) -> tuple[str, ...]:
-    """msame's option for a gear; the four dym* exclude each other."""
-    if call.kind == "batch":
-        return ("--dymBatch", str(call.gear[0]))
-    if call.kind == "image":
-        return ("--dymHW", f"{call.gear[2]},{call.gear[3]}")
-    if call.kind == "range":
-        sizes = ",".join(map(str, call.output_bytes))
-        return ("--dymShape", f"image:{','.join(map(str, call.gear))}", "--outputSize", sizes)
-    return ()

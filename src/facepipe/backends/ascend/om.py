@@ -104,6 +104,13 @@ def check_sidecar(sidecar: OmSidecar, spec: ModelSpec, om: Path, soc: str | None
     check_batch(sidecar.shapes, om)
 
 
+def precision_is_compiled_in(precision: str) -> str | None:
+    """Why a compiled model cannot be run in that precision; None for "f32", which asks for nothing."""
+    if precision == "f32":
+        return None
+    return f"precision {precision} cannot be chosen here, it is compiled in; `make om PRECISION=...`."
+
+
 def check_batch(shapes: OmShapes, om: Path) -> None:
     """Raise BackendError when the file's name promises a batch that the model was not compiled for."""
     promised = re.search(r"\.bs(\d+)\.", om.name)

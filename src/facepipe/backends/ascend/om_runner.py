@@ -72,6 +72,18 @@ class OmRunner(Protocol):
         ...
 
 
+def gear_options(call: RunnerCall) -> tuple[str, ...]:
+    """The option for a gear, which msame and ais_bench name alike; those of the four kinds exclude each other."""
+    if call.kind == "batch":
+        return ("--dymBatch", str(call.gear[0]))
+    if call.kind == "image":
+        return ("--dymHW", f"{call.gear[2]},{call.gear[3]}")
+    if call.kind == "range":
+        sizes = ",".join(map(str, call.output_bytes))
+        return ("--dymShape", f"image:{','.join(map(str, call.gear))}", "--outputSize", sizes)
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class RunnerSession:
     """One .om behind a runner. Nothing is held between calls."""

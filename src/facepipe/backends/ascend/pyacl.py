@@ -30,6 +30,7 @@ from facepipe.backends.ascend.om import (
     bytes_of_normalised,
     check_batch,
     check_sidecar,
+    precision_is_compiled_in,
     read_sidecar,
     run_in_gears,
 )
@@ -494,11 +495,9 @@ class PyAcl:
     def why_unavailable(self) -> str | None:
         if importlib.util.find_spec("acl") is None:
             return "no module named 'acl'; source /usr/local/Ascend/ascend-toolkit/set_env.sh."
-        if self.options.precision != "f32":
-            return (
-                f"precision {self.options.precision} cannot be chosen here, it is compiled in; `make om PRECISION=...`."
-            )
-        return why_not_honoured(self.options, ("f32",), threads=False, devices=True)
+        return precision_is_compiled_in(self.options.precision) or why_not_honoured(
+            self.options, ("f32",), threads=False, devices=True
+        )
 
     def load(self, spec: ModelSpec, path: Path) -> Session:
         """The .om on the device of the options, its shapes and its chip checked.

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import onnx
 
 from facepipe.convert.onnx.passes.bound_clip import bound_clip
 from facepipe.convert.onnx.passes.match_prelu_slope import match_prelu_slope
+from facepipe.errors import ConversionError
+from facepipe.store.files import write_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +31,29 @@ PASSES: dict[str, GraphPass] = {
     "match_prelu_slope": GraphPass("PRelu", match_prelu_slope),
     "bound_clip": GraphPass("Clip", bound_clip),
 }
+
+
+def fix_model(pass_name: str, source: Path, target: Path) -> int:
+    """Apply one pass to any ONNX file and write the result whole; return the number of edits. Both may be one file.
+
+    Raises:
+        ConversionError: there is no such pass, the source is no valid ONNX model, or the pass refuses it.
+    """
+    if pass_name not in PASSES:
+        raise ConversionError(f"pass '{pass_name}' is not known, expected one of {', '.join(PASSES)}.")
+    try:
+        model = onnx.load(source)
+        onnx.checker.check_model(model)
+    except Exception as error:  # protobuf's DecodeError, ValidationError, OSError: all mean "no model in this file"
+        raise ConversionError(f"{source}: it is no valid ONNX model ({_first_line(error)}).") from error
+    try:
+        edits = PASSES[pass_name].apply(model)
+        onnx.checker.check_model(model)
+    except (ConversionError, onnx.checker.ValidationError) as error:
+        raise ConversionError(f"{source}: pass {pass_name}: {_first_line(error)}") from error
+    write_bytes(target, model.SerializeToString())
+    return edits
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
