@@ -400,7 +400,9 @@ def test_without_names_what_is_there_is_converted_and_the_rest_is_listed_as_abse
 ) -> None:
     _published("pnet", weights_dir, no_mirror / "weights")
     few = {name: MODELS[name] for name in ("pnet", "rnet", "facenet.casia")}
-    monkeypatch.setattr("facepipe.cli.onnx.MODELS", few)  # the seeded FaceNet would be converted too, for ten seconds
+    monkeypatch.setattr(
+        "facepipe.convert.onnx.models.MODELS", few
+    )  # the seeded FaceNet would be converted too, for ten seconds
     assert main(["onnx"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in lines[-3:-1]] == [["rnet", "absent"], ["facenet.casia", "absent"]]

@@ -47,11 +47,6 @@ class Reference:
     outputs: tuple[tuple[np.ndarray, ...], ...]
 
 
-def step_names(spec: ModelSpec) -> tuple[str, ...]:
-    """The steps of a model's conversion, in order."""
-    return ("export", *spec.passes, "simplify")
-
-
 def convert_model(
     spec: ModelSpec, checkpoint: Path | None, out: Path, *, on_step: OnStep = _silent
 ) -> ConversionReport:

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Published weights to ONNX, model by model: what `facepipe onnx` does, for a program. Needs torch only to convert."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from facepipe.assets.workspace import Workspace, absent, find_weights, locate_weights
+from facepipe.catalogue import MODELS, records
+from facepipe.convert.onnx.report import ConversionReport, finished
+from facepipe.errors import ConversionError
+from facepipe.specs import ModelSpec, Recipe
+from facepipe.store.files import sha256_of_file, write_json
+from facepipe.store.parts import remove_parts
+
+OnStep = Callable[[ModelSpec, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """One model of `convert_models`.
+
+    Attributes:
+        spec: the model.
+        report: of its conversion; None where its weights are not at hand.
+        kept: whether it was there, of the same weights and by the same conversion, and left alone.
+    """
+
+    spec: ModelSpec
+    report: ConversionReport | None
+    kept: bool
+
+
+def convert_models(
+    names: Iterable[str],
+    ws: Workspace,
+    *,
+    force: bool = False,
+    table: Path | None = None,
+    on_step: OnStep | None = None,
+) -> Iterator[Converted]:
+    """Convert models into `ws.weights`, and tell of each as soon as it is done; those without weights come last.
+
+    Args:
+        names: models or detectors of the catalogue; none for all whose weights are present.
+        ws: where weights are looked for, and the results go.
+        force: convert again what is up to date.
+        table: the JSON file of all that is converted, written after each model (default: parity.json in `ws.weights`).
+        on_step: told the model and the step that is done.
+
+    Raises:
+        DataError: a name is not in the catalogue.
+        AssetError: the weights of a model that is named are in no place.
+        WeightsError: the weights are not this model's.
+        ConversionError: a step failed, or moved the outputs; or a package is missing.
+
+    Example:
+        >>> for one in convert_models(["mtcnn"], open_workspace()):  # doctest: +SKIP
+        ...     print(one.spec.name, one.report.steps[-1].cosine)
+    """
+    named = list(dict.fromkeys(spec for name in names for spec in records(name)))
+    specs = named or list(MODELS.values())
+    gone = [spec for spec in specs if not _is_here(spec, ws)]
+    if gone and named:
+        raise absent(gone[0], ws)
+    target = table or ws.weights / "parity.json"
+    return _each([spec for spec in specs if spec not in gone], gone, ws, force, target, on_step)
+
+
+def _each(
+    here: Sequence[ModelSpec],
+    gone: Sequence[ModelSpec],
+    ws: Workspace,
+    force: bool,
+    table: Path,
+    on_step: OnStep | None,
+) -> Iterator[Converted]:
+    remove_parts(ws.weights)
+    known = {name: finished(spec, None, ws.weights) for name, spec in MODELS.items()}
+    for spec in here:
+        kept = None if force and _has_source(spec, ws) else finished(spec, _digest(spec, ws), ws.weights)
+        known[spec.name] = report = kept or _convert(spec, ws, on_step)
+        write_json(table, _table(known))  # a failure further on leaves what was done
+        yield Converted(spec, report, kept is not None)
+    yield from (Converted(spec, None, False) for spec in gone)
+
+
+def step_names(spec: ModelSpec) -> tuple[str, ...]:
+    """The steps of a model's conversion, in order."""
+    return ("export", *spec.passes, "simplify")
+
+
+def _table(known: Mapping[str, ConversionReport | None]) -> dict[str, object]:
+    """The reports of every model that is converted, and the names of the others."""
+    return {
+        "models": {name: asdict(report) for name, report in known.items() if report is not None},
+        "absent": [name for name, report in known.items() if report is None],
+    }
+
+
+def _has_source(spec: ModelSpec, ws: Workspace) -> bool:
+    return isinstance(spec.weights.origin, Recipe) or find_weights(spec, ws) is not None
+
+
+def _is_here(spec: ModelSpec, ws: Workspace) -> bool:
+    """Can it be converted, or was it, and are the results whole?"""
+    return _has_source(spec, ws) or finished(spec, spec.weights.sha256, ws.weights) is not None
+
+
+def _digest(spec: ModelSpec, ws: Workspace) -> str | None:
+    """Of the weight file at hand; the catalogue's where it is gone; None for a recipe, which has no file."""
+    found = None if isinstance(spec.weights.origin, Recipe) else find_weights(spec, ws)
+    return spec.weights.sha256 if found is None else sha256_of_file(found)
+
+
+def _convert(spec: ModelSpec, ws: Workspace, on_step: OnStep | None) -> ConversionReport:
+    checkpoint = None if isinstance(spec.weights.origin, Recipe) else locate_weights(spec, ws)
+    try:
+        from facepipe.convert.onnx.conversion import convert_model
+    except ModuleNotFoundError as error:
+        raise ConversionError(
+            f"{spec.name}: conversion needs the module '{error.name}', which is not installed.",
+            "pip install 'facepipe[convert]', or bring the converted files of another machine.",
+        ) from error
+
+    def done(step: str) -> None:
+        if on_step is not None:
+            on_step(spec, step)
+
+    return convert_model(spec, checkpoint, ws.weights, on_step=done)
