@@ -68,8 +68,8 @@ rehearse: $(READY)  ## the run in half precision, as an .om computes it, without
 # A board runs .om files, which `make om` made, perhaps elsewhere: it needs neither weights nor ONNX.
 lfw: $(READY)  ## photographs to LFW accuracy [BATCH BACKEND EMBEDDER DETECTOR DATA PAIRS RUN ALL PRECISION THREADS WORKERS]
 	@$(if $(DATA),,$(FACEPIPE) fetch lfw)
-	@$(if $(filter pyacl msame ais_bench,$(BACKEND)),,$(FACEPIPE) fetch $(DETECTOR) $(EMBEDDER))
-	@$(if $(filter pyacl msame ais_bench,$(BACKEND)),,$(FACEPIPE) onnx $(DETECTOR) $(EMBEDDER))
+	@$(FACEPIPE) fetch $(DETECTOR) $(EMBEDDER) --for-backend '$(BACKEND)'
+	@$(FACEPIPE) onnx $(DETECTOR) $(EMBEDDER) --for-backend '$(BACKEND)'
 	@$(if $(filter int8,$(PRECISION)),$(FACEPIPE) quantise $(EMBEDDER))
 	@$(FACEPIPE) lfw --batch '$(BATCH)' --backend '$(BACKEND)' --embedder '$(EMBEDDER)' --detector '$(DETECTOR)' \
 	  $(call option,data,DATA) $(call option,pairs,PAIRS) $(call option,run,RUN) $(call flag,all,ALL) \

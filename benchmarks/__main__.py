@@ -40,7 +40,7 @@ from benchmarks.scaling import COUNTS, SIZES, Growth, measure_scaling, memory_of
 from benchmarks.startup import measure_startup
 from facepipe.assets.lfw import locate_lfw
 from facepipe.assets.workspace import open_workspace
-from facepipe.backends import backend_by_name, backend_names
+from facepipe.backends import FASTEST_FIRST, backend_by_name
 from facepipe.backends.base import RuntimeOptions
 from facepipe.catalogue import embedder
 from facepipe.cli._main import run_module
@@ -51,7 +51,7 @@ from facepipe.store.provenance import versions
 
 PARTS = ("end_to_end", "profile", "networks", "scaling", "memory", "startup", "gallery", "detectors")
 # Fastest first, of those whose boxes and accuracy are f32's; the growth of the work is measured with the first of them.
-KEEPS_ANSWERS = (("openvino", "bf16"), ("openvino", "f32"), ("onnxruntime", "f32"))
+KEEPS_ANSWERS = (("native+openvino", "bf16"), ("native+openvino", "f32"), ("onnxruntime", "f32"))
 MOST_PROFILED = 256  # photographs for each back end
 MOST_SEARCHED = 96  # photographs for each detector, size, back end and number of threads
 PEER_SCRIPT = Path("benchmarks/peer_facenet_pytorch.py")
@@ -169,8 +169,7 @@ def _say(text: str) -> None:
 def _backends(args: argparse.Namespace) -> list[tuple[str, str]]:
     """(name, precision) pairs: those asked for, else all that can run here."""
     if args.backend is None:
-        names = [name for name in backend_names() if name != "null" and not backend_by_name(name).traits.compiled]
-        names = [name for name in names if backend_by_name(name).why_unavailable() is None]
+        names = [name for name in FASTEST_FIRST if backend_by_name(name).why_unavailable() is None]
         return [(name, precision) for name in names for precision in _precisions(name, args)]
     pairs = []
     for text in args.backend:
@@ -185,7 +184,7 @@ def _backends(args: argparse.Namespace) -> list[tuple[str, str]]:
 
 def _precisions(backend: str, args: argparse.Namespace) -> list[str]:
     """What is measured of a back end when nothing was asked for."""
-    if backend != "openvino":
+    if not backend.endswith("openvino"):
         return ["f32"]
     instructions = machine().get("instructions")
     has_bf16 = isinstance(instructions, list) and any("bf16" in name for name in instructions)

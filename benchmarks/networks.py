@@ -76,7 +76,7 @@ def measure_networks(
                     "precision": f"{precision}-all" if precision == "bf16" else precision,
                     "threads": threads,
                     # Rows enough for every thread: each takes a share of them instead of a share of each layer.
-                    "hint": "throughput" if backend == "openvino" and shape[0] >= threads > 1 else "latency",
+                    "hint": "throughput" if backend.endswith("openvino") and shape[0] >= threads > 1 else "latency",
                 }
                 answer = ask(own, question)
                 seconds = answer["latency_ms"] / 1000

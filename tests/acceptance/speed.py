@@ -54,7 +54,7 @@ def startup(name: str, bound: float) -> Callable[[], Measured]:
 def openvino(precision: str) -> dict[str, Any]:
     """accuracy.json and the boxes of `make lfw` on OpenVINO."""
     assets()
-    run = anew(f"lfw-openvino-{precision}")
+    run = anew(f"lfw-native+openvino-{precision}")
     make(
         "lfw",
         log=run.name,
@@ -62,7 +62,7 @@ def openvino(precision: str) -> dict[str, Any]:
         EMBEDDER=EMBEDDER,
         DETECTOR="mtcnn",
         RUN=run,
-        BACKEND="openvino",
+        BACKEND="native+openvino",
         PRECISION=precision,
     )
     return {**read(run / "accuracy.json"), "faces": (run / "faces.jsonl").read_bytes()}

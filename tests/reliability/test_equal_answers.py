@@ -26,7 +26,7 @@ BOX_PIXELS, EMBEDDING = 0.05, 1e-3
 QUICK = settings(max_examples=6, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-@pytest.fixture(scope="module", params=["onnxruntime", "openvino"])
+@pytest.fixture(scope="module", params=["onnxruntime", "openvino", "native+openvino"])
 def detector(weights_dir: Path, request: pytest.FixtureRequest) -> Iterator[Detector]:
     backend = backend_by_name(request.param, RuntimeOptions())
     if (reason := backend.why_unavailable()) is not None:

@@ -22,6 +22,7 @@ from facepipe.assets.download import Progress
 from facepipe.assets.lfw import fetch_lfw
 from facepipe.assets.workspace import Workspace, fetch_weights, find_weights, known_digest, open_workspace
 from facepipe.catalogue import DETECTORS, MODELS
+from facepipe.cli.run_options import add_for_backend, runs_compiled
 from facepipe.convert.onnx.report import finished
 from facepipe.errors import AssetError, DataError
 from facepipe.specs import ModelSpec, Recipe, UserFile
@@ -40,9 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--weights", type=Path, default=Path("weights"), help="folder of weights")
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of data sets")
+    add_for_backend(parser)
 
 
 def run(args: argparse.Namespace) -> int:
+    if runs_compiled(args):
+        return 0
     ws = replace(open_workspace(), weights=args.weights, data=args.data)
     names = expand(args.names)
     for folder in (ws.weights, ws.data, ws.data / "lfw"):

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from facepipe.assets.workspace import open_workspace
 from facepipe.catalogue import MODELS, records
+from facepipe.cli.run_options import add_for_backend, runs_compiled
 from facepipe.convert.onnx.models import convert_models, step_names
 from facepipe.convert.onnx.report import ConversionReport
 from facepipe.specs import ModelSpec
@@ -31,9 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="the table as JSON (default: parity.json in --weights)"
     )
+    add_for_backend(parser)
 
 
 def run(args: argparse.Namespace) -> int:
+    if runs_compiled(args):
+        return 0
     ws = replace(open_workspace(), weights=args.weights)
     named = [spec.name for name in args.names for spec in records(name)]
     wide = max(map(len, named or MODELS)) + 2

@@ -71,6 +71,25 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="start over what was begun with other parameters")
 
 
+def add_for_backend(parser: argparse.ArgumentParser) -> None:
+    """--for-backend."""
+    parser.add_argument(
+        "--for-backend", metavar="NAME", help="what will run the models: nothing to do where that takes compiled ones"
+    )
+
+
+def runs_compiled(args: argparse.Namespace) -> bool:
+    """Whether the back end of --for-backend runs compiled models, and so needs neither weights nor ONNX; says so.
+
+    Raises:
+        BackendError: there is no such back end.
+    """
+    if args.for_backend is None or not resolve_backend(args.for_backend).traits.compiled:
+        return False
+    print(f"{args.for_backend} runs compiled models, which `facepipe om` makes: nothing to do.", file=sys.stderr)
+    return True
+
+
 def shard_size(args: argparse.Namespace, photographs: int) -> int:
     """Photographs of one shard: as asked, else such that few photographs still keep several workers busy."""
     if args.shard is not None:

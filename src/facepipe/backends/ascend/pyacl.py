@@ -373,6 +373,7 @@ class PyAclSession:
     staging: _Staging
     fixed_batch: int | None
     lock: threading.Lock = field(default_factory=threading.Lock)
+    is_closed: bool = False
 
     def run(self, inputs: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
         """Any batch; it is cut and padded to the gears here."""
@@ -387,6 +388,9 @@ class PyAclSession:
 
     def close(self) -> None:
         with self.lock:
+            if self.is_closed:
+                return
+            self.is_closed = True
             _give_back(
                 [
                     self.device.enter,

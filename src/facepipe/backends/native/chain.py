@@ -166,14 +166,22 @@ class _Reader:
         assert found is not None
         return found
 
+    def bias(self, node: Any) -> np.ndarray:
+        """Of a convolution or a dense layer of O outputs: float32 [O]; zeros where the file has none."""
+        outputs = len(self.weight(node, 1))
+        if len(node.input) < 3 or not node.input[2]:
+            return np.zeros(outputs, np.float32)
+        found = self.weight(node, 2)
+        self.require(found.shape == (outputs,), node, "has no bias for each output")
+        return found
+
     def read(self, node: Any, attributes: Mapping[str, Any], layers: list[Any]) -> None:
         """Add what `node` is to the layers."""
         kind = node.op_type
         if kind == "Conv":
             plain = {"dilations": [1, 1], "group": 1, "pads": [0] * 4, "strides": [1, 1], "auto_pad": b"NOTSET"}
             self.require_plain(node, attributes, plain)
-            self.require(len(node.input) == 3, node, "has no bias")
-            weights, bias = self.weight(node, 1), self.weight(node, 2)
+            weights, bias = self.weight(node, 1), self.bias(node)
             self.require(weights.shape[2:] == weights.shape[-1:] * 2, node, "is not plain")
             self.require(self.order is None, node, "follows a map that was turned")
             layers.append(Convolution(weights, bias, None))
@@ -215,8 +223,7 @@ class _Reader:
     def _dense(self, node: Any, attributes: Mapping[str, Any], layers: list[Any]) -> None:
         self.require_plain(node, attributes, {"alpha": 1.0, "beta": 1.0, "transA": 0})
         self.require(attributes.get("transB", 0) == 1, node, "is not plain")
-        self.require(len(node.input) == 3, node, "has no bias")
-        weights, bias = self.weight(node, 1), self.weight(node, 2)
+        weights, bias = self.weight(node, 1), self.bias(node)
         if self.order is None:
             self.require(self.side == 1, node, "follows a map that was not flattened")
             shaped = weights.reshape(*weights.shape, 1, 1)
