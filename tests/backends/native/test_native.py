@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +16,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 pytest.importorskip("llvmlite", reason="this back end is the extra [native]")
 
+from facepipe.backends.native import compile as compile_module
 from facepipe.backends.native.session import load_native
-from facepipe.errors import BackendError
+from facepipe.errors import BackendError, TensorError
 
 WIDTHS = (4, 8, 16)  # LLVM writes each for any processor
 
@@ -227,6 +230,102 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
     broken.write_bytes(b"no model")
     with pytest.raises(BackendError, match=r"rnet\.simplified\.onnx: is no ONNX model"):
         load_native(broken, 1, None)
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        (np.zeros((2, 3, 26, 26)),),  # float64: twice as long as what would be read
+        (np.zeros((2, 3, 26, 26), np.float16),),
+        (np.zeros((2, 3, 26, 26), ">f4"),),
+        (np.zeros((2, 2, 26, 26), np.float32),),
+        (np.zeros((3, 26, 26), np.float32),),
+        (np.zeros((2, 3, 26, 27), np.float32),),
+        (np.zeros((1, 3, 26, 26), np.float32),) * 2,
+        (),
+    ],
+)
+def test_what_is_no_batch_of_its_images_is_refused_and_never_read(
+    inputs: tuple[np.ndarray, ...], tmp_path: Path
+) -> None:
+    session = load_native(vectors(tmp_path / "chain.onnx"), 1, None)
+    with pytest.raises(TensorError, match=r"chain\.onnx: the input.*expected one float32 \[N, 3, 26, 26\]"):
+        session.run(inputs)
+
+
+@pytest.mark.parametrize("side", [0, 1, 2, 7])
+def test_an_image_too_small_for_a_layer_is_refused(side: int, tmp_path: Path) -> None:
+    session = load_native(maps(tmp_path / "chain.onnx"), 1, None)
+    with pytest.raises(TensorError, match="large enough for every layer"):
+        session.run((np.zeros((1, 3, 40, side), np.float32),))
+
+
+def test_a_view_is_read_in_its_own_order(tmp_path: Path) -> None:
+    path = vectors(tmp_path / "chain.onnx")
+    image = noise(3, 26, 26, 3).transpose(0, 3, 2, 1)[::-1]
+    close(load_native(path, 1, None).run((image,)), answers(path, np.ascontiguousarray(image)))
+
+
+def test_threads_that_share_a_session_take_turns(tmp_path: Path) -> None:
+    session = load_native(vectors(tmp_path / "chain.onnx"), 1, None)
+    images = [noise(4 + count, 3, 26, 26) for count in range(8)]
+    wanted = [session.run((image,)) for image in images]
+    with ThreadPoolExecutor(4) as threads:
+        for _ in range(5):
+            for one, other in zip(threads.map(lambda image: session.run((image,)), images), wanted, strict=True):
+                for array, expected in zip(one, other, strict=True):
+                    np.testing.assert_array_equal(array, expected)
+
+
+def test_workers_on_a_cold_cache_compile_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, compiled = [], compile_module._object_code
+
+    def counted(*arguments: object) -> bytes:
+        made.append(1)
+        time.sleep(0.2)  # the others come in meanwhile
+        return compiled(*arguments)
+
+    monkeypatch.setattr(compile_module, "_object_code", counted)
+    path, image = vectors(tmp_path / "chain.onnx"), noise(2, 3, 26, 26)
+    with ThreadPoolExecutor(4) as workers:
+        loads = [workers.submit(load_native, path, 1, tmp_path / "cache") for _ in range(4)]
+        found = [load.result().run((image,)) for load in loads]
+    assert len(made) == 1
+    for other in found[1:]:
+        np.testing.assert_array_equal(found[0][0], other[0])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        ("oblong input", "its input is 26 x 30, expected a square"),
+        ("float64 weights", "has no weights in float32"),
+        ("unknown weights", "has no weights in float32"),
+        ("skipping windows", "node MaxPool '' is not plain"),
+        ("two inputs", "its input is no batch of images"),
+    ],
+)
+def test_a_graph_that_only_resembles_a_chain_is_refused(spoil: str, message: str, tmp_path: Path) -> None:
+    graph = onnx.load(maps(tmp_path / "whole.onnx"))
+    image, first = graph.graph.input[0], graph.graph.initializer[0]
+    if spoil == "oblong input":
+        for dim, size in zip(image.type.tensor_type.shape.dim[2:], (26, 30), strict=True):
+            dim.dim_value = size
+    elif spoil == "float64 weights":
+        first.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(first).astype(np.float64), first.name))
+    elif spoil == "unknown weights":
+        graph.graph.node[0].input[1] = "elsewhere"
+    elif spoil == "skipping windows":
+        pool = next(node for node in graph.graph.node if node.op_type == "MaxPool")
+        next(item for item in pool.attribute if item.name == "strides").ints[:] = [3, 3]
+    else:
+        other = graph.graph.input.add()
+        other.CopyFrom(image)
+        other.name = "other"
+    path = tmp_path / "spoilt.onnx"
+    onnx.save(graph, path)
+    with pytest.raises(BackendError, match=message):
+        load_native(path, 1, None)
 
 
 @pytest.mark.weights
