@@ -217,7 +217,7 @@ def limits(question: dict[str, Any]) -> dict[str, Any]:
     """
     if importlib.util.find_spec("llvmlite") is None:
         raise BackendError(
-            "bench: no module named 'llvmlite', which measures the processor.", "pip install 'facepipe[openvino]'"
+            "bench: no module named 'llvmlite', which measures the processor.", "pip install 'facepipe[native]'"
         )
     from benchmarks.peak import peaks
 

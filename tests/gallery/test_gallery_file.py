@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from facepipe.backends.base import MadeBy
 from facepipe.compat.port_index import read_port_index
 from facepipe.errors import DataError
 from facepipe.gallery.file import (
@@ -67,6 +68,14 @@ def test_the_bytes_are_those_of_the_described_format_and_depend_on_the_content_a
     assert header["labels"] == ["Ana", "瑞秋", "Ana"]
     assert header["threshold"] == {"similarity": 0.41, "far": 1e-3, "source": "lfw.bin, 3,000 different pairs"}
     assert content[16 + length :] == friends().embeddings.tobytes()
+
+
+def test_what_made_it_is_kept_and_may_be_unknown(tmp_path: Path) -> None:
+    made_by = MadeBy("native+openvino", "f32")
+    write_gallery(tmp_path / "m.gallery", replace(friends(), made_by=made_by))
+    assert read_gallery(tmp_path / "m.gallery").made_by == made_by
+    write_gallery(tmp_path / "u.gallery", friends())
+    assert read_gallery(tmp_path / "u.gallery").made_by is None
 
 
 def test_an_empty_gallery_is_a_gallery(tmp_path: Path) -> None:
@@ -142,6 +151,8 @@ def _rewritten(path: Path, **fields: object) -> None:
         ({"model": None}, "field 'model' is None"),
         ({"threshold": 0.5}, "its threshold is 0.5"),
         ({"threshold": {"similarity": 2, "far": None, "source": ""}}, "its threshold is"),
+        ({"made_by": "onnxruntime"}, "its made_by is 'onnxruntime', expected backend and precision"),
+        ({"made_by": {"backend": "onnxruntime", "precision": 1}}, "its made_by is"),
         ({"rows_sha256": "00"}, "its rows are not those that its header describes"),
     ],
 )
