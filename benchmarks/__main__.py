@@ -2,14 +2,17 @@
 """python -m benchmarks end_to_end --photographs 600
 
 Speed, never accuracy. Parts: end_to_end (photographs to embeddings beside facenet-pytorch, which is installed in an
-environment of its own the first time, about 6 GB), networks (every network at the vendor's fourteen shapes), scaling
-(more photographs, more processes, larger photographs), memory (of those runs), startup (whole commands in fresh
-processes), gallery (search among a million random embeddings: exact and approximate, with what the latter misses) and
-detectors (UltraFace, RetinaFace and BlazeFace, network and whole, on one and two threads).
-Each side runs in a process of its own, several times; medians and ratios are printed and written to bench.json, part by
-part, and drawn in bench.png.
+environment of its own the first time, about 6 GB), profile (step by step, network by network), networks (every network
+at the vendor's fourteen shapes), scaling (more photographs, more processes, larger photographs), memory (of those
+runs), startup (whole commands in fresh processes), gallery (search among a million random embeddings: exact and
+approximate, with what the latter misses) and detectors (UltraFace, RetinaFace and BlazeFace, network and whole, on one
+and two threads). Figures are printed, written to bench.json, part by part, and drawn in bench.png.
+
+In end_to_end the sides take turns, in rounds of seconds. The figures to quote are the median ratio of the rounds, on
+the wall and in processor time, and the interval that holds it in 95 % of all cases: see docs/performance.md.
 
   python -m benchmarks end_to_end --no-peer --backend onnxruntime:f32 --backend openvino:int8
+  python -m benchmarks end_to_end --against ../older --pair onnxruntime --pair native+openvino=openvino
   python -m benchmarks networks --threads 1
   python -m benchmarks startup --page docs/performance.md
 """
@@ -27,15 +30,16 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from benchmarks.breakdown import measure_profile
 from benchmarks.chart import write_chart
 from benchmarks.detectors import measure_detectors
-from benchmarks.end_to_end import Configuration, Peer, measure_end_to_end, spread
+from benchmarks.end_to_end import Configuration, Peer, Plan, measure_against, measure_end_to_end, spread
 from benchmarks.gallery_search import measure_gallery_search
 from benchmarks.machine import machine
 from benchmarks.networks import measure_networks
-from benchmarks.page import page
+from benchmarks.page import refreshed
+from benchmarks.paired import LEAST_ROUNDS, Estimate
 from benchmarks.peer import peer_python
-from benchmarks.profile import measure_profile
 from benchmarks.scaling import COUNTS, SIZES, Growth, measure_scaling, memory_of
 from benchmarks.startup import measure_startup
 from facepipe.assets.lfw import locate_lfw
@@ -54,7 +58,8 @@ PARTS = ("end_to_end", "profile", "networks", "scaling", "memory", "startup", "g
 KEEPS_ANSWERS = (("native+openvino", "bf16"), ("native+openvino", "f32"), ("onnxruntime", "f32"))
 MOST_PROFILED = 256  # photographs for each back end
 MOST_SEARCHED = 96  # photographs for each detector, size, back end and number of threads
-PEER_SCRIPT = Path("benchmarks/peer_facenet_pytorch.py")
+PEER_SCRIPT = Path(__file__).resolve().parent / "peer_facenet_pytorch.py"
+STARTS = 5  # of each command of startup
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,8 +73,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--embedder", default="facenet.seeded", help="default: the network the peer has too")
     parser.add_argument("--detector", default="mtcnn")
-    parser.add_argument("--photographs", type=int, default=400, metavar="N", help="how many (default: 400)")
-    parser.add_argument("--repeats", type=int, default=3, metavar="N", help="rounds; medians are taken (default: 3)")
+    parser.add_argument("--photographs", type=int, default=768, metavar="N", help="how many (default: 768)")
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=24,
+        metavar="N",
+        help="of end_to_end, 6 or more (default: 24)",
+    )
+    parser.add_argument("--each", type=int, default=128, metavar="N", help="photographs of a round (default: 128)")
+    parser.add_argument(
+        "--against", type=Path, metavar="CHECKOUT", help="end_to_end beside another commit of facepipe, not the peer"
+    )
+    parser.add_argument(
+        "--pair",
+        action="append",
+        metavar="NEW[=OLD]",
+        help="with --against: NAME[:PRECISION] here and there, may be repeated (default: every --backend as itself)",
+    )
     parser.add_argument(
         "--counts", type=int, nargs="+", default=list(COUNTS), metavar="N", help="of scaling (default: 100 1000 7701)"
     )
@@ -95,8 +116,12 @@ def run(args: argparse.Namespace) -> int:
     for part in parts:
         if part not in PARTS:
             raise DataError(f"bench: '{part}' is no part, expected one of {', '.join(PARTS)}.")
-    if min(args.photographs, args.repeats, args.batch) < 1:
-        raise DataError("bench: --photographs, --repeats and --batch must be at least 1.")
+    if min(args.photographs, args.each, args.batch) < 1:
+        raise DataError("bench: --photographs, --each and --batch must be at least 1.")
+    if args.rounds < LEAST_ROUNDS:
+        raise DataError(f"bench: --rounds {args.rounds}, expected {LEAST_ROUNDS} or more, for an interval of 95 %.")
+    if args.pair and not args.against:
+        raise DataError("bench: --pair names settings of another checkout, and there is none.", "--against CHECKOUT")
     backends = _backends(args)
     target = args.out / "bench.json"
     about = {
@@ -106,17 +131,19 @@ def run(args: argparse.Namespace) -> int:
         "command": shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]]),
     }
     known = read_json(target) if target.is_file() else {}
-    for part in parts:
+    for part in ["against" if part == "end_to_end" and args.against else part for part in parts]:
         known[part] = {**_measure(part, args, backends, known), "measured": about}
         write_json(target, known)  # each time: a failure further on leaves what was measured
         if part == "end_to_end":
             _print_end_to_end(known[part])
+        if part == "against":
+            _print_against(known[part])
     print(f"{target}: all figures")
     if importlib.util.find_spec("matplotlib") is not None:
         write_chart(known, args.out / "bench.png")
         print(f"{args.out / 'bench.png'}: drawn")
     if args.page is not None:
-        write_text(args.page, page(known))
+        write_text(args.page, refreshed(_page(args.page), known))
         print(f"{args.page}: written")
     return 0
 
@@ -126,7 +153,11 @@ def _measure(
 ) -> dict[str, Any]:
     """One part of bench.json; `known` are the parts that were measured before."""
     if part == "end_to_end":
-        return _end_to_end(args, backends)
+        configurations = [_configuration(args, *pair) for pair in backends]
+        return measure_end_to_end(_plan(args), configurations, _peer(args), _say)
+    if part == "against":
+        pairs = [_pair(text, args) for text in args.pair or [":".join(pair) for pair in backends]]
+        return measure_against(_plan(args), pairs, args.against, _say)
     if part == "profile":
         root, keys = _photographs(args)
         configurations = [_configuration(args, *pair) for pair in backends]
@@ -148,7 +179,7 @@ def _measure(
     if part == "startup":
         root, keys = _photographs(args)
         names = list(dict.fromkeys(name for name, _ in backends))
-        return measure_startup(root / keys[0], args.weights, names, max(3, args.repeats), _say)
+        return measure_startup(root / keys[0], args.weights, names, STARTS, _say)
     if part == "detectors":
         root, keys = _photographs(args)
         names = list(dict.fromkeys(name for name, _ in backends))
@@ -175,11 +206,24 @@ def _backends(args: argparse.Namespace) -> list[tuple[str, str]]:
     for text in args.backend:
         name, _, precision = text.partition(":")
         precision = precision or "f32"
-        reason = backend_by_name(name, RuntimeOptions(precision=precision)).why_unavailable()
-        if reason is not None:
-            raise BackendError(f"backend '{name}' is unavailable: {reason}", "`facepipe backends` lists what can run.")
-        pairs.append((name, precision))
+        pairs.append(_available(name, precision))
     return pairs
+
+
+def _available(name: str, precision: str) -> tuple[str, str]:
+    """The same pair, once it is known to run here."""
+    reason = backend_by_name(name, RuntimeOptions(precision=precision)).why_unavailable()
+    if reason is not None:
+        raise BackendError(f"backend '{name}' is unavailable: {reason}", "`facepipe backends` lists what can run.")
+    return name, precision
+
+
+def _pair(text: str, args: argparse.Namespace) -> tuple[Configuration, Configuration]:
+    """`NEW[=OLD]`, each `NAME[:PRECISION]`: a configuration of this checkout, and the other one's that it replaces."""
+    new, _, old = text.partition("=")
+    (name, _, precision), (old_name, _, old_precision) = new.partition(":"), (old or new).partition(":")
+    here = _configuration(args, *_available(name, precision or "f32"))
+    return here, _configuration(args, old_name, old_precision or "f32")
 
 
 def _precisions(backend: str, args: argparse.Namespace) -> list[str]:
@@ -204,37 +248,49 @@ def _configuration(args: argparse.Namespace, backend: str, precision: str) -> Co
     return Configuration(backend, precision, args.detector, args.embedder, args.batch, workers, threads)
 
 
-def _end_to_end(args: argparse.Namespace, backends: list[tuple[str, str]]) -> dict[str, Any]:
-    peer = _peer(args)
+def _plan(args: argparse.Namespace) -> Plan:
     root, keys = _photographs(args)
-    configurations = [_configuration(args, name, precision) for name, precision in backends]
-    chosen = spread(keys, args.photographs)
-    return measure_end_to_end(root, chosen, args.weights, configurations, peer, _cores(), args.repeats, _say)
+    cores = args.workers or _cores()
+    return Plan(root, spread(keys, args.photographs), args.weights, cores, args.rounds, args.each)
+
+
+def _page(path: Path) -> str:
+    """The page whose figures are to be rewritten."""
+    if not path.is_file():
+        raise DataError(f"{path}: not here, expected a page with the markers of figures.", "--page docs/performance.md")
+    return path.read_text(encoding="utf-8")
 
 
 def _peer(args: argparse.Namespace) -> Peer | None:
     """facenet-pytorch in an environment of its own, made where there is none; None with --no-peer."""
     if args.no_peer:
         return None
-    if not PEER_SCRIPT.is_file():
-        raise BackendError(
-            f"{PEER_SCRIPT}: not here, expected it for the comparison with facenet-pytorch.",
-            "run in the repository, or --no-peer.",
-        )
     return Peer(peer_python(args.peer, _say), PEER_SCRIPT)
 
 
-def _print_end_to_end(found: dict[str, Any] | None) -> None:
-    """A table: who, photographs per second, how many times the peer, memory."""
-    if found is None:
-        return
-    print(f"{'photographs to embeddings':<36}{'per second':>12}{'ratio':>8}{'memory MB':>12}")
+def _print_end_to_end(found: dict[str, Any]) -> None:
+    """A table: who, photographs per second, how many times the peer on the wall and in processor time, memory."""
+    print(f"{'':<28}{'per second':>11}{'cpu ms':>8}  {'times the peer':<26}{'in processor time':<26}{'memory MB':>9}")
     rows = {"facenet-pytorch": found["peer"]} if "peer" in found else {}
     rows |= {key: value for key, value in found.items() if isinstance(value, dict) and "backend" in value}
     for name, row in rows.items():
-        ratio = f"{row['ratio']:.2f}x" if "ratio" in row else ""
+        ratios = "".join(f"{_interval(row, ratio):<26}" for ratio in ("ratio", "cpu_ratio"))
         memory = row["peak_memory_bytes"] / 1e6
-        print(f"{name:<36}{row['per_second']:>12.1f}{ratio:>8}{memory:>12.0f}")
+        print(f"{name:<28}{row['per_second']:>11.1f}{row['cpu_ms']:>8.1f}  {ratios}{memory:>9.0f}")
+
+
+def _print_against(found: dict[str, Any]) -> None:
+    """A table: how many times the other commit's time each setting takes."""
+    print(f"time beside {found['commit'] or found['checkout']}: below 1 is faster now")
+    print(f"{'':<28}{'then':<32}{'processor time':<26}{'on the wall':<26}")
+    for name, row in found.items():
+        if isinstance(row, dict) and "old" in row:
+            ratios = "".join(f"{_interval(row, ratio):<26}" for ratio in ("cpu_time_ratio", "time_ratio"))
+            print(f"{name:<28}{row['old']:<32}{ratios}".rstrip())
+
+
+def _interval(row: dict[str, Any], name: str) -> str:
+    return str(Estimate(row[name], *row[f"{name}_interval"])) if name in row else ""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import statistics
+import os
 import sys
 import tempfile
 import time
@@ -22,16 +22,18 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.sides import memory_of_process
 from facepipe.backends import backend_by_name
 from facepipe.backends.base import Run, RuntimeOptions, model_file, open_session
+from facepipe.backends.timing import time_calls
 from facepipe.catalogue import embedder, model
 from facepipe.datasets.images import read
-from facepipe.detect import default_settings, open_detector
+from facepipe.detect import Detector, default_settings, open_detector
 from facepipe.detect.mtcnn import Mtcnn
-from facepipe.detect.single_shot import SingleShotSettings
+from facepipe.detect.single_shot import SingleShotDetector, SingleShotSettings
 from facepipe.embed import open_embedder
 from facepipe.engine.local import work
-from facepipe.errors import BackendError, StageError
+from facepipe.errors import BackendError
 from facepipe.faces.photographs import read_batches
 from facepipe.geometry.fit import Stretch
 from facepipe.results import NoFace
@@ -44,7 +46,6 @@ Measured = tuple[int, int, ShardReport]
 """Which worker, the most memory it held so far in bytes, and its report of one shard."""
 
 WARM = "warm-"  # and the number of the worker: a file in the run's folder
-MIN_CALLS, MAX_SECONDS = 3, 1.5  # of one network measurement, after one call to warm up
 
 
 def main() -> None:
@@ -113,6 +114,7 @@ def _job(question: dict[str, Any]) -> RunJob:
         options=RuntimeOptions(threads=question["threads"], precision=question["precision"]),
         batch=question["batch"],
         shard_size=question["shard_size"],
+        settings=default_settings(question["detector"]),
     )
 
 
@@ -189,16 +191,10 @@ def profile(question: dict[str, Any]) -> dict[str, Any]:
 
     with (
         tempfile.TemporaryDirectory(prefix="facepipe-bench-") as folder,
-        open_detector("mtcnn", backend, job.weights, job.batch) as detector,
+        open_detector(job.detector, backend, job.weights, job.batch) as detector,
         open_embedder(spec, backend, job.weights, job.batch) as recogniser,
     ):
-        assert isinstance(detector, Mtcnn)
-        detector = replace(
-            detector,
-            pnet=timed("pnet", detector.pnet),
-            rnet=timed("rnet", detector.rnet),
-            onet=timed("onet", detector.onet),
-        )
+        detector = timed_detector(detector, timed)
         recogniser = replace(recogniser, run=timed(spec.name, recogniser.run))
         job = replace(job, run=Path(folder))
         stage = fused_stage(job, models_of(job))
@@ -207,6 +203,19 @@ def profile(question: dict[str, Any]) -> dict[str, Any]:
             calls.clear()
             report = do_shard(job, stage, 0, detector, recogniser, alignment_of(job))
     return {"photographs": len(job.keys), "step_seconds": report.seconds, "calls": calls, "versions": versions()}
+
+
+def timed_detector(detector: Detector, timed: Callable[[str, Run], Run]) -> Detector:
+    """The same detector, each of its networks replaced by what `timed` makes of its name and itself."""
+    if isinstance(detector, SingleShotDetector):
+        return replace(detector, run=timed(detector.spec.name, detector.run))
+    assert isinstance(detector, Mtcnn)
+    return replace(
+        detector,
+        pnet=timed("pnet", detector.pnet),
+        rnet=timed("rnet", detector.rnet),
+        onet=timed("onet", detector.onet),
+    )
 
 
 def limits(question: dict[str, Any]) -> dict[str, Any]:
@@ -235,27 +244,13 @@ def network(question: dict[str, Any]) -> dict[str, Any]:
     )
     backend = backend_by_name(question["backend"], options)
     shape = tuple(question["shape"])
-    image = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
-    spent = list[float]()
     with open_session(backend, spec, model_file(backend, spec, Path(question["weights"]), shape[0])) as session:
-        session.run(image)
-        while len(spent) < MIN_CALLS or sum(spent) < MAX_SECONDS:
-            began = time.perf_counter()
-            session.run(image)
-            spent.append(time.perf_counter() - began)
-    return {"latency_ms": 1000 * statistics.median(spent), "calls": len(spent), "peak_memory_bytes": _peak_memory()}
+        latency = time_calls(session.run, shape)
+    return {"latency_ms": latency.median_ms, "calls": latency.calls, "peak_memory_bytes": _peak_memory()}
 
 
 def _peak_memory() -> int:
-    """Bytes of memory that this process held at its highest (VmHWM of proc(5)).
-
-    getrusage's ru_maxrss is no such figure: a new process inherits the high water of the one that started it.
-    """
-    status = Path("/proc/self/status")
-    if not status.exists():
-        raise StageError(f"{status}: not here, expected Linux's.", "measure memory on Linux.")
-    kilobytes = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:")).split()[1]
-    return int(kilobytes) * 1024
+    return memory_of_process(os.getpid())
 
 
 if __name__ == "__main__":

@@ -1,16 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """facenet-pytorch on a list of photographs, timed: the other side of `make bench`. Run by the peer's own Python.
 
-Reads one JSON object from standard input, writes one to standard output:
+Reads JSON objects from standard input and writes them to standard output, a line each:
 
-    in:  photographs (paths), batch, threads, repeats (0: no timing), answers (bool)
-    out: photographs, faces, seconds (one for each repeat), load_seconds, peak_memory_bytes, versions,
-         and with answers: boxes, scores and landmarks by path
+    in:  photographs (paths), shard_size, batch, threads
+    out: versions, when it is loaded
+    in:  shard (a number), again and again
+    out: faces, when that shard's photographs are done
+
+or answers one question:
+
+    in:  photographs (paths), threads, answers (true)
+    out: answers: boxes, scores and landmarks by path; versions
     in:  crops (numbers of crops), threads
     out: latency_ms of the recogniser alone, by that number
 
-The recogniser's weights are facepipe's `facenet.seeded`, which no file is needed for. Each repeat decodes, detects,
-selects, crops and embeds every photograph, as the library's own LFW notebook does.
+The recogniser's weights are facepipe's `facenet.seeded`, which no file is needed for. A shard is decoded, detected,
+selected, cropped and embedded, as the library's own LFW notebook does.
 This is the only file of the project that imports facenet_pytorch; the package never does.
 """
 
@@ -28,43 +34,37 @@ from PIL import Image
 
 
 def main() -> None:
-    """Load, warm up on one batch, then time each repeat from the first byte read to the last embedding."""
-    settings = json.load(sys.stdin)
+    """Load, then do what is asked."""
+    settings = json.loads(sys.stdin.readline())
     torch.set_num_threads(settings["threads"])
     warnings.simplefilter("ignore")  # the library's own deprecations; standard output is for the answer
-    begun = time.perf_counter()
     from facenet_pytorch import MTCNN, InceptionResnetV1
 
     network = InceptionResnetV1(pretrained=None).eval()
     network.load_state_dict({key: seeded(key, value) for key, value in network.state_dict().items()})
     if "crops" in settings:
         with torch.inference_mode():
-            json.dump({"latency_ms": {count: latency_ms(network, count) for count in settings["crops"]}}, sys.stdout)
+            say({"latency_ms": {count: latency_ms(network, count) for count in settings["crops"]}})
         return
     detector = MTCNN(image_size=160, margin=14, selection_method="center_weighted_size")
-    load_seconds = time.perf_counter() - begun
-
-    paths, size = [Path(path) for path in settings["photographs"]], settings["batch"]
-    batches = [paths[start : start + size] for start in range(0, len(paths), size)]
-    seconds, faces = [], 0
+    versions = {"torch": torch.__version__, "numpy": np.__version__}
+    paths = [Path(path) for path in settings["photographs"]]
     with torch.inference_mode():
-        if settings["repeats"]:
-            process(batches[0], detector, network)
-        for _ in range(settings["repeats"]):
-            begun = time.perf_counter()
-            faces = sum(process(batch, detector, network) for batch in batches)
-            seconds.append(time.perf_counter() - begun)
-    answer = {
-        "photographs": len(paths),
-        "faces": faces,
-        "seconds": seconds,
-        "load_seconds": load_seconds,
-        "peak_memory_bytes": peak_memory(),
-        "versions": {"torch": torch.__version__, "numpy": np.__version__},
-    }
-    if settings.get("answers"):
-        answer["answers"] = {path.as_posix(): answers(path, detector) for path in paths}
-    json.dump(answer, sys.stdout)
+        if settings.get("answers"):
+            say({"answers": {path.as_posix(): answers(path, detector) for path in paths}, "versions": versions})
+            return
+        say({"versions": versions})
+        size, batch = settings["shard_size"], settings["batch"]
+        for line in sys.stdin:
+            first = json.loads(line)["shard"] * size
+            shard = paths[first : first + size]
+            batches = [shard[start : start + batch] for start in range(0, len(shard), batch)]
+            say({"faces": sum(process(batch, detector, network) for batch in batches)})
+
+
+def say(answer: dict[str, object]) -> None:
+    """One line of standard output."""
+    print(json.dumps(answer), flush=True)
 
 
 def process(paths: list[Path], detector: object, network: object) -> int:
@@ -94,12 +94,6 @@ def latency_ms(network: torch.nn.Module, count: int) -> float:
         network(crops)
         spent.append(1000 * (time.perf_counter() - begun))
     return statistics.median(spent)
-
-
-def peak_memory() -> int:
-    """Bytes of memory that this process held at its highest, on Linux."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * int(next(line for line in lines if line.startswith("VmHWM:")).split()[1])
 
 
 def answers(path: Path, detector: object) -> dict[str, list]:

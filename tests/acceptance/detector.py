@@ -88,7 +88,7 @@ def peers(paths: list[Path], name: str, batch: int) -> dict[str, Any]:
     if not kept.is_file():
         kept.parent.mkdir(parents=True, exist_ok=True)
         question = OUT / f"{name}-question.json"
-        asked = {"photographs": list(map(str, paths)), "batch": batch, "threads": 2, "repeats": 0, "answers": True}
+        asked = {"photographs": list(map(str, paths)), "batch": batch, "threads": 2, "answers": True}
         question.write_text(json.dumps(asked))
         command = f"{PEER} benchmarks/peer_facenet_pytorch.py < {question} > {kept}.part && mv {kept}.part {kept}"
         call(["bash", "-c", command], log=name)

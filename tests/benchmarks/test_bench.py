@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 from benchmarks.__main__ import main
+from benchmarks.breakdown import measure_profile
 from benchmarks.chart import write_chart
 from benchmarks.child import ask
 from benchmarks.end_to_end import Configuration, Peer, measure_end_to_end, spread
 from benchmarks.networks import LARGEST, measure_networks
 from benchmarks.page import page
-from benchmarks.profile import measure_profile
 
 from facepipe.datasets.images import list_keys
 from facepipe.errors import BackendError

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One worker of facepipe's side: `python -m benchmarks.side_facepipe`, in lines as `benchmarks.sides` tells.
+
+It is a worker of the fused run, as the engine opens one, and may be that of another checkout, whose sources stand first
+in PYTHONPATH: what is imported here has to be in both. Only rooms have had other names.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+
+def main() -> None:
+    """Load, say so, then do one shard for each line."""
+    settings = json.loads(sys.stdin.readline())
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what a library prints is no answer
+
+    def say(answer: dict[str, Any]) -> None:
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+    facepipe, fused = importlib.import_module("facepipe"), _room("runs.fused", "preprocess.fused")
+    sources = str(Path(facepipe.__path__[0]).resolve())
+    if settings["sources"] not in (None, sources):
+        sys.exit(f"facepipe was imported from {sources}, expected {settings['sources']}")
+    jobs, stages = _room("runs.job", "preprocess.job"), _room("store.stage", "pipeline.stage")
+    provenance = _room("store.provenance", "pipeline.provenance")
+    job = _job(settings, jobs)
+    with tempfile.TemporaryDirectory(prefix="facepipe-bench-") as folder:
+        job = replace(job, run=Path(folder))
+        stage = fused.fused_stage(job, jobs.models_of(job))
+        stages.begin(stage)
+        with fused.open_fused((job, stage), settings["worker"]) as do:
+            say({"versions": provenance.versions()})
+            for line in sys.stdin:
+                say({"faces": do(json.loads(line)["shard"]).faces})
+
+
+def _room(*names: str) -> ModuleType:
+    """The first of these modules of facepipe that there is; later names are those of older commits."""
+    for name in names[:-1]:
+        room = f"facepipe.{name.partition('.')[0]}"
+        if importlib.util.find_spec(room) is not None and importlib.util.find_spec(f"facepipe.{name}") is not None:
+            return importlib.import_module(f"facepipe.{name}")
+    return importlib.import_module(f"facepipe.{names[-1]}")
+
+
+def _job(settings: dict[str, Any], jobs: ModuleType) -> Any:
+    """The run that is asked for; its folder is still to be chosen."""
+    options = importlib.import_module("facepipe.backends.base").RuntimeOptions
+    detect = importlib.import_module("facepipe.detect")
+    return jobs.RunJob(
+        root=Path(settings["root"]),
+        keys=tuple(settings["keys"]),
+        run=Path(),
+        weights=Path(settings["weights"]),
+        detector=settings["detector"],
+        embedder=settings["embedder"],
+        backend=settings["backend"],
+        options=options(threads=settings["threads"], precision=settings["precision"]),
+        batch=settings["batch"],
+        shard_size=settings["shard_size"],
+        settings=detect.default_settings(settings["detector"]),
+    )
+
+
+if __name__ == "__main__":
+    main()
