@@ -122,6 +122,7 @@ def run(args: argparse.Namespace) -> int:
         raise DataError(f"bench: --rounds {args.rounds}, expected {LEAST_ROUNDS} or more, for an interval of 95 %.")
     if args.pair and not args.against:
         raise DataError("bench: --pair names settings of another checkout, and there is none.", "--against CHECKOUT")
+    text = None if args.page is None else _page(args.page)  # before anything is measured
     backends = _backends(args)
     target = args.out / "bench.json"
     about = {
@@ -142,8 +143,8 @@ def run(args: argparse.Namespace) -> int:
     if importlib.util.find_spec("matplotlib") is not None:
         write_chart(known, args.out / "bench.png")
         print(f"{args.out / 'bench.png'}: drawn")
-    if args.page is not None:
-        write_text(args.page, refreshed(_page(args.page), known))
+    if text is not None:
+        write_text(args.page, refreshed(text, known))
         print(f"{args.page}: written")
     return 0
 
