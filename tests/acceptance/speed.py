@@ -31,11 +31,11 @@ def bench(parts: str) -> dict[str, Any]:
 def times_the_peer(key: str, bound: float) -> Callable[[], Measured]:
     def measure() -> Measured:
         found = bench("end_to_end")["end_to_end"]
-        row = found[key]
+        row, peer = found[key], found["peer_per_second"]
         (low, high), (cpu_low, cpu_high) = row["ratio_interval"], row["cpu_ratio_interval"]
         note = (
             f"{low:.2f} to {high:.2f} in {found['rounds']} rounds; in processor time {row['cpu_ratio']:.2f}, "
-            f"{cpu_low:.2f} to {cpu_high:.2f}; {row['per_second']:.1f} against {found['peer_per_second']:.1f} photographs/s"
+            f"{cpu_low:.2f} to {cpu_high:.2f}; {row['per_second']:.1f} against {peer:.1f} photographs/s"
         )
         return at_least(row["ratio"], bound, note)
 
