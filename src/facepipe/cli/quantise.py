@@ -16,24 +16,24 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import random
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tqdm import tqdm
-
 from facepipe.assets.lfw import find_lfw
 from facepipe.assets.workspace import Workspace, open_workspace
 from facepipe.backends import backend_by_name
 from facepipe.catalogue import MODELS, embedder
-from facepipe.cli.run_options import positive
+from facepipe.cli._bar import bar
+from facepipe.cli.run_options import add_limit_arguments, limits, positive
 from facepipe.datasets.images import list_keys
 from facepipe.datasets.lfw import extensions_in, read_pairs
-from facepipe.detect import open_detector, open_single_shot
+from facepipe.detect import open_single_shot
 from facepipe.detect.single_shot import single_shot_settings
 from facepipe.errors import ConversionError, DataError
+from facepipe.faces.photographs import Limits
+from facepipe.faces.pipeline import alignment_of, open_pipeline
 from facepipe.runs.calibration import CalibrationCrops, collect_crops, collect_inputs, outside, overlap
 from facepipe.specs import ModelSpec
 
@@ -48,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--photographs", type=Path, nargs="+", metavar="FOLDER", help="photographs to calibrate with")
     parser.add_argument("--faces", type=positive, default=256, help="crops to calibrate with (default: 256)")
     parser.add_argument("--force", action="store_true", help="quantise again what is up to date")
+    add_limit_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -68,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
         target = spec.quantised(ws.weights)
         if _stays(spec, ws, args, quantise.SETTINGS):
             continue
-        found = _crops(spec, ws, args.photographs, args.faces)
+        found = _crops(spec, ws, args.photographs, args.faces, limits(args))
         test, name_of_test = _test_photographs(ws)
         calibration = quantise.Calibration(
             photographs=found.photographs,
@@ -106,7 +107,7 @@ def _quantise_detector(spec: ModelSpec, ws: Workspace, args: argparse.Namespace)
         with open_single_shot(
             spec.name, backend_by_name("onnxruntime"), ws.weights, single_shot_settings(spec)
         ) as shot:
-            found = collect_inputs(paths, shot)
+            found = collect_inputs(paths, shot, limits(args))
     wider = _wider_photographs(ws)
     calibration = Calibration(
         photographs=found.photographs,
@@ -165,7 +166,9 @@ def _test_photographs(ws: Workspace) -> tuple[list[Path], str | None]:
     return [root / key for key in keys if (root / key).is_file()], f"LFW's {pairs.name}"
 
 
-def _crops(spec: ModelSpec, ws: Workspace, folders: Sequence[Path] | None, wanted: int) -> CalibrationCrops:
+def _crops(
+    spec: ModelSpec, ws: Workspace, folders: Sequence[Path] | None, wanted: int, most: Limits
+) -> CalibrationCrops:
     """Calibration crops, by an f32 detector.
 
     Raises:
@@ -175,12 +178,12 @@ def _crops(spec: ModelSpec, ws: Workspace, folders: Sequence[Path] | None, wante
         paths = _photographs(ws, folders, Path(made))
         random.Random(0).shuffle(paths)  # the same order every time, spread over all folders
         backend = backend_by_name("onnxruntime")
-        assert spec.alignment is not None, spec.name
         with (
-            open_detector("mtcnn", backend, ws.weights, 1) as detector,
-            tqdm(total=wanted, desc="calibration faces", unit="", file=sys.stderr) as bar,
+            open_pipeline("mtcnn", None, backend, ws.weights, 1) as finds,
+            bar("calibration faces", wanted, quiet=False) as progress,
         ):
-            found = collect_crops(paths, detector, spec.alignment, wanted, lambda count: bar.update(count) and None)
+            cuts = replace(finds, alignment=alignment_of("mtcnn", spec.name))
+            found = collect_crops(paths, cuts, wanted, most, progress)
     if len(found.crops) < LEAST_FACES:
         raise DataError(
             f"quantise: {len(paths)} photographs show {len(found.crops)} usable faces, expected {LEAST_FACES} or more.",

@@ -9,24 +9,20 @@ embeddings, LFW accuracy. Both runs can be killed and run again. Writes rehearsa
 from __future__ import annotations
 
 import argparse
-import sys
-from dataclasses import asdict, replace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from facepipe.backends import backend_by_name
-from facepipe.catalogue import detector_models, embedder
-from facepipe.cli.lfw import LfwJob, add_lfw_arguments, lfw_job, score_lfw
+from facepipe.catalogue import embedder
+from facepipe.cli._bar import bars
+from facepipe.cli.lfw_options import add_lfw_arguments, lfw_job
 from facepipe.cli.requires import need_onnx
 from facepipe.cli.run_options import worker_count
-from facepipe.detect.mtcnn import MtcnnSettings
+from facepipe.engine.local import Local
 from facepipe.errors import DataError
-from facepipe.runs.faces_run import run_faces
-from facepipe.runs.rehearse import Cosines, RunComparison, SampleComparison, compare_runs, compare_sample
+from facepipe.runs.rehearse import Cosines, RunComparison, SampleComparison, rehearse
 from facepipe.specs import ModelSpec
-from facepipe.store.files import write_json, write_text
-from facepipe.store.provenance import versions
-from facepipe.store.stage import locked
+from facepipe.store.files import write_text
 
 PRECISIONS = ("fp16",)
 
@@ -53,54 +49,16 @@ def run(args: argparse.Namespace) -> int:
     args.precision = "f32"  # onnxruntime's own; the rounding is in the models
     asked = lfw_job(args)
     out = args.out or Path("runs") / f"rehearsal-fp16-{asked.job.embedder}"
-    with locked(out):
-        return _rehearse(args, asked, out)
-
-
-def _rehearse(args: argparse.Namespace, asked: LfwJob, out: Path) -> int:
-    spec = embedder(asked.job.embedder)
-    from facepipe.convert.ascend.rehearsal import write_rehearsed
-
-    for one in (*detector_models(args.detector), spec):
-        write_rehearsed(one, args.weights, out / "models")
-    accuracies: dict[str, dict[str, Any]] = {}
-    for name, folder in (("f32", args.weights), ("fp16", out / "models")):
-        print(f"{name}: {out / name}", file=sys.stderr)
-        job = replace(asked.job, run=out / name, weights=folder)
-        models = run_faces(job, worker_count(args), force=args.force).models
-        accuracies[name] = score_lfw(replace(asked, job=job), models, args.missing)
-    whole = compare_runs(out / "f32", out / "fp16")
-    keys = asked.job.keys[:: max(1, len(asked.job.keys) // max(1, args.sample))][: args.sample]
-    settings = asked.job.settings
-    assert isinstance(settings, MtcnnSettings), "only mtcnn is let through"
-    from tqdm import tqdm
-
-    with tqdm(total=len(keys), desc="sample", unit="photo", disable=not sys.stderr.isatty()) as bar:
-        sample = compare_sample(
-            asked.job.root,
-            keys,
-            spec,
-            backend_by_name("onnxruntime", asked.job.options),
-            (args.weights, out / "models"),
-            settings,
-            bar.update,
-        )
-    report = {
-        "embedder": spec.name,
-        "accuracy": accuracies,
-        "run": asdict(whole),
-        "sample": asdict(sample),
-        "versions": versions(),
-    }
-    write_json(out / "rehearsal.json", report)
-    text = _markdown(spec, accuracies, whole, sample)
+    with bars(len(asked.keys)) as progress:
+        found = rehearse(asked, out, Local(worker_count(args)), sample=args.sample, force=args.force, progress=progress)
+    text = _markdown(embedder(asked.job.embedder), found.accuracies, found.whole, found.sample)
     write_text(out / "rehearsal.md", text)
     print(text, end="")
     return 0
 
 
 def _markdown(
-    spec: ModelSpec, accuracies: dict[str, dict[str, Any]], whole: RunComparison, sample: SampleComparison
+    spec: ModelSpec, accuracies: Mapping[str, Mapping[str, Any]], whole: RunComparison, sample: SampleComparison
 ) -> str:
     lines = [
         f"## Half precision rehearsed: mtcnn + {spec.name}, {whole.photographs:,} photographs",

@@ -9,14 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from facepipe.datasets.images import list_keys, read_or_reason
-from facepipe.detect import Detector
+from facepipe.datasets.images import list_keys
 from facepipe.detect.single_shot import SingleShotDetector
 from facepipe.geometry.boxes import area
 from facepipe.store.files import sha256_of_file
-from facepipe.faces.photographs import crop_or_reason
-from facepipe.results import Face, NoFace
-from facepipe.specs import Alignment
+from facepipe.faces.photographs import EVERYDAY, Limits, read_photograph
+from facepipe.faces.pipeline import FacePipeline, each_face
+from facepipe.results import NoFace, Unread
 
 PER_PHOTOGRAPH = 12  # faces at most: a crowd must not outweigh all the rest
 LEAST_QUARTER = 150  # pixels of a quarter's shorter side
@@ -45,10 +44,10 @@ def overlap(photographs: Iterable[str], test: Sequence[Path]) -> int:
 
 def collect_crops(
     paths: Sequence[Path],
-    detector: Detector,
-    alignment: Alignment,
+    pipeline: FacePipeline,
     wanted: int,
-    progress: Callable[[int], None],
+    limits: Limits = EVERYDAY,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> CalibrationCrops:
     """The largest faces of each photograph, cut as the recogniser wants them, until there are `wanted`.
 
@@ -61,21 +60,21 @@ def collect_crops(
     for path in paths:
         if len(crops) >= wanted:
             break
-        image = read_or_reason(path.parent, path.name)
-        if isinstance(image, NoFace):
+        photograph = read_photograph(path, limits)
+        image = photograph.pixels
+        if isinstance(image, Unread):
             continue
-        (found,) = detector.detect([image])
+        (found,) = pipeline.detect([image])
         largest = np.argsort(-area(found.boxes), kind="stable")[:PER_PHOTOGRAPH]
         taken = 0
-        for row in largest:
-            face = Face(found.boxes[row], float(found.scores[row]), found.landmarks[row])
+        for face in each_face(found.take(largest)):
             side = float(min(face.box[2] - face.box[0], face.box[3] - face.box[1]))
-            crop = crop_or_reason(image, face, alignment) if side >= LEAST_SIDE else NoFace("too small")
+            crop = pipeline.crop(image, face) if side >= LEAST_SIDE else NoFace("too small")
             if not isinstance(crop, NoFace) and len(crops) < wanted:
                 crops.append(crop)
                 taken += 1
         if taken:
-            photographs[path.name] = sha256_of_file(path)
+            photographs[path.name] = photograph.sha256
         progress(taken)
     stacked = np.stack(crops) if crops else np.zeros((0, 1, 1, 3), np.uint8)
     return CalibrationCrops(stacked, photographs)
@@ -89,7 +88,9 @@ class CalibrationInputs:
     photographs: dict[str, str]
 
 
-def collect_inputs(paths: Sequence[Path], detector: SingleShotDetector) -> CalibrationInputs:
+def collect_inputs(
+    paths: Sequence[Path], detector: SingleShotDetector, limits: Limits = EVERYDAY
+) -> CalibrationInputs:
     """Each photograph as the detector sees it, and its quarters too where it is large, so that faces vary in size.
 
     What cannot be read is passed over.
@@ -97,13 +98,14 @@ def collect_inputs(paths: Sequence[Path], detector: SingleShotDetector) -> Calib
     inputs: list[np.ndarray] = []
     photographs: dict[str, str] = {}
     for path in paths:
-        image = read_or_reason(path.parent, path.name)
-        if isinstance(image, NoFace):
+        photograph = read_photograph(path, limits)
+        image = photograph.pixels
+        if isinstance(image, Unread):
             continue
         parts = [image]
         height, width = image.shape[0] // 2, image.shape[1] // 2
         if min(height, width) >= LEAST_QUARTER:
             parts += [image[y : y + height, x : x + width] for y in (0, height) for x in (0, width)]
         inputs += [detector.inputs_of(part) for part in parts]
-        photographs[path.name] = sha256_of_file(path)
+        photographs[path.name] = photograph.sha256
     return CalibrationInputs(inputs, photographs)

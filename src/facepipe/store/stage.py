@@ -20,7 +20,16 @@ from facepipe.errors import StageError
 from facepipe.store.files import read_json, sha256_of_file, sha256_of_json, write_json
 from facepipe.store.lock import held
 
-FORMAT = 2  # of the shard files; part of every fingerprint
+FORMAT = 3  # of the shard files; part of every fingerprint
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A piece of a stage that a worker does by itself: its number, its keys, and the file that it becomes."""
+
+    number: int
+    keys: tuple[str, ...]
+    path: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +61,10 @@ class Stage:
     def shard_path(self, shard: int) -> Path:
         """The file of one shard; it exists when the shard is finished."""
         return self.folder / f"shard-{shard:05d}.npz"
+
+    def shards(self) -> list[Shard]:
+        """All of them, in order, finished or not."""
+        return [Shard(n, self.shard_keys(n), self.shard_path(n)) for n in range(self.shard_count)]
 
     def definition(self) -> dict[str, object]:
         """What `begun.json` holds."""
