@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 import signal
 import subprocess
@@ -20,6 +21,9 @@ from facepipe.cli import main
 from facepipe.errors import StageError
 from facepipe.engine.local import Local
 from facepipe.runs.faces_run import run_faces
+from facepipe.runs.staged_run import StageJob
+from facepipe.runs.wider_run import WiderJob
+from facepipe.store.stage import Stage
 from facepipe.runs.job import RunJob, models_of
 
 OPTIONS = ["--detector", "mtcnn", "--embedder", "facenet.seeded"]
@@ -118,6 +122,17 @@ def test_sigterm_ends_a_run_cleanly(few: Path, weights_dir: Path, tmp_path: Path
 def job_of(few: Path, out: Path, weights: Path) -> tuple[RunJob, tuple[str, ...]]:
     keys = tuple(sorted(path.relative_to(few).as_posix() for path in few.rglob("*.*") if path.is_file()))
     return RunJob(few, out, weights, "mtcnn", "facenet.seeded", "onnxruntime", shard_size=8), keys
+
+
+def test_a_job_and_its_shards_are_small_whatever_the_number_of_photographs(few: Path, tmp_path: Path) -> None:
+    job, _ = job_of(few, tmp_path / "run", tmp_path)
+    keys = tuple(f"Person_{number:07d}/Person_{number:07d}_0001.jpg" for number in range(100_000))
+    stage = Stage(tmp_path, "fused", {}, keys, job.shard_size)
+    assert len(pickle.dumps(job)) < 4096
+    assert len(pickle.dumps(StageJob(job, "crop"))) < 4096
+    assert max(len(pickle.dumps(shard)) for shard in stage.shards()[:100]) < 4096
+    wider = WiderJob(few, tmp_path, tmp_path, "ultraface.rfb-320", "onnxruntime", None)
+    assert len(pickle.dumps(wider)) < 4096
 
 
 def test_another_setting_is_refused_in_the_same_folder(few: Path, weights_dir: Path, tmp_path: Path) -> None:

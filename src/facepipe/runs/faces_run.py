@@ -24,12 +24,15 @@ from facepipe.faces.photographs import read_photographs
 from facepipe.faces.pipeline import CutFace, FacePipeline, alignment_note, open_pipeline
 from facepipe.results import Face, FaceLine, NoFace, Outcome, Unread
 from facepipe.runs.job import RunJob, detection_parameters, models_of
-from facepipe.runs.provenance_check import RUN_FILE, results_of
-from facepipe.store.files import read_arrays, write_arrays, write_json
+from facepipe.runs.score import ACCURACY_FILE
+from facepipe.store.files import read_arrays, read_json, sha256_of_file, write_arrays, write_json
 from facepipe.store.photograph_digests import PHOTOGRAPHS_FILE, write_digests
 from facepipe.store.provenance import ModelFile, versions
 from facepipe.store.run_faces import EMBEDDINGS_FILE, FACES_FILE, Written, write_embeddings, write_faces
 from facepipe.store.stage import Shard, Stage, begin, finish, locked
+
+RUN_FILE = "run.json"
+RESULTS = (FACES_FILE, EMBEDDINGS_FILE, PHOTOGRAPHS_FILE, ACCURACY_FILE)
 
 FACE_ARRAYS = {
     "reasons": "<U",  # [n]: why there is no face, or "" where there is one
@@ -242,6 +245,25 @@ def write_record(job: RunJob, models: tuple[ModelFile, ...], written: Written, f
             "versions": versions(),
             "kernels": job.settings.kernels,
         },
+    )
+
+
+def results_of(run: Path, *, scored: bool = True) -> dict[str, str]:
+    """The results that are there, by sha256: what `run.json` says under "results"; with `scored`, the accuracy too."""
+    names = [name for name in RESULTS if scored or name != ACCURACY_FILE]
+    return {name: sha256_of_file(run / name) for name in names if (run / name).is_file()}
+
+
+def seal(run: Path, sources: Mapping[str, Path]) -> None:
+    """Write the digests of the results, and of further sources (the pairs file), into `run.json`.
+
+    Raises:
+        StageError: there is no run.json, or it is no JSON.
+    """
+    record = read_json(run / RUN_FILE)
+    named = {name: {"path": str(path.absolute()), "sha256": sha256_of_file(path)} for name, path in sources.items()}
+    write_json(
+        run / RUN_FILE, {**record, "results": results_of(run), "sources": {**record.get("sources", {}), **named}}
     )
 
 
