@@ -3,22 +3,34 @@
 
 from __future__ import annotations
 
+import random
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from facepipe.assets.lfw import find_lfw
+from facepipe.assets.workspace import Workspace
+from facepipe.backends import backend_by_name
 from facepipe.datasets.images import list_keys
-from facepipe.detect.single_shot import SingleShotDetector
+from facepipe.datasets.lfw import extensions_in, read_pairs
+from facepipe.detect import open_single_shot
+from facepipe.detect.single_shot import SingleShotDetector, single_shot_settings
+from facepipe.errors import DataError
 from facepipe.geometry.boxes import area
 from facepipe.store.files import sha256_of_file
 from facepipe.faces.photographs import EVERYDAY, Limits, read_photograph
-from facepipe.faces.pipeline import FacePipeline, each_face
+from facepipe.faces.pipeline import FacePipeline, alignment_of, each_face, open_pipeline
 from facepipe.results import NoFace, Unread
+from facepipe.specs import ModelSpec
 
 PER_PHOTOGRAPH = 12  # faces at most: a crowd must not outweigh all the rest
 LEAST_QUARTER = 150  # pixels of a quarter's shorter side
+LEAST_FACES = 16  # for a recogniser
+PORTRAITS = 70  # of LFW, for a detector: large faces, beside the small ones of the group photographs
+MIRRORED = ("photos", "widerface/images", "widerface/val416")  # folders of the mirror that hold no test photograph
 LEAST_SIDE = 24  # pixels: of smaller faces a crop is mostly interpolation
 
 
@@ -28,6 +40,67 @@ class CalibrationCrops:
 
     crops: np.ndarray  # uint8 [N, S, S, 3]
     photographs: dict[str, str]
+
+
+def crops_for(
+    spec: ModelSpec,
+    ws: Workspace,
+    folders: Sequence[Path] | None,
+    wanted: int,
+    limits: Limits = EVERYDAY,
+    progress: Callable[[int], None] = lambda _: None,
+) -> CalibrationCrops:
+    """Crops for a recogniser, by an f32 detector.
+
+    Args:
+        ws: where models and data are.
+        folders: of photographs; None: those of LFW that no pair names and the mirror's, else the made sample.
+        wanted: how many crops.
+        progress: told how many crops came with each photograph.
+
+    Raises:
+        DataError: the photographs show too few faces.
+    """
+    with tempfile.TemporaryDirectory(prefix="facepipe-sample-") as made:
+        paths = _faces_outside_tests(ws, folders, Path(made))
+        random.Random(0).shuffle(paths)  # the same order every time, spread over all folders
+        with open_pipeline("mtcnn", None, backend_by_name("onnxruntime"), ws.weights, 1) as finds:
+            cuts = replace(finds, alignment=alignment_of("mtcnn", spec.name))
+            found = collect_crops(paths, cuts, wanted, limits, progress)
+    if len(found.crops) < LEAST_FACES:
+        raise DataError(
+            f"quantise: {len(paths)} photographs show {len(found.crops)} usable faces, expected {LEAST_FACES} or more.",
+            "--photographs with a folder of more faces.",
+        )
+    return found
+
+
+def inputs_for(
+    spec: ModelSpec, ws: Workspace, folders: Sequence[Path] | None, limits: Limits = EVERYDAY
+) -> CalibrationInputs:
+    """Inputs for a detector of one network; `folders` None: the mirror's group photographs and some of LFW."""
+    backend = backend_by_name("onnxruntime")
+    with (
+        tempfile.TemporaryDirectory(prefix="facepipe-sample-") as made,
+        open_single_shot(spec.name, backend, ws.weights, single_shot_settings(spec)) as shot,
+    ):
+        return collect_inputs(_whole_photographs(ws, folders, Path(made)), shot, limits)
+
+
+def test_photographs(ws: Workspace) -> tuple[list[Path], str | None]:
+    """The photographs that LFW's pairs name, and what they are called; none where LFW is not here."""
+    found = find_lfw(ws)
+    if found is None:
+        return [], None
+    root, pairs = found
+    keys = read_pairs(pairs, extensions_in(root)).keys()
+    return [root / key for key in keys if (root / key).is_file()], f"LFW's {pairs.name}"
+
+
+def wider_photographs(ws: Workspace) -> list[Path]:
+    """WIDER FACE's photographs that are here: those are scored, and must not be calibrated with."""
+    folders = [ws.data / "widerface", *([ws.mirror / "widerface"] if ws.mirror else [])]
+    return [path for folder in folders if folder.is_dir() for path in sorted(folder.rglob("*.jpg"))]
 
 
 def outside(root: Path, excluded: Iterable[str]) -> list[Path]:
@@ -109,3 +182,36 @@ def collect_inputs(
         inputs += [detector.inputs_of(part) for part in parts]
         photographs[path.name] = photograph.sha256
     return CalibrationInputs(inputs, photographs)
+
+
+def _faces_outside_tests(ws: Workspace, folders: Sequence[Path] | None, made: Path) -> list[Path]:
+    if folders is not None:
+        return [folder / key for folder in folders for key in list_keys(folder)]
+    paths: list[Path] = []
+    lfw = find_lfw(ws)
+    if lfw is not None:
+        root, pairs = lfw
+        paths += outside(root, read_pairs(pairs, extensions_in(root)).keys())
+    if ws.mirror is not None:
+        paths += [path for name in MIRRORED if (ws.mirror / name).is_dir() for path in outside(ws.mirror / name, ())]
+    if not paths:
+        from facepipe.datasets.sample import make_sample
+
+        sample = make_sample(made)
+        paths = [sample.images / key for key in sample.keys]
+    return sorted(paths)
+
+
+def _whole_photographs(ws: Workspace, folders: Sequence[Path] | None, made: Path) -> list[Path]:
+    """Photographs to calibrate a detector with: as named, else the mirror's group photographs and some of LFW."""
+    if folders is not None:
+        return [folder / key for folder in folders for key in list_keys(folder)]
+    groups = outside(ws.mirror / "photos", ()) if ws.mirror and (ws.mirror / "photos").is_dir() else []
+    lfw = find_lfw(ws)
+    portraits = outside(lfw[0], ()) if lfw else []
+    if groups or portraits:
+        return [*groups, *portraits[:: max(1, len(portraits) // PORTRAITS)][:PORTRAITS]]
+    from facepipe.datasets.sample import make_sample
+
+    sample = make_sample(made)
+    return [sample.images / key for key in sample.keys]
