@@ -24,6 +24,7 @@ from facepipe.backends import backend_by_name
 from facepipe.backends.base import RuntimeOptions
 from facepipe.catalogue import records
 from facepipe.datasets.images import list_keys
+from facepipe.datasets.video import is_film
 from facepipe.detect import default_settings
 from facepipe.detect.single_shot import SingleShotSettings
 from facepipe.engine.local import Local
@@ -34,7 +35,7 @@ from facepipe.gallery import enrol as enrolment
 from facepipe.gallery.faces import Recogniser, open_recogniser
 from facepipe.gallery.file import Gallery, Threshold, read_gallery, require_model, require_writable, write_gallery
 from facepipe.gallery.naming import Namer
-from facepipe.gallery.recognise import Recognised, Recognition, recognise_pictures
+from facepipe.gallery.recognise import Recognised, Recognition, recognise_film, recognise_pictures
 from facepipe.gallery.search import build_index
 from facepipe.metrics.verification import squared_distances
 from facepipe.reports.recognition_drawing import colours_of, font_for
@@ -405,7 +406,8 @@ def recognise(
     threshold: float | None = None,
     progress: Progress = _silent,
 ) -> Recognised:
-    """Names on the faces of a folder's pictures, as `facepipe recognise`: drawings and their JSON files in `out`.
+    """Names on the faces of a picture, a folder of them or a film, as `facepipe recognise`: drawings and their JSON
+    files in `out`.
 
     Args:
         threshold: least cosine for a name; None: the gallery's.
@@ -415,7 +417,7 @@ def recognise(
         BackendError: the back end is unavailable, or a model was not converted yet.
         StageError: the gallery is of other weights.
     """
-    root, known = Path(photographs), read_gallery(Path(gallery))
+    given, known = Path(photographs), read_gallery(Path(gallery))
     least = known.threshold if threshold is None else Threshold(threshold, None, "given by hand")
     if least is None:
         raise DataError(
@@ -439,7 +441,11 @@ def recognise(
             models.batch,
             models.limits(),
         )
-        return recognise_pictures(asked, root, photographs_of(root, Path(out)), Path(out), progress=progress)
+        if given.is_file() and is_film(given):
+            return recognise_film(asked, given, Path(out) / f"{given.stem}.mp4", progress=progress)
+        if given.is_file():
+            return recognise_pictures(asked, given.parent, [given.name], Path(out), progress=progress)
+        return recognise_pictures(asked, given, photographs_of(given, Path(out)), Path(out), progress=progress)
 
 
 def _recogniser(models: Models) -> AbstractContextManager[Recogniser]:

@@ -19,12 +19,12 @@ from facepipe.datasets.lfw import extensions_in, read_pairs
 from facepipe.detect import open_single_shot
 from facepipe.detect.single_shot import SingleShotDetector, single_shot_settings
 from facepipe.errors import DataError
-from facepipe.geometry.boxes import area
-from facepipe.store.files import sha256_of_file
 from facepipe.faces.photographs import EVERYDAY, Limits, read_photograph
 from facepipe.faces.pipeline import FacePipeline, alignment_of, each_face, open_pipeline
+from facepipe.geometry.boxes import area
 from facepipe.results import NoFace, Unread
 from facepipe.specs import ModelSpec
+from facepipe.store.files import sha256_of_file
 
 PER_PHOTOGRAPH = 12  # faces at most: a crowd must not outweigh all the rest
 LEAST_QUARTER = 150  # pixels of a quarter's shorter side
@@ -161,9 +161,7 @@ class CalibrationInputs:
     photographs: dict[str, str]
 
 
-def collect_inputs(
-    paths: Sequence[Path], detector: SingleShotDetector, limits: Limits = EVERYDAY
-) -> CalibrationInputs:
+def collect_inputs(paths: Sequence[Path], detector: SingleShotDetector, limits: Limits = EVERYDAY) -> CalibrationInputs:
     """Each photograph as the detector sees it, and its quarters too where it is large, so that faces vary in size.
 
     What cannot be read is passed over.

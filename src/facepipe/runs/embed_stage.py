@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from facepipe.backends.base import Run
 from facepipe.backends.ascend.bin_folder import FolderRunner, Say
+from facepipe.backends.base import Run
 from facepipe.errors import BackendError, StageError, TensorError
 from facepipe.store.bins import INDEX, BinIndex, check_files, read_batch, read_index
 from facepipe.store.files import read_json, sha256_of_file, write_bytes, write_json

@@ -7,15 +7,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from facepipe.backends import backend_by_name
-from facepipe.backends.base import Backend, RuntimeOptions, making_of, model_file, network_precision
 from facepipe.backends.ascend.om import read_sidecar
+from facepipe.backends.base import Backend, RuntimeOptions, making_of, model_file, network_precision
 from facepipe.catalogue import detector_models, embedder, model
 from facepipe.detect import DetectorSettings
 from facepipe.detect.mtcnn import MtcnnSettings
 from facepipe.errors import BackendError
-from facepipe.store.provenance import ModelFile, model_provenance
 from facepipe.faces.photographs import EVERYDAY, Limits
 from facepipe.faces.pipeline import DEFAULT_SELECTION
+from facepipe.store.provenance import ModelFile, model_provenance
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ import numpy as np
 
 from facepipe.errors import TensorError
 from facepipe.geometry.normalise import normalise
-from facepipe.store.bins import BinIndex, BinTensor, batches_of, write_bins
 from facepipe.specs import ModelSpec
+from facepipe.store.bins import BinIndex, BinTensor, batches_of, write_bins
 
 
 def bin_tensor(spec: ModelSpec, batch: int, raw_bytes: bool = False) -> BinTensor:

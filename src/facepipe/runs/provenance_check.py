@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 from facepipe.catalogue import MODELS
 from facepipe.errors import DataError
+from facepipe.runs.faces_run import RUN_FILE
 from facepipe.store.files import read_json, sha256_of_file
 from facepipe.store.photograph_digests import PHOTOGRAPHS_FILE, read_digests
-from facepipe.runs.faces_run import RUN_FILE
 
 Kind = Literal["result", "model", "weights", "source", "photograph"]
 

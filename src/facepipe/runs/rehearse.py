@@ -28,13 +28,13 @@ from facepipe.faces.photographs import EVERYDAY, Limits, read_photographs
 from facepipe.faces.pipeline import CutFace, FacePipeline, alignment_of
 from facepipe.geometry.boxes import iou_matrix
 from facepipe.metrics.layer_figures import LayerFigures, layer_figures
+from facepipe.results import Detections, Face, Unread
 from facepipe.runs.faces_run import Progress, run_faces, silent
 from facepipe.runs.lfw import LfwJob, score_lfw
+from facepipe.specs import ModelSpec
 from facepipe.store.files import write_json
 from facepipe.store.provenance import versions
 from facepipe.store.run_faces import EMBEDDINGS_FILE, FACES_FILE, read_embeddings, read_faces
-from facepipe.results import Detections, Face, Unread
-from facepipe.specs import ModelSpec
 from facepipe.store.stage import locked
 
 SAME_BOX = 0.5
@@ -152,9 +152,7 @@ def rehearse(
         whole = compare_runs(out / "f32", out / "fp16")
         keys = asked.keys[:: max(1, len(asked.keys) // max(1, sample))][:sample]
         backend, folders = backend_by_name("onnxruntime", job.options), (job.weights, out / "models")
-        compared = compare_sample(
-            job.root, keys, spec, backend, folders, job.settings, job.limits, progress("sample")
-        )
+        compared = compare_sample(job.root, keys, spec, backend, folders, job.settings, job.limits, progress("sample"))
         write_json(
             out / "rehearsal.json",
             {

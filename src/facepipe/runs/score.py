@@ -36,9 +36,9 @@ from facepipe.metrics.verification import (
     tar_at_far,
     ten_fold_accuracy,
 )
+from facepipe.results import NoFace, Unread
 from facepipe.store.files import write_json
 from facepipe.store.run_faces import EMBEDDINGS_FILE, FACES_FILE, read_embeddings, read_faces
-from facepipe.results import NoFace, Unread
 
 ACCURACY_FILE = "accuracy.json"
 MISSING_POLICIES = ("different", "skip", "fail")

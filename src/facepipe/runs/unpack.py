@@ -22,8 +22,8 @@ from typing import Literal
 
 import numpy as np
 
-from facepipe.runs.embed_stage import OUTPUTS, RECORD, check_record
 from facepipe.errors import StageError
+from facepipe.runs.embed_stage import OUTPUTS, RECORD, check_record
 from facepipe.store.bins import BinFile, BinIndex, read_index
 
 Tool = Literal["msame", "ais_bench", "benchmark"]

@@ -21,11 +21,11 @@ from facepipe.errors import BackendError, DataError
 from facepipe.faces.photographs import EVERYDAY, Limits, read_photographs
 from facepipe.geometry.box_voting import vote
 from facepipe.geometry.fit import Fit
+from facepipe.results import Detections, Unread
+from facepipe.runs.faces_run import Progress, silent
 from facepipe.store.files import read_arrays, write_arrays
 from facepipe.store.provenance import ModelFile, model_provenance
 from facepipe.store.stage import Shard, Stage, begin, finish
-from facepipe.results import Detections, Unread
-from facepipe.runs.faces_run import Progress, silent
 
 SHARD_ARRAYS = {"boxes": "float32", "scores": "float32", "row_splits": "int64"}
 """Of one shard: corners [R, 4] and scores [R] of all its photographs; photograph i owns rows splits[i] to splits[i + 1]
