@@ -76,7 +76,13 @@ def test_accuracy_json_holds_every_field_of_the_contract(tmp_path):
     assert written["accuracy"]["mean"] == 1.0 and written["accuracy"]["std"] == 0.0
     assert written["accuracy"]["per_fold"] == [1.0] * 10 and len(written["accuracy"]["thresholds"]) == 10
     assert written["tar_at_far_1e-3"] == 1.0 and written["auc"] == 1.0 and written["eer"] == 0.0
-    assert written["pairs"] == {"total": 80, "missing": 0, "missing_policy": "different", "unread": 0, "unread_policy": "error"}
+    assert written["pairs"] == {
+        "total": 80,
+        "missing": 0,
+        "missing_policy": "different",
+        "unread": 0,
+        "unread_policy": "error",
+    }
     assert written["images"]["total"] == len(keys) and written["images"]["no_face"] == []
     listed = hashlib.sha256("".join(f"{key}\n" for key in keys).encode()).hexdigest()
     assert written["images"]["list_sha256"] == listed
@@ -99,7 +105,13 @@ def test_a_photograph_without_face_in_the_middle_shifts_nobody(tmp_path):
 def test_missing_pairs_count_as_different_by_default_policy(tmp_path):
     _write_run(tmp_path, [_key(0, 2)])  # in two same pairs and one different pair of fold 0
     content = score_run(tmp_path, _pairs(), Policies("different"), PROVENANCE)
-    assert content["pairs"] == {"total": 80, "missing": 3, "missing_policy": "different", "unread": 0, "unread_policy": "error"}
+    assert content["pairs"] == {
+        "total": 80,
+        "missing": 3,
+        "missing_policy": "different",
+        "unread": 0,
+        "unread_policy": "error",
+    }
     assert content["images"]["no_face"] == [_key(0, 2)]
     # Two of eight verdicts of fold 0 are wrong: the same pairs.
     assert content["accuracy"]["per_fold"] == [0.75] + [1.0] * 9
@@ -110,7 +122,13 @@ def test_missing_pairs_count_as_different_by_default_policy(tmp_path):
 def test_missing_pairs_are_left_out_under_skip(tmp_path):
     _write_run(tmp_path, [_key(0, 2)])
     content = score_run(tmp_path, _pairs(), Policies("skip"), PROVENANCE)
-    assert content["pairs"] == {"total": 80, "missing": 3, "missing_policy": "skip", "unread": 0, "unread_policy": "error"}
+    assert content["pairs"] == {
+        "total": 80,
+        "missing": 3,
+        "missing_policy": "skip",
+        "unread": 0,
+        "unread_policy": "error",
+    }
     assert content["accuracy"]["per_fold"] == [1.0] * 10
 
 

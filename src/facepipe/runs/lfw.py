@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ class LfwJob:
     keys: tuple[str, ...]
     pairs: VerificationSet
     pairs_file: Path
-    policies: Policies = Policies()
+    policies: Policies = field(default_factory=Policies)
 
 
 def lfw_folders(data: Path | None, pairs: Path | None) -> tuple[Path, Path]:
