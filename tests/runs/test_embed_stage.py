@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from facepipe.backends.ascend.bin_folder import OnnxRuntimeFolder
-from facepipe.runs.embed_stage import embed_bins, embed_folder
 from facepipe.errors import StageError, TensorError
-from facepipe.store.bins import BinTensor, batches_of, write_bins
+from facepipe.runs.embed_stage import embed_bins, embed_folder
 from facepipe.runs.unpack import unpack
+from facepipe.store.bins import BinTensor, batches_of, write_bins
 
 KEYS = tuple(f"{number}.png" for number in range(7))
 

@@ -11,8 +11,8 @@ import pytest
 from facepipe.catalogue import model
 from facepipe.errors import TensorError
 from facepipe.geometry.normalise import normalise
-from facepipe.store.bins import read_bins, read_index
 from facepipe.runs.pack_stage import pack_crops
+from facepipe.store.bins import read_bins, read_index
 
 SPEC = model("mobilefacenet.ms1m")
 KEYS = tuple(f"p/{number}.jpg" for number in range(5))

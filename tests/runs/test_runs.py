@@ -18,13 +18,13 @@ import pytest
 from PIL import Image
 
 from facepipe.cli import main
-from facepipe.errors import StageError
 from facepipe.engine.local import Local
+from facepipe.errors import StageError
 from facepipe.runs.faces_run import run_faces
+from facepipe.runs.job import RunJob
 from facepipe.runs.staged_run import StageJob
 from facepipe.runs.wider_run import WiderJob
 from facepipe.store.stage import Stage
-from facepipe.runs.job import RunJob, models_of
 
 OPTIONS = ["--detector", "mtcnn", "--embedder", "facenet.seeded"]
 

@@ -11,9 +11,9 @@ import pytest
 
 from facepipe.datasets.lfw import Pair, VerificationSet
 from facepipe.errors import DataError
-from facepipe.store.run_faces import write_embeddings, write_faces
-from facepipe.runs.score import Policies, Provenance, join, score_run
 from facepipe.results import Face, FaceLine, NoFace, Unread
+from facepipe.runs.score import Policies, Provenance, join, score_run
+from facepipe.store.run_faces import write_embeddings, write_faces
 
 FOLDS, PER_KIND, PHOTOGRAPHS = 10, 4, 3
 PROVENANCE = Provenance(

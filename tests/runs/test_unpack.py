@@ -14,8 +14,8 @@ import pytest
 
 from facepipe.cli import main
 from facepipe.errors import StageError
-from facepipe.store.bins import BinTensor, batches_of, write_bins
 from facepipe.runs.unpack import newest_timed_folder, unpack
+from facepipe.store.bins import BinTensor, batches_of, write_bins
 
 KEYS = tuple(f"person {number % 3}/photo{number}.jpg" for number in range(11))
 BATCH, WIDTH = 4, 6

@@ -17,6 +17,7 @@ from facepipe.engine.local import Local
 from facepipe.errors import DataError, StageError
 from facepipe.geometry.boxes import iou_matrix
 from facepipe.geometry.fit import Original, Stretch
+from facepipe.results import Detections
 from facepipe.runs.wider_run import (
     WiderFile,
     WiderJob,
@@ -27,7 +28,6 @@ from facepipe.runs.wider_run import (
     wider_stage,
     write_predictions,
 )
-from facepipe.results import Detections
 
 pytestmark = pytest.mark.weights
 
