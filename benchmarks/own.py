@@ -32,15 +32,16 @@ from facepipe.detect import Detector, default_settings, open_detector
 from facepipe.detect.mtcnn import Mtcnn
 from facepipe.detect.single_shot import SingleShotDetector, SingleShotSettings
 from facepipe.embed import open_embedder
-from facepipe.engine.local import work
+from facepipe.engine.local import Local
 from facepipe.errors import BackendError
-from facepipe.faces.photographs import read_batches
+from facepipe.faces.photographs import read_photographs
+from facepipe.faces.pipeline import FacePipeline, alignment_of
 from facepipe.geometry.fit import Stretch
-from facepipe.results import NoFace
-from facepipe.runs.fused import ShardReport, do_shard, fused_stage, open_fused
-from facepipe.runs.job import RunJob, alignment_of, models_of
+from facepipe.results import Unread
+from facepipe.runs.faces_run import ShardReport, do_shard, fused_stage, open_fused
+from facepipe.runs.job import RunJob, models_of
 from facepipe.store.provenance import versions
-from facepipe.store.stage import Stage, begin, finish
+from facepipe.store.stage import Shard, begin, finish
 
 Measured = tuple[int, int, ShardReport]
 """Which worker, the most memory it held so far in bytes, and its report of one shard."""
@@ -74,17 +75,17 @@ def pipeline(question: dict[str, Any]) -> dict[str, Any]:
     for _ in range(question["repeats"]):
         with tempfile.TemporaryDirectory(prefix="facepipe-bench-") as folder:
             one = replace(job, run=Path(folder))
-            stage = fused_stage(one, models)
-            shards = begin(stage)
+            stage = fused_stage(one, question["keys"], models)
+            shards, every = begin(stage), stage.shards()
             began, ended, peaks, faces, steps = 0.0, 0.0, dict[int, int](), 0, {}
-            warm_ups = [-1 - worker for worker in range(workers)]  # handed out first, one to each worker
-            for item, (worker, peak, report) in work(
-                open_measured, (one, stage, workers), [*warm_ups, *shards], workers
-            ):
+            # Warm-ups are handed out first, one to each worker: shards that are done again when their turn comes.
+            warm_ups = [(True, every[worker % len(every)]) for worker in range(workers)]
+            items = [*warm_ups, *((False, every[number]) for number in shards)]
+            for place, (worker, peak, report) in Local(workers).map(open_measured, (one, workers), items):
                 ended = time.perf_counter()
                 began = began or ended
                 peaks[worker] = max(peak, peaks.get(worker, 0))
-                if item >= 0:
+                if place >= workers:
                     faces += report.faces
                     steps = {name: steps.get(name, 0.0) + spent for name, spent in report.seconds.items()}
             closing = time.perf_counter()
@@ -92,7 +93,7 @@ def pipeline(question: dict[str, Any]) -> dict[str, Any]:
             seconds.append(ended - began + time.perf_counter() - closing)
             memory = max(memory, sum(peaks.values()) + (_peak_memory() if workers > 1 else 0))
     return {
-        "photographs": len(job.keys),
+        "photographs": len(question["keys"]),
         "faces": faces,
         "seconds": seconds,
         "step_seconds": steps,
@@ -105,7 +106,6 @@ def _job(question: dict[str, Any]) -> RunJob:
     """The fused run that is asked about; its folder is still to be chosen."""
     return RunJob(
         root=Path(question["root"]),
-        keys=tuple(question["keys"]),
         run=Path(),
         weights=Path(question["weights"]),
         detector=question["detector"],
@@ -119,23 +119,24 @@ def _job(question: dict[str, Any]) -> RunJob:
 
 
 @contextmanager
-def open_measured(work_item: tuple[RunJob, Stage, int], worker: int) -> Iterator[Callable[[int], Measured]]:
+def open_measured(asked: tuple[RunJob, int], worker: int) -> Iterator[Callable[[tuple[bool, Shard]], Measured]]:
     """A worker of the fused run that says who it is and how much memory it took.
 
-    An item below 0 warms it up on one of the shards, which is done again when its turn comes, and ends when all that
-    were to be warmed up are.
+    A warm-up does one of the shards, which is done again when its turn comes, and ends when all that were to be warmed
+    up are.
     """
-    job, stage, workers = work_item
+    job, workers = asked
 
-    def measured(item: int) -> Measured:
-        report = do(item if item >= 0 else worker % stage.shard_count)
-        if item < 0:
+    def measured(item: tuple[bool, Shard]) -> Measured:
+        is_warm_up, shard = item
+        report = do(shard)
+        if is_warm_up:
             (job.run / f"{WARM}{worker}").touch()
             while len(list(job.run.glob(f"{WARM}*"))) < workers:
                 time.sleep(0.002)
         return worker, _peak_memory(), report
 
-    with open_fused((job, stage), worker) as do:
+    with open_fused(job, worker) as do:
         yield measured
 
 
@@ -157,8 +158,8 @@ def detection(question: dict[str, Any]) -> dict[str, Any]:
         detector.detect([read(root / question["keys"][0])])
         for _ in range(question["repeats"]):
             began, faces = time.perf_counter(), 0
-            for members in read_batches(root, question["keys"], question["batch"]):
-                images = [image for _, image in members if not isinstance(image, NoFace)]
+            for members in read_photographs(root, question["keys"], question["batch"]):
+                images = [member.pixels for member in members if not isinstance(member.pixels, Unread)]
                 faces += sum(map(len, detector.detect(images)))
             seconds.append(time.perf_counter() - began)
     return {
@@ -196,13 +197,19 @@ def profile(question: dict[str, Any]) -> dict[str, Any]:
     ):
         detector = timed_detector(detector, timed)
         recogniser = replace(recogniser, run=timed(spec.name, recogniser.run))
+        pipeline = FacePipeline(detector, recogniser, alignment_of(job.detector, job.embedder), job.selection)
         job = replace(job, run=Path(folder))
-        stage = fused_stage(job, models_of(job))
+        stage = fused_stage(job, question["keys"], models_of(job))
         begin(stage)
         for _ in range(2):
             calls.clear()
-            report = do_shard(job, stage, 0, detector, recogniser, alignment_of(job))
-    return {"photographs": len(job.keys), "step_seconds": report.seconds, "calls": calls, "versions": versions()}
+            report = do_shard(job, stage.shards()[0], pipeline)
+    return {
+        "photographs": len(question["keys"]),
+        "step_seconds": report.seconds,
+        "calls": calls,
+        "versions": versions(),
+    }
 
 
 def timed_detector(detector: Detector, timed: Callable[[str, Run], Run]) -> Detector:

@@ -12,8 +12,8 @@ import pytest
 from facepipe.compat import vendor_postprocess as rows
 from facepipe.compat import vendor_preprocess as split
 from facepipe.runs import embed_stage
-from facepipe.runs.fused import SHARD_ARRAYS
-from facepipe.runs.staged import DETECTION_ARRAYS, FACE_ARRAYS
+from facepipe.runs.faces_run import SHARD_ARRAYS
+from facepipe.runs.staged_run import DETECTION_ARRAYS, FACE_ARRAYS
 from facepipe.store import bins, made_from, stage
 from facepipe.store.bins import BinTensor, write_bins
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from facepipe.cli._main import COMMANDS
+
 SRC = Path(__file__).resolve().parents[1] / "src" / "facepipe"
 FILES = sorted(SRC.rglob("*.py"))
 
@@ -26,7 +28,8 @@ LAYERS = (
     ("faces",),
     ("engine",),
     ("runs",),
-    ("gallery", "reports"),
+    ("reports",),
+    ("gallery",),
     ("api",),
     ("compat",),
     ("cli",),
@@ -52,12 +55,12 @@ ALLOWED = {
     "sklearn": {"gallery"},
     "av": {"datasets"},
     "scipy": {"datasets", "metrics"},
-    "tqdm": {"cli", "compat", "runs/faces_run.py", "runs/staged_run.py"},
+    "tqdm": {"cli", "compat"},
     "argparse": {"cli", "compat"},
     "subprocess": {"assets", "backends", "convert"},
     "urllib": {"assets"},
     "socket": {"assets"},
-    "numpy": {layer for layers in LAYERS for layer in layers} - {"facepipe", "errors", "__main__"},
+    "numpy": {layer for layers in LAYERS for layer in layers} - {"facepipe", "errors", "cli", "__main__"},
     "onnxscript": set(),
     "facenet_pytorch": set(),
     "torchvision": set(),
@@ -65,6 +68,9 @@ ALLOWED = {
     "pickle": {"convert/onnx/checkpoint.py", "datasets/verification_bin.py", "datasets/image_records.py"},
     "requests": set(),
 }
+# One room composes detection, selection, alignment and embedding; everybody else asks it.
+COMPOSED = ("facepipe.faces.select", "facepipe.geometry.align")
+COMMAND_MODULES = {module for module, _ in COMMANDS.values()}
 # These are slow to import, or absent from a machine that only infers: never at the top of a file outside these.
 HEAVY_AT_TOP = {"torch": {"networks", "convert"}, "onnx": {"convert"}, "llvmlite": ALLOWED["llvmlite"]}
 HEAVY = (
@@ -115,8 +121,12 @@ def complaints(path: Path, source: str) -> list[str]:
             found.append(f"{place}: a relative import; imports are written from facepipe on")
         elif top == "facepipe":
             layer = name.split(".")[1] if "." in name else "facepipe"
-            if (here, layer) == ("facepipe", "api"):  # the public names, loaded when they are first used
+            if here == "facepipe":  # the public names, loaded when they are first used
                 continue
+            if name in COMPOSED and here not in ("faces", "geometry"):
+                found.append(f"{place}: {here} may not import {name}; only faces chooses and aligns")
+            if here == "cli" and name in COMMAND_MODULES and place != "cli/_main.py":
+                found.append(f"{place}: a command may not import the command {name}")
             if layer != here and RANK.get(layer, len(LAYERS)) >= RANK[here]:
                 found.append(f"{place}: {here} may not import {name}")
         elif top in ALLOWED and not {here, place} & ALLOWED[top]:
@@ -166,6 +176,11 @@ def test_a_file_imports_only_what_its_layer_may(path: Path) -> None:
         ("detect/new.py", "from . import select", "a relative import"),
         ("embed/new.py", "print(1)", "print outside cli"),
         ("helpers/new.py", "", "'helpers' is no layer"),
+        ("runs/new.py", "from facepipe.geometry.align import align", "only faces chooses and aligns"),
+        ("cli/new.py", "from facepipe.faces.select import choose", "only faces chooses and aligns"),
+        ("cli/new.py", "from facepipe.cli.lfw import run", "may not import the command facepipe.cli.lfw"),
+        ("cli/new.py", "import numpy as np", "cli may not import numpy"),
+        ("runs/new.py", "from tqdm import tqdm", "runs may not import tqdm"),
     ],
 )
 def test_the_rules_catch_a_planted_fault(file: str, source: str, expected: str) -> None:

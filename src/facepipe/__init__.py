@@ -3,19 +3,95 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from facepipe.api import open_faces as open
+    from facepipe.api import (
+        Faces,
+        Models,
+        convert_models,
+        embed_folder,
+        enrol,
+        load,
+        recognise,
+        run_lfw,
+        run_wider,
+    )
+    from facepipe.errors import (
+        AssetError,
+        BackendError,
+        ConversionError,
+        DataError,
+        FacepipeError,
+        StageError,
+        TensorError,
+        WeightsError,
+    )
+    from facepipe.faces.pipeline import FacePipeline
+    from facepipe.gallery.file import Gallery
+    from facepipe.results import Detections, EmbeddedFace, Face, NoFace, PictureFaces, Unread
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "open"]
+_HOMES = {
+    "facepipe.api": (
+        "load",
+        "Faces",
+        "Models",
+        "embed_folder",
+        "run_lfw",
+        "run_wider",
+        "convert_models",
+        "enrol",
+        "recognise",
+    ),
+    "facepipe.faces.pipeline": ("FacePipeline",),
+    "facepipe.gallery.file": ("Gallery",),
+    "facepipe.results": ("Detections", "Face", "NoFace", "Unread", "EmbeddedFace", "PictureFaces"),
+    "facepipe.errors": (
+        "FacepipeError",
+        "AssetError",
+        "WeightsError",
+        "TensorError",
+        "ConversionError",
+        "BackendError",
+        "StageError",
+        "DataError",
+    ),
+}
+__all__ = [
+    "AssetError",
+    "BackendError",
+    "ConversionError",
+    "DataError",
+    "Detections",
+    "EmbeddedFace",
+    "Face",
+    "FacePipeline",
+    "FacepipeError",
+    "Faces",
+    "Gallery",
+    "Models",
+    "NoFace",
+    "PictureFaces",
+    "StageError",
+    "TensorError",
+    "Unread",
+    "WeightsError",
+    "__version__",
+    "convert_models",
+    "embed_folder",
+    "enrol",
+    "load",
+    "recognise",
+    "run_lfw",
+    "run_wider",
+]
 
 
 def __getattr__(name: str) -> Any:
-    """`facepipe.open`, loaded when it is first used, so that `facepipe --help` need not load NumPy."""
-    if name == "open":
-        from facepipe.api import open_faces
-
-        return open_faces
+    """A public name, loaded when it is first used, so that `facepipe --help` need not load NumPy."""
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(home), name)
     raise AttributeError(f"module 'facepipe' has no attribute '{name}', expected one of {', '.join(__all__)}")

@@ -1,128 +1,476 @@
 # SPDX-License-Identifier: Apache-2.0
-"""facepipe for programs: open a detector and an embedder once, then ask them about photographs.
+"""facepipe for programs: open models once and ask them about photographs, or do a whole run with one call.
 
     import facepipe
-    with facepipe.open("mtcnn", "mobilefacenet.ms1m") as faces:
-        print(faces.distance("one.jpg", "other.jpg"))
+    faces = facepipe.load(detector="mtcnn", embedder="mobilefacenet.ms1m")
+    print(faces.distance("one.jpg", "other.jpg"))
 
-The command line does more (folders, resuming, reports); this is for a few photographs inside another program.
+docs/api.md shows all of it. What a command prints, these functions return; nothing here parses or prints.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
 import numpy as np
 
-from facepipe.backends import backend_by_name
-from facepipe.backends.base import RuntimeOptions
-from facepipe.catalogue import embedder as embedder_spec
-from facepipe.datasets.images import read
-from facepipe.detect import Detector, open_detector
-from facepipe.embed import Embedder, open_embedder
+from facepipe.assets.workspace import open_workspace
+from facepipe.backends import AUTO, resolve_backend
+from facepipe.backends.base import Backend, MadeBy, RuntimeOptions
+from facepipe.convert.onnx import models as conversion
+from facepipe.convert.onnx.report import ConversionReport
+from facepipe.datasets.images import list_keys
+from facepipe.datasets.video import is_film
+from facepipe.detect import default_settings
+from facepipe.detect.single_shot import SingleShotSettings
+from facepipe.engine.local import Local
 from facepipe.errors import DataError
-from facepipe.faces.select import choose
-from facepipe.geometry.align import align
+from facepipe.faces.photographs import EVERYDAY, MAX_BATCH_PIXELS, Limits, checked, photographs_of, read_photograph
+from facepipe.faces.pipeline import DEFAULT_SELECTION, FacePipeline, open_pipeline
+from facepipe.gallery import enrol as enrolment
+from facepipe.gallery.faces import Recogniser, open_recogniser
+from facepipe.gallery.file import Gallery, Threshold, read_gallery, require_model, require_writable, write_gallery
+from facepipe.gallery.naming import Namer
+from facepipe.gallery.recognise import Recognised, Recognition, recognise_film, recognise_pictures
+from facepipe.gallery.search import build_index
 from facepipe.metrics.verification import squared_distances
-from facepipe.results import Detections, Face, NoFace
+from facepipe.reports.recognition_drawing import colours_of, font_for
+from facepipe.results import Detections, EmbeddedFace, NoFace, PictureFaces, Unread
+from facepipe.runs import lfw, wider
+from facepipe.runs.faces_run import FacesRun, embed_photographs
+from facepipe.runs.job import RunJob, made_by
+from facepipe.runs.score import Policies
+from facepipe.runs.wider_protocol import wider_protocol
+from facepipe.runs.wider_run import WiderJob
 
-Photograph = str | Path | np.ndarray
+Picture = str | Path | np.ndarray
 """A path, or uint8 [H, W, 3] in RGB."""
 
+Progress = Callable[[int], None]
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Embedded:
-    """The face of one photograph that was chosen, and its embedding, float32 [D] of length 1."""
 
-    face: Face
-    embedding: np.ndarray
+def _silent(count: int) -> None:
+    """Tells nobody."""
 
 
 @dataclass(frozen=True, slots=True)
+class Models:
+    """Which models are run, and how; what `load` and every run take.
+
+    Attributes:
+        detector, embedder: names of the catalogue; `facepipe models` lists them.
+        backend: what executes them; `facepipe backends` lists what can run here.
+        weights: the folder that `convert_models` (or `facepipe om`) wrote.
+        batch: the most photographs or crops in one call of a network.
+        threads: of each network.
+        precision: what the back end computes in.
+        selection: which of several faces is a photograph's main one; a name of `faces.pipeline.SELECTION_NAMES`.
+        max_pixels: of the largest photograph that is looked at.
+    """
+
+    detector: str | None = "mtcnn"
+    embedder: str | None = "facenet.vggface2"
+    backend: str = AUTO
+    weights: Path | str = "weights"
+    batch: int = 16
+    threads: int = 1
+    precision: str = "f32"
+    selection: str = DEFAULT_SELECTION
+    max_pixels: int = EVERYDAY.max_pixels
+
+    def options(self) -> RuntimeOptions:
+        """What a session is told."""
+        return RuntimeOptions(threads=self.threads, precision=self.precision)
+
+    def limits(self) -> Limits:
+        """The largest photograph that is looked at."""
+        return Limits(max_pixels=self.max_pixels)
+
+
+EVERYDAY_MODELS = Models()
+
+
 class Faces:
-    """An open detector and an open embedder. `facepipe.open` makes one."""
+    """Open models. `load` makes one; `close` ends it, and so does leaving a `with` block.
 
-    detector: Detector
-    embedder: Embedder
-    selection: str
+    One photograph that cannot be read, or has no face, never loses the others: it has that answer in its place.
+    """
 
-    def detect(self, photographs: Sequence[Photograph]) -> list[Detections]:
-        """Every face of every photograph, in their order.
+    def __init__(self, pipeline: FacePipeline, models: Models, stack: ExitStack) -> None:
+        self.pipeline = pipeline
+        self._models = models
+        self._stack = stack
 
-        Raises:
-            DataError: a photograph cannot be read.
-        """
-        return self.detector.detect([_pixels(photograph) for photograph in photographs])
+    def __enter__(self) -> Faces:
+        return self
 
-    def embed(self, photographs: Sequence[Photograph]) -> list[Embedded | NoFace]:
-        """One answer for each photograph, in their order: the chosen face with its embedding, or why there is none.
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
-        Raises:
-            DataError: a photograph cannot be read, or the detector gives no landmarks where the embedder needs them.
-        """
-        images = [_pixels(photograph) for photograph in photographs]
-        found = self.detector.detect(images)
-        chosen = [choose(d, i.shape[0], i.shape[1], self.selection) for d, i in zip(found, images, strict=True)]
-        alignment = self.embedder.spec.alignment
-        assert alignment is not None, f"{self.embedder.spec.name} is an embedder without an alignment"
-        crops = [align(i, face, alignment) for i, face in zip(images, chosen, strict=True) if isinstance(face, Face)]
-        rows = iter(self.embedder.embed(np.stack(crops)) if crops else ())
-        return [Embedded(face, next(rows)) if isinstance(face, Face) else face for face in chosen]
+    def close(self) -> None:
+        """Give the models back. Closing again does nothing; asking afterwards is an error of the back end's."""
+        self._stack.close()
 
-    def distance(self, one: Photograph, other: Photograph) -> float:
-        """The squared Euclidean distance of the two embeddings, in [0, 4]: small means the same person.
+    @property
+    def note(self) -> str | None:
+        """What a user has to know of this pair of models; None when there is nothing."""
+        return self.pipeline.note
+
+    def detect(self, photographs: Sequence[Picture]) -> list[Detections | Unread]:
+        """Every face of every photograph, in their order."""
+        return self._answers(photographs, self.pipeline.detect)
+
+    def embed(self, photographs: Sequence[Picture]) -> list[EmbeddedFace | NoFace | Unread]:
+        """The main face of each photograph with its embedding, or why there is none, or why it cannot be read."""
+        self._need_embedder()
+        return self._answers(photographs, self.pipeline.main_faces)
+
+    def embed_all(self, photographs: Sequence[Picture]) -> list[PictureFaces | Unread]:
+        """All faces of each photograph with their embeddings, and why some could not be cut out."""
+        self._need_embedder()
+        return self._answers(photographs, self.pipeline.all_faces)
+
+    def distance(self, one: Picture, other: Picture) -> float:
+        """The squared Euclidean distance of the two main faces' embeddings, in [0, 4]: small means the same person.
 
         Raises:
             DataError: one of the photographs cannot be read or has no face.
         """
-        first, second = (self._vector(photograph) for photograph in (one, other))
-        return float(squared_distances(first[None], second[None])[0])
+        rows = []
+        for photograph, answer in zip((one, other), self.embed([one, other]), strict=True):
+            if not isinstance(answer, EmbeddedFace):
+                name = "the array" if isinstance(photograph, np.ndarray) else photograph
+                raise DataError(f"{name}: {answer.reason}, expected a photograph with a face.")
+            rows.append(answer.embedding)
+        return float(squared_distances(rows[0][None], rows[1][None])[0])
 
-    def _vector(self, photograph: Photograph) -> np.ndarray:
-        (answer,) = self.embed([photograph])
-        if isinstance(answer, NoFace):
-            name = "the array" if isinstance(photograph, np.ndarray) else photograph
-            raise DataError(f"{name}: {answer.reason}, expected a photograph with a face.")
-        return answer.embedding
+    def _need_embedder(self) -> None:
+        if self.pipeline.embedder is None:
+            raise DataError("load: no embedder was named, expected one to embed with.", "load(embedder=...)")
+
+    def _answers(self, photographs: Sequence[Picture], ask: Callable[[Sequence[np.ndarray]], Sequence[Any]]) -> Any:
+        """What `ask` says of each photograph that can be read, Unread in the others' places."""
+        answers: list[Any] = []
+        for group in self._groups(photographs):
+            read = iter(ask([one for one in group if not isinstance(one, Unread)]))
+            answers += [one if isinstance(one, Unread) else next(read) for one in group]
+        return answers
+
+    def _groups(self, photographs: Sequence[Picture]) -> Iterator[list[np.ndarray | Unread]]:
+        """The pixels in order, bounded as a run's batches are."""
+        limits = self._models.limits()
+        group: list[np.ndarray | Unread] = []
+        pixels = 0
+        for photograph in photographs:
+            if isinstance(photograph, np.ndarray):
+                image = checked(photograph, limits)
+            else:
+                image = read_photograph(Path(photograph), limits).pixels
+            size = 0 if isinstance(image, Unread) else image.shape[0] * image.shape[1]
+            if group and (len(group) == self._models.batch or pixels + size > MAX_BATCH_PIXELS):
+                yield group
+                group, pixels = [], 0
+            group.append(image)
+            pixels += size
+        if group:
+            yield group
 
 
-@contextmanager
-def open_faces(
-    detector: str = "mtcnn",
-    embedder: str = "facenet.vggface2",
+def load(
+    detector: str | None = "mtcnn",
+    embedder: str | None = "facenet.vggface2",
     *,
-    backend: str = "onnxruntime",
+    backend: str = AUTO,
     weights: Path | str = "weights",
     batch: int = 16,
     threads: int = 1,
-    selection: str = "center_weighted_size",
-) -> Iterator[Faces]:
-    """A detector and an embedder, loaded from converted models and closed on every way out.
+    precision: str = "f32",
+    selection: str = DEFAULT_SELECTION,
+    max_pixels: int = EVERYDAY.max_pixels,
+) -> Faces:
+    """A detector and an embedder, loaded from converted models; arguments as `Models`' attributes.
 
     Args:
-        detector, embedder: names of the catalogue; `facepipe models` lists them.
-        backend: what executes them; `facepipe backends` lists what can run here.
-        weights: the folder that `facepipe onnx` (or `facepipe om`) wrote.
-        batch: the most photographs or crops in one call of a network.
-        threads: of each network.
-        selection: which of several faces `embed` takes; a name of `facepipe.faces.select.SELECTIONS`.
+        detector: None: photographs are faces that are cut out and aligned already.
+        embedder: None: nothing is embedded.
 
     Raises:
         DataError: a name is not in the catalogue.
         BackendError: the back end is unavailable here, or a model was not converted yet.
     """
-    spec = embedder_spec(embedder)
-    runner = backend_by_name(backend, RuntimeOptions(threads=threads))
-    folder = Path(weights)
-    with (
-        open_detector(detector, runner, folder, batch) as opened_detector,
-        open_embedder(spec, runner, folder, batch) as opened_embedder,
-    ):
-        yield Faces(opened_detector, opened_embedder, selection)
+    models = Models(detector, embedder, backend, weights, batch, threads, precision, selection, max_pixels)
+    opened = open_pipeline(
+        detector,
+        embedder,
+        resolve_backend(backend, models.options()),
+        Path(weights),
+        batch,
+        selection=selection,
+    )
+    with ExitStack() as stack:
+        pipeline = stack.enter_context(opened)
+        return Faces(pipeline, models, stack.pop_all())
 
 
-def _pixels(photograph: Photograph) -> np.ndarray:
-    return photograph if isinstance(photograph, np.ndarray) else read(Path(photograph))
+def embed_folder(
+    folder: Path | str,
+    out: Path | str,
+    models: Models = EVERYDAY_MODELS,
+    *,
+    workers: int = 1,
+    shard: int = 64,
+    force: bool = False,
+    progress: Progress = _silent,
+) -> FacesRun:
+    """One face and one embedding for each photograph of a folder, as `facepipe embed`: written into `out`, resumed
+    where it was, refused where `out` was begun otherwise.
+
+    Args:
+        workers: processes; with more than one the calling script needs its `if __name__ == "__main__":`.
+        shard: photographs that are finished together.
+        force: start over what was begun with other parameters.
+        progress: told how many photographs were finished.
+
+    Raises:
+        DataError: there is no photograph in the folder.
+        BackendError: the back end is unavailable, or a model was not converted yet.
+        StageError: `out` belongs to another run, or a worker died.
+    """
+    job = _run_job(Path(folder), Path(out), models, shard, force=force)
+    return embed_photographs(job, list_keys(Path(folder)), Local(workers), force=force, progress=progress)
+
+
+def run_lfw(
+    run: Path | str,
+    models: Models = EVERYDAY_MODELS,
+    *,
+    data: Path | str | None = None,
+    pairs: Path | str | None = None,
+    missing: str = "different",
+    unread: str = "error",
+    staged: bool = False,
+    workers: int = 1,
+    shard: int = 64,
+    force: bool = False,
+    progress: Progress = _silent,
+) -> dict[str, Any]:
+    """Photographs to verification accuracy by ten folds, as `facepipe lfw`: the content of `run`/accuracy.json.
+
+    Args:
+        data: the folder of LFW; None: data/lfw, else the mirror's.
+        pairs: the pairs file; None: pairs.txt in it.
+        missing, unread: what becomes of pairs that lack a face, and of those with a photograph that cannot be read.
+        staged: stage by stage through files.
+        workers, shard, force, progress: as `embed_folder`'s.
+
+    Raises:
+        AssetError: LFW is not here.
+        DataError: a file has another form, or a pair cannot be judged and its policy allows none.
+        BackendError, StageError: as `embed_folder`.
+    """
+    root, pairs_file = lfw.lfw_folders(_path(data), _path(pairs))
+    keys, named = lfw.lfw_keys(root, pairs_file)
+    job = _run_job(root, Path(run), models, shard, force=force)
+    asked = lfw.LfwJob(job, keys, named, pairs_file, Policies(missing, unread))
+    return lfw.run_lfw(asked, Local(workers), staged=staged, force=force, progress=lambda _: progress)
+
+
+def run_wider(
+    run: Path | str,
+    models: Models,
+    *,
+    size: str = "default",
+    aspect: str = "default",
+    protocol: str = "single",
+    data: Path | str | None = None,
+    images: Path | str | None = None,
+    threshold: float = 0.01,
+    workers: int = 1,
+    force: bool = False,
+    progress: Progress = _silent,
+) -> Mapping[str, object]:
+    """A detector on WIDER FACE's validation set, as `facepipe wider`: the content of `run`/wider.json.
+
+    Args:
+        models: its detector; no embedder is asked.
+        size, aspect, protocol: see `runs.wider_protocol`.
+        data, images: the folder of WIDER FACE, and the photographs where they lie elsewhere.
+        threshold: least score; curves need the low ones too.
+        workers, force, progress: as `embed_folder`'s.
+
+    Raises:
+        AssetError: WIDER FACE is not here.
+        DataError: no such detector or size; or a photograph cannot be read.
+        BackendError, StageError: as `embed_folder`.
+    """
+    detector = _named(models.detector, "detector")
+    folder = wider.wider_folder(_path(data))
+    truth = wider.wider_truth(folder)
+    photographs = wider.wider_photographs(folder, truth, _path(images))
+    settings = default_settings(detector)
+    if isinstance(settings, SingleShotSettings):
+        settings = replace(settings, threshold=threshold, suppression=replace(settings.suppression, method="hard"))
+    every = models.precision if models.precision == "f32" else f"{models.precision.removesuffix('-all')}-all"
+    job = WiderJob(
+        root=photographs.root,
+        folder=Path(run),
+        weights=Path(models.weights),
+        detector=detector,
+        backend=resolve_backend(models.backend, models.options()).name,
+        settings=settings if isinstance(settings, SingleShotSettings) else None,
+        options=replace(models.options(), precision=every),
+        batch=models.batch,
+        limits=models.limits(),
+    )
+    chosen = wider_protocol(detector, protocol, size, aspect)
+    done = wider.run_wider(job, photographs, truth, chosen, Local(workers), force=force, progress=lambda _: progress)
+    return done.content
+
+
+def convert_models(*names: str, weights: Path | str = "weights") -> dict[str, ConversionReport]:
+    """Published weights in a folder to ONNX files beside them, parity with PyTorch held after every step; what is up
+    to date stays. Each model's report by name.
+
+    Args:
+        names: models, or detectors of several.
+
+    Raises:
+        AssetError: a weight file is not here.
+        WeightsError, ConversionError: they are not this model's, or a step moved the outputs.
+    """
+    ws = replace(open_workspace(), weights=Path(weights))
+    converted = conversion.convert_models(names, ws)
+    return {one.spec.name: one.report for one in converted if one.report is not None}
+
+
+def enrol(
+    photographs: Path | str,
+    out: Path | str,
+    models: Models = EVERYDAY_MODELS,
+    *,
+    labels: Path | str | None = None,
+    threshold: float | None = None,
+    progress: Progress = _silent,
+) -> Gallery:
+    """A gallery of the people in a folder, as `facepipe gallery build`, written to `out`.
+
+    Args:
+        photographs: `<person>/<photograph>`, or any folder with `labels`.
+        labels: lines "path<TAB>name".
+        threshold: least cosine for a name; None: the catalogue's, where it holds one.
+
+    Raises:
+        DataError: a picture has no name.
+        BackendError: the back end is unavailable, or a model was not converted yet.
+        StageError: nothing tells the weights of the embedder.
+    """
+    require_writable(Path(out))
+    names = enrolment.named_pictures(Path(photographs), _path(labels))
+    backend = resolve_backend(models.backend, models.options())
+    with _recogniser(models, backend) as recogniser:
+        found = enrolment.enrol(
+            Path(photographs), names, recogniser, batch=models.batch, limits=models.limits(), progress=progress
+        )
+        least = None if threshold is None else Threshold(threshold, None, "given by hand")
+        least = least or enrolment.known_threshold(recogniser.model)
+        gallery = enrolment.new_gallery(recogniser, found, least, MadeBy(backend.name, models.precision))
+    write_gallery(Path(out), gallery)
+    return gallery
+
+
+def recognise(
+    photographs: Path | str,
+    gallery: Path | str,
+    out: Path | str,
+    models: Models = EVERYDAY_MODELS,
+    *,
+    threshold: float | None = None,
+    progress: Progress = _silent,
+) -> Recognised:
+    """Names on the faces of a picture, a folder of them or a film, as `facepipe recognise`: drawings and their JSON
+    files in `out`.
+
+    Args:
+        threshold: least cosine for a name; None: the gallery's.
+
+    Raises:
+        DataError: neither the gallery nor `threshold` tells who is unknown; or there is no picture.
+        BackendError: the back end is unavailable, or a model was not converted yet.
+        StageError: the gallery is of other weights.
+    """
+    given, known = Path(photographs), read_gallery(Path(gallery))
+    least = known.threshold if threshold is None else Threshold(threshold, None, "given by hand")
+    if least is None:
+        raise DataError(
+            f"{gallery}: it has no threshold, expected one; without it nobody could be unknown.",
+            "recognise(threshold=...), or `facepipe gallery calibrate`.",
+        )
+    backend = resolve_backend(models.backend, models.options(), known.made_by, Path(gallery))
+    with _recogniser(models, backend) as recogniser:
+        require_model(known, recogniser.model, recogniser.weights_sha256, str(gallery))
+        head = {
+            "gallery": str(gallery),
+            "detector": models.detector,
+            "embedder": recogniser.model,
+            "weights_sha256": recogniser.weights_sha256,
+            "threshold": least.similarity,
+        }
+        asked = Recognition(
+            Namer(recogniser.pipeline, known, build_index(known.embeddings), least),
+            font_for(["unknown 0123456789.", *known.people()]),
+            colours_of(known.people()),
+            head,
+            models.batch,
+            models.limits(),
+        )
+        if given.is_file() and is_film(given):
+            return recognise_film(asked, given, Path(out) / f"{given.stem}.mp4", progress=progress)
+        if given.is_file():
+            return recognise_pictures(asked, given.parent, [given.name], Path(out), progress=progress)
+        return recognise_pictures(asked, given, photographs_of(given, Path(out)), Path(out), progress=progress)
+
+
+def _recogniser(models: Models, backend: Backend) -> AbstractContextManager[Recogniser]:
+    return open_recogniser(
+        models.detector,
+        _named(models.embedder, "embedder"),
+        backend,
+        Path(models.weights),
+        models.batch,
+        selection=models.selection,
+    )
+
+
+def _run_job(root: Path, run: Path, models: Models, shard: int, *, force: bool) -> RunJob:
+    detector = _named(models.detector, "detector")
+    return RunJob(
+        root=root,
+        run=run,
+        weights=Path(models.weights),
+        detector=detector,
+        embedder=_named(models.embedder, "embedder"),
+        backend=resolve_backend(models.backend, models.options(), None if force else made_by(run), run).name,
+        options=models.options(),
+        batch=models.batch,
+        selection=models.selection,
+        shard_size=shard,
+        settings=replace(default_settings(detector), batch=models.batch),
+        limits=models.limits(),
+    )
+
+
+def _named(name: str | None, what: str) -> str:
+    if name is None:
+        raise DataError(f"models: no {what} was named, expected one.", f"Models({what}=...)")
+    return name
+
+
+def _path(given: Path | str | None) -> Path | None:
+    return None if given is None else Path(given)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What travels between functions: detections of one image, the face that was chosen, a batch of crops."""
+"""What travels between functions: detections of an image, the face that was chosen, or why there is none."""
 
 from __future__ import annotations
 
@@ -50,14 +50,46 @@ class Face:
 
 @dataclass(frozen=True, slots=True)
 class NoFace:
-    """Why an image has no face that goes on, in words for the user."""
+    """Why a photograph that was looked at has no face that goes on, in words for the user."""
 
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """Why a photograph could not be looked at, in words for the user: nobody knows whether it has a face."""
+
+    reason: str
+
+
+Outcome = Face | NoFace | Unread
+"""What became of one photograph."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
-class FaceRecord:
-    """What became of one photograph: one line of faces.jsonl."""
+class EmbeddedFace:
+    """A face and its embedding, float32 [D] of length 1."""
+
+    face: Face
+    embedding: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PictureFaces:
+    """All faces of one picture, in the detector's order, and why some that were found could not be cut out."""
+
+    faces: tuple[EmbeddedFace, ...]
+    left_out: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FaceLine:
+    """What became of one photograph of a run: one line of faces.jsonl.
+
+    Attributes:
+        row: of embeddings.npy; None without a face, in a run without embeddings, and before it is written.
+    """
 
     key: str
-    outcome: Face | NoFace
+    outcome: Outcome
+    row: int | None = None

@@ -17,7 +17,7 @@ from PIL import Image
 from facepipe.catalogue import model
 from facepipe.cli import main
 from facepipe.datasets.lfw import read_pairs
-from facepipe.runs.score import Provenance, score_run
+from facepipe.runs.score import Policies, Provenance, score_run
 from facepipe.store.files import read_json
 from facepipe.store.run_faces import read_embeddings, write_embeddings
 
@@ -94,7 +94,7 @@ def test_accuracy_falls_to_chance_when_embeddings_change_keys(demo, tmp_path):
     for seed in range(5):
         shuffled = rows[np.random.default_rng(seed).permutation(len(rows))]
         write_embeddings(tmp_path / "embeddings.npy", *rows.shape, [shuffled])
-        content = score_run(tmp_path, pairs, "different", Provenance("", "", "", 1, {}, {}))
+        content = score_run(tmp_path, pairs, Policies("different"), Provenance("", "", "", 1, {}, {}))
         means.append(content["accuracy"]["mean"])
     assert abs(np.mean(means) - 0.5) < 0.03 and max(means) < 0.58
 

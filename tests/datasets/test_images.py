@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facepipe.datasets.images import MAX_PIXELS, decode, list_keys, read, read_or_reason, read_size
+from facepipe.datasets.images import MAX_PIXELS, decode, list_keys, read, read_size
 from facepipe.errors import DataError
-from facepipe.results import NoFace
+from facepipe.faces.photographs import read_photograph
+from facepipe.results import Unread
 
 ORIENTATION = 0x0112
 
@@ -244,8 +245,8 @@ def test_a_corrupt_picture_is_a_reason_or_a_picture_and_never_a_crash(tmp_path: 
             for place in rng.integers(0, len(damaged), 4):
                 damaged[place] = rng.integers(0, 256)
             (tmp_path / name).write_bytes(damaged)
-            outcomes.add(type(read_or_reason(tmp_path, name)))
-    assert outcomes == {np.ndarray, NoFace}
+            outcomes.add(type(read_photograph(tmp_path / name).pixels))
+    assert outcomes == {np.ndarray, Unread}
 
 
 @pytest.mark.parametrize(
@@ -282,8 +283,8 @@ def test_a_photograph_in_memory_is_read_like_one_on_disk(tmp_path: Path) -> None
 
 def test_the_reason_for_a_record_holds_no_path(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"")
-    reason = read_or_reason(tmp_path, "a.jpg")
-    assert isinstance(reason, NoFace)
+    reason = read_photograph(tmp_path / "a.jpg").pixels
+    assert isinstance(reason, Unread)
     assert reason.reason == "is empty (0 bytes)"
 
 
@@ -317,7 +318,7 @@ def test_a_loop_of_links_ends_and_a_linked_folder_is_listed(tmp_path: Path) -> N
 def test_a_broken_link_is_listed_and_read_gives_the_reason(tmp_path: Path) -> None:
     (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
     assert list_keys(tmp_path) == ["gone.jpg"]
-    assert read_or_reason(tmp_path, "gone.jpg") == NoFace("cannot be opened (No such file or directory)")
+    assert read_photograph(tmp_path / "gone.jpg").pixels == Unread("cannot be opened (No such file or directory)")
 
 
 def test_an_empty_folder_and_an_absent_one_are_clear_errors(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def pictures(folder: Path, count: int) -> None:
             raise SystemExit(f"seed {chunk}: the good pictures have different boxes: {boxes}")
         totals["pictures"] += bad
         totals["good"] += len(good)
-        totals["without a face"] += sum("reason" in line for line in lines)
+        totals["without a face"] += sum("reason" in line or "unread" in line for line in lines)
         totals["read"] += sum("box" in line for line in lines)
         totals["peak_megabytes"] = max(totals["peak_megabytes"], round(measured.peak_bytes / 1e6))
         totals["seconds"] += round(measured.seconds)

@@ -61,29 +61,28 @@ def plant(bug: str) -> None:
 
         faces.atomic_path = in_place
     elif bug == "swallowed exception":
-        import facepipe.runs.fused as fused
+        import facepipe.runs.faces_run as fused
 
         do_shard = fused.do_shard
 
-        def forgiving(job: Any, stage: Any, shard: int, *more: Any) -> Any:
+        def forgiving(job: Any, shard: Any, *more: Any) -> Any:
             try:
-                if shard == 1:
+                if shard.number == 1:
                     raise OSError("the disk is full")
-                return do_shard(job, stage, shard, *more)
+                return do_shard(job, shard, *more)
             except OSError:
                 import numpy as np
 
                 from facepipe.store.files import write_arrays
 
-                like = dict(np.load(stage.shard_path(0)))
-                keys = stage.shard_keys(shard)
+                like = dict(np.load(shard.path.with_name("shard-00000.npz")))
                 empty = {name: array[:0] for name, array in like.items()}
-                write_arrays(stage.shard_path(shard), {**empty, **_by_key(like, len(keys))})
-                return fused.ShardReport(len(keys), 0, {})
+                write_arrays(shard.path, {**empty, **_by_key(like, len(shard.keys))})
+                return fused.ShardReport(len(shard.keys), 0, {})
 
         fused.do_shard = forgiving
     elif bug == "finished twice":
-        import facepipe.runs.fused as fused
+        import facepipe.runs.faces_run as fused
         from facepipe.store.stage import begin
 
         def everything(stage: Any, *, force: bool = False) -> list[int]:
@@ -92,9 +91,9 @@ def plant(bug: str) -> None:
 
         fused.begin = everything
     elif bug == "slow shard":
-        import facepipe.runs.fused as fused
+        import facepipe.runs.faces_run as fused
 
-        def slow(job: Any, stage: Any, shard: int, *more: Any) -> Any:
+        def slow(job: Any, shard: Any, *more: Any) -> Any:
             (job.run / "begun-a-shard").touch()
             time.sleep(60)
 
@@ -107,11 +106,12 @@ def _by_key(like: dict[str, Any], count: int) -> dict[str, Any]:
     """A reason for every photograph, in whatever arrays have one entry for each."""
     import numpy as np
 
-    return {
+    texts = {
         name: np.array(["no face found"] * count if name == "reasons" else [""] * count, np.str_)
         for name, array in like.items()
         if array.dtype.kind == "U"
     }
+    return {**texts, "unread": np.zeros(count, np.bool_)}
 
 
 def prepare(environment: Any) -> None:

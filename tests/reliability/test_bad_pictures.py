@@ -18,10 +18,9 @@ import pytest
 from measured import embed_folder
 from PIL import Image
 
-from facepipe.datasets.images import read_or_reason
 from facepipe.faces import photographs as faces_of
-from facepipe.faces.photographs import MAX_PIXELS, MAX_SIDE, read_batches
-from facepipe.results import NoFace
+from facepipe.faces.photographs import EVERYDAY, read_photograph, read_photographs
+from facepipe.results import Unread
 
 COUNT, SEED = 240, 11
 MOST_BYTES = 10**9
@@ -45,8 +44,8 @@ def test_bad_pictures_are_named_with_a_reason_and_good_ones_are_unaffected(
     assert measured.peak_bytes < MOST_BYTES
     lines = {line["key"]: line for line in map(json.loads, (tmp_path / "run/faces.jsonl").read_text().splitlines())}
     assert sorted(lines) == sorted(path.name for path in (tmp_path / "pictures").iterdir())
-    assert all(line.get("reason") or "box" in line for line in lines.values())
-    assert sum("reason" in line for line in lines.values()) > COUNT / 2
+    assert all(line.get("reason") or line.get("unread") or "box" in line for line in lines.values())
+    assert sum("unread" in line for line in lines.values()) > COUNT / 2
     assert embed_folder(alone, tmp_path / "run-alone", work / "weights").status == 0
     expected = json.loads((tmp_path / "run-alone/faces.jsonl").read_text())
     rows, own = np.load(tmp_path / "run/embeddings.npy"), np.load(tmp_path / "run-alone/embeddings.npy")
@@ -73,16 +72,17 @@ def test_every_format_meets_every_mutation(face: Path) -> None:
 def test_a_bomb_is_refused_before_it_is_decoded(tmp_path: Path, side: int) -> None:
     content = bad_pictures.png_of_nothing(8, 8)
     (tmp_path / "bomb.png").write_bytes(bad_pictures.with_size(content, "PNG", side, side))
-    ((_, outcome),) = next(read_batches(tmp_path, ["bomb.png"], 4))
-    assert f"at most {MAX_PIXELS:,} are read" in outcome.reason
+    outcome = read_photograph(tmp_path / "bomb.png").pixels
+    assert f"at most {EVERYDAY.max_pixels:,} are read" in outcome.reason
 
 
 def test_sides_of_65_535_pixels_are_read_and_longer_ones_named(tmp_path: Path) -> None:
-    for side, name in ((MAX_SIDE, "long.png"), (MAX_SIDE + 1, "longer.png")):
+    for side, name in ((EVERYDAY.max_side, "long.png"), (EVERYDAY.max_side + 1, "longer.png")):
         (tmp_path / name).write_bytes(bad_pictures.png_of_nothing(side, 3))
-    members = dict(next(read_batches(tmp_path, ["long.png", "longer.png"], 4)))
-    assert members["long.png"].shape == (3, MAX_SIDE, 3)
-    assert members["longer.png"].reason == "a side of 65536 pixels, expected at most 65535"
+    (batch,) = read_photographs(tmp_path, ["long.png", "longer.png"], 4)
+    members = {member.key: member.pixels for member in batch}
+    assert members["long.png"].shape == (3, EVERYDAY.max_side, 3)
+    assert members["longer.png"].reason == "has a side of 65536 pixels, expected at most 65535"
 
 
 def test_batches_are_in_order_and_bounded_and_a_large_one_is_let_go_before_the_next_is_decoded(
@@ -92,22 +92,24 @@ def test_batches_are_in_order_and_bounded_and_a_large_one_is_let_go_before_the_n
     keys = [f"{number:02d}.png" for number in range(len(sides))]
     for key, side in zip(keys, sides, strict=True):
         (tmp_path / key).write_bytes(bad_pictures.png_of_nothing(side, side) if side else b"no picture")
-    batches = list(read_batches(tmp_path, keys, 3))
-    assert [[key[:2] for key, _ in members] for members in batches] == [
+    batches = list(read_photographs(tmp_path, keys, 3))
+    assert [[member.key[:2] for member in members] for members in batches] == [
         ["00", "01", "02"], ["03"], ["04", "05"], ["06"], ["07", "08", "09"],
     ]  # fmt: skip
     alive: list[weakref.ref[np.ndarray]] = []
     seen = []
 
-    def watched(*arguments: Any) -> np.ndarray | NoFace:
+    decode = faces_of.decode_or_reason
+
+    def watched(*arguments: Any) -> np.ndarray | Unread:
         seen.append([reference().shape[0] for reference in alive if reference() is not None])
-        outcome = read_or_reason(*arguments)
-        if not isinstance(outcome, NoFace):
+        outcome = decode(*arguments)
+        if not isinstance(outcome, Unread):
             alive.append(weakref.ref(outcome))
         return outcome
 
-    monkeypatch.setattr(faces_of, "read_or_reason", watched)
-    for members in read_batches(tmp_path, keys, 3):
+    monkeypatch.setattr(faces_of, "decode_or_reason", watched)
+    for members in read_photographs(tmp_path, keys, 3):
         del members
     assert seen == [[], [900], [900, 10], [], [], [2600], [], [], [20], [20, 20]]
 
@@ -117,7 +119,7 @@ def test_a_program_and_a_pipe_under_a_pictures_name_are_only_named(tmp_path: Pat
     os.mkfifo(tmp_path / "b.jpg")
     (tmp_path / "c.jpg").symlink_to("/dev/zero")
     (tmp_path / "d.jpg").symlink_to("d.jpg")
-    reasons = [read_or_reason(tmp_path, name).reason for name in ("a.jpg", "b.jpg", "c.jpg", "d.jpg")]
+    reasons = [read_photograph(tmp_path / name).pixels.reason for name in ("a.jpg", "b.jpg", "c.jpg", "d.jpg")]
     assert reasons[0].startswith("is no picture in a format known here")
     assert reasons[1:3] == ["is no file", "is no file"]
     assert reasons[3].startswith("cannot be opened")

@@ -26,7 +26,7 @@ RUNNING = (
     "facepipe.cli.lfw",
     "facepipe.detect.mtcnn",
     "facepipe.geometry.kernels",
-    "facepipe.runs.staged",
+    "facepipe.runs.staged_run",
     "facepipe.runs.score",
     "onnxruntime",
     "PIL.JpegImagePlugin",

@@ -21,8 +21,8 @@ from facepipe.cli import main
 from facepipe.datasets.lfw import VerificationSet, read_pairs
 from facepipe.errors import DataError
 from facepipe.reports.html_report import write_html_report, wrong_pairs
-from facepipe.results import Face, FaceRecord, NoFace
-from facepipe.runs.score import Provenance, join, score_run
+from facepipe.results import Face, FaceLine, NoFace
+from facepipe.runs.score import Policies, Provenance, join, score_run
 from facepipe.store.files import read_json, sha256_of_file, write_json
 from facepipe.store.run_faces import write_embeddings, write_faces
 
@@ -46,10 +46,10 @@ def scored(tmp_path: Path) -> tuple[Path, VerificationSet, Path]:
             colour = tuple(int(value) for value in rng.integers(40, 255, 3))
             Image.new("RGB", (90, 80), colour).save(root / key)
             if key == FACELESS:
-                records.append(FaceRecord(key, NoFace(HOSTILE)))
+                records.append(FaceLine(key, NoFace(HOSTILE)))
                 continue
             points = np.array([[30, 30], [50, 30], [40, 42], [32, 52], [48, 52]], np.float32)
-            records.append(FaceRecord(key, Face(np.array([20, 15, 62, 66], np.float32), 0.99, points)))
+            records.append(FaceLine(key, Face(np.array([20, 15, 62, 66], np.float32), 0.99, points)))
             spread = 4.0 if (i, number) == (2, 2) else 0.5  # one photograph of P02 looks like nobody
             rows.append(base[i] + spread * rng.normal(size=128))
     written = write_faces(run / "faces.jsonl", records)
@@ -62,7 +62,7 @@ def scored(tmp_path: Path) -> tuple[Path, VerificationSet, Path]:
     (tmp_path / "pairs.txt").write_text("\n".join(lines))
     pairs = read_pairs(tmp_path / "pairs.txt")
     told = Provenance("mtcnn", "mobilefacenet.ms1m", "onnxruntime", 16, {"pnet": "ab" * 32}, {"numpy": "9.9"})
-    score_run(run, pairs, "different", told)
+    score_run(run, pairs, Policies("different"), told)
     record = {
         "root": str(root),
         "sources": {"pairs": {"path": str(tmp_path / "pairs.txt"), "sha256": sha256_of_file(tmp_path / "pairs.txt")}},

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 import signal
 import subprocess
@@ -17,9 +18,13 @@ import pytest
 from PIL import Image
 
 from facepipe.cli import main
+from facepipe.engine.local import Local
 from facepipe.errors import StageError
-from facepipe.runs.fused import fused_stage, run_fused
-from facepipe.runs.job import RunJob, models_of
+from facepipe.runs.faces_run import run_faces
+from facepipe.runs.job import RunJob
+from facepipe.runs.staged_run import StageJob
+from facepipe.runs.wider_run import WiderJob
+from facepipe.store.stage import Stage
 
 OPTIONS = ["--detector", "mtcnn", "--embedder", "facenet.seeded"]
 
@@ -69,7 +74,7 @@ def test_workers_do_not_change_a_byte_and_batches_hardly(few: Path, weights_dir:
 def test_what_cannot_be_read_is_listed_with_its_reason(few: Path, weights_dir: Path, tmp_path: Path) -> None:
     content = embed(few, tmp_path / "run", weights_dir)
     lines = {line["key"]: line for line in map(json.loads, content.splitlines())}
-    assert lines["truncated.jpg"]["reason"] and lines["no picture.png"]["reason"]
+    assert lines["truncated.jpg"]["unread"] and lines["no picture.png"]["unread"]
     assert list(lines) == sorted(lines)
     faces = [line for line in lines.values() if "box" in line]
     assert [line["row"] for line in faces] == list(range(len(faces)))
@@ -114,18 +119,28 @@ def test_sigterm_ends_a_run_cleanly(few: Path, weights_dir: Path, tmp_path: Path
     assert not list(out.rglob("*.part"))
 
 
-def job_of(few: Path, out: Path, weights: Path) -> RunJob:
+def job_of(few: Path, out: Path, weights: Path) -> tuple[RunJob, tuple[str, ...]]:
     keys = tuple(sorted(path.relative_to(few).as_posix() for path in few.rglob("*.*") if path.is_file()))
-    return RunJob(few, keys, out, weights, "mtcnn", "facenet.seeded", "onnxruntime", shard_size=8)
+    return RunJob(few, out, weights, "mtcnn", "facenet.seeded", "onnxruntime", shard_size=8), keys
+
+
+def test_a_job_and_its_shards_are_small_whatever_the_number_of_photographs(few: Path, tmp_path: Path) -> None:
+    job, _ = job_of(few, tmp_path / "run", tmp_path)
+    keys = tuple(f"Person_{number:07d}/Person_{number:07d}_0001.jpg" for number in range(100_000))
+    stage = Stage(tmp_path, "fused", {}, keys, job.shard_size)
+    assert len(pickle.dumps(job)) < 4096
+    assert len(pickle.dumps(StageJob(job, "crop"))) < 4096
+    assert max(len(pickle.dumps(shard)) for shard in stage.shards()[:100]) < 4096
+    wider = WiderJob(few, tmp_path, tmp_path, "ultraface.rfb-320", "onnxruntime", None)
+    assert len(pickle.dumps(wider)) < 4096
 
 
 def test_another_setting_is_refused_in_the_same_folder(few: Path, weights_dir: Path, tmp_path: Path) -> None:
-    job = job_of(few, tmp_path / "run", weights_dir)
-    models = models_of(job)
-    next(iter(run_fused(job, fused_stage(job, models), 1)))
+    job, keys = job_of(few, tmp_path / "run", weights_dir)
+    run_faces(job, keys, Local())
     other = replace(job, selection="largest")
     with pytest.raises(StageError, match=r"selection=center_weighted_size, this run asks for largest"):
-        next(iter(run_fused(other, fused_stage(other, models), 1)))
+        run_faces(other, keys, Local())
 
 
 def test_staged_equals_fused_in_boxes_and_accuracy(sample: Path, weights_dir: Path, tmp_path: Path) -> None:

@@ -13,14 +13,16 @@ from PIL import Image
 from facepipe.catalogue import model
 from facepipe.detect import default_settings
 from facepipe.detect.single_shot import SingleShotSettings, single_shot_settings
+from facepipe.engine.local import Local
 from facepipe.errors import DataError, StageError
 from facepipe.geometry.boxes import iou_matrix
 from facepipe.geometry.fit import Original, Stretch
 from facepipe.results import Detections
 from facepipe.runs.wider_run import (
+    WiderFile,
     WiderJob,
     open_locate,
-    run_wider,
+    run_pass,
     unmirrored,
     wider_models,
     wider_stage,
@@ -41,8 +43,6 @@ def job(assets: Path, weights_dir: Path, tmp_path: Path) -> WiderJob:
         whole.resize(size, Image.Resampling.BILINEAR).save(root / f"{name}.png")
     return WiderJob(
         root=root,
-        files=tuple((f"event/{name}", f"{name}.png") for name in "abc"),
-        sizes=((whole.height, whole.width),) * 3,
         folder=tmp_path / "shards",
         weights=weights_dir,
         detector="ultraface.rfb-640",
@@ -54,10 +54,23 @@ def job(assets: Path, weights_dir: Path, tmp_path: Path) -> WiderJob:
     )
 
 
+def _files(job: WiderJob) -> tuple[WiderFile, ...]:
+    with Image.open(job.root / "a.png") as whole:
+        return tuple(WiderFile(f"event/{name}", f"{name}.png", (whole.height, whole.width)) for name in "abc")
+
+
 def _boxes(job: WiderJob) -> list[np.ndarray]:
-    images = [np.asarray(Image.open(job.root / path)) for _, path in job.files]
+    images = [np.asarray(Image.open(job.root / file.path)) for file in _files(job)]
     with open_locate(job) as locate:
-        return [boxes for boxes, _ in locate(images, job.sizes)]
+        return [boxes for boxes, _ in locate(images, [file.size for file in _files(job)])]
+
+
+def _run(job: WiderJob) -> list[int]:
+    """Photographs of each shard as it got ready, those that were finished before first."""
+    told: list[int] = []
+    files = _files(job)
+    run_pass(job, files, wider_stage(job, files, wider_models(job)), Local(), progress=told.append)
+    return told
 
 
 def test_boxes_of_a_squashed_copy_are_in_the_listed_size(job: WiderJob) -> None:
@@ -90,25 +103,25 @@ def test_several_sizes_and_mirror_images_give_each_face_once(job: WiderJob) -> N
 
 
 def test_a_resumed_run_writes_the_same_predictions_and_another_size_is_refused(job: WiderJob, tmp_path: Path) -> None:
-    stage = wider_stage(job, wider_models(job))
-    assert list(run_wider(job, stage, workers=1)) == [2, 1]
+    stage = wider_stage(job, _files(job), wider_models(job))
+    assert _run(job) == [2, 1]
     assert write_predictions(stage, tmp_path / "first") == 18
     stage.shard_path(1).unlink()
     (stage.folder / "manifest.json").unlink()
-    assert list(run_wider(job, stage, workers=1)) == [2, 1]
+    assert _run(job) == [2, 1]
     write_predictions(stage, tmp_path / "second")
     for name in "abc":
         path = Path("event") / f"{name}.txt"
         assert (tmp_path / "first" / path).read_bytes() == (tmp_path / "second" / path).read_bytes()
     other = replace(job, fits=(Stretch(240, 320),))
     with pytest.raises(StageError, match=r"was begun with parameters\.fits="):
-        list(run_wider(other, wider_stage(other, wider_models(other)), workers=1))
+        _run(other)
 
 
 def test_an_unreadable_photograph_ends_the_run_by_its_name(job: WiderJob) -> None:
     (job.root / "b.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"b\.png"):
-        list(run_wider(job, wider_stage(job, wider_models(job)), workers=1))
+        _run(job)
 
 
 def test_everyday_settings_are_the_catalogues() -> None:

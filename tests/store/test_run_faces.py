@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from facepipe.errors import DataError
-from facepipe.results import Face, FaceRecord, NoFace
+from facepipe.results import Face, FaceLine, NoFace
 from facepipe.store.run_faces import read_embeddings, read_faces, write_embeddings, write_faces
 
 
@@ -20,12 +20,12 @@ def _face(seed: int, landmarks: int = 5) -> Face:
     return Face(box.astype(np.float32), float(np.float32(rng.uniform())), points.astype(np.float32))
 
 
-def _records() -> list[FaceRecord]:
+def _records() -> list[FaceLine]:
     return [
-        FaceRecord("A b/ä 1.jpg", _face(1)),
-        FaceRecord("A b/猫.png", NoFace("no face found")),
-        FaceRecord("B/1.jpg", _face(2)),
-        FaceRecord('C/"line\nbreak\u2028.jpg', _face(3, landmarks=0)),
+        FaceLine("A b/ä 1.jpg", _face(1)),
+        FaceLine("A b/猫.png", NoFace("no face found")),
+        FaceLine("B/1.jpg", _face(2)),
+        FaceLine('C/"line\nbreak\u2028.jpg', _face(3, landmarks=0)),
     ]
 
 
@@ -46,7 +46,7 @@ def test_every_bit_comes_back(tmp_path):
 
 def test_lines_have_the_documented_fields_and_few_digits(tmp_path):
     face = Face(np.array([1, 2.5, 84.1, 90], np.float32), 0.999, np.full((5, 2), 0.1, np.float32))
-    write_faces(tmp_path / "f", [FaceRecord("ä.jpg", face), FaceRecord("ö.jpg", NoFace("is empty"))])
+    write_faces(tmp_path / "f", [FaceLine("ä.jpg", face), FaceLine("ö.jpg", NoFace("is empty"))])
     assert (tmp_path / "f").read_text(encoding="utf-8").splitlines() == [
         '{"key": "ä.jpg", "box": [1.0, 2.5, 84.1, 90.0], "score": 0.999, "landmarks": '
         "[[0.1, 0.1], [0.1, 0.1], [0.1, 0.1], [0.1, 0.1], [0.1, 0.1]], " + '"row": 0}',
@@ -65,9 +65,9 @@ def test_records_must_be_sorted_and_single_and_leave_nothing_when_they_are_not(t
         with pytest.raises(DataError, match="expected sorted keys, each once"):
             write_faces(tmp_path / "f", wrong)
     with pytest.raises(DataError, match=r"'A\.jpg' cannot be written .*not JSON compliant"):
-        write_faces(tmp_path / "f", [FaceRecord("A.jpg", Face(np.full(4, np.nan), 0.5, np.zeros((0, 2))))])
+        write_faces(tmp_path / "f", [FaceLine("A.jpg", Face(np.full(4, np.nan), 0.5, np.zeros((0, 2))))])
     with pytest.raises(DataError, match=r"cannot be written .*surrogates not allowed"):
-        write_faces(tmp_path / "f", [FaceRecord("\udc80.jpg", NoFace("?"))])
+        write_faces(tmp_path / "f", [FaceLine("\udc80.jpg", NoFace("?"))])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -134,7 +134,7 @@ def test_many_lines_are_not_held(tmp_path):
     def both_ways(count: int) -> int:
         """Peak of memory while `count` lines are written and read."""
         tracemalloc.start()
-        write_faces(tmp_path / "f", (FaceRecord(f"{i:07d}.jpg", face) for i in range(count)))
+        write_faces(tmp_path / "f", (FaceLine(f"{i:07d}.jpg", face) for i in range(count)))
         assert sum(1 for _ in read_faces(tmp_path / "f")) == count
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facepipe.engine.local import work
+from facepipe.engine.local import Local
 from facepipe.errors import DataError, StageError
 from facepipe.store.files import atomic_path, read_arrays, write_arrays, write_text
 from facepipe.store.parts import host
@@ -135,20 +135,20 @@ def open_failing(kind: str, worker: int) -> Iterator[Callable[[int], int]]:
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_every_item_comes_back_with_its_own_result(workers: int) -> None:
-    assert dict(work(open_squares, 5, range(9), workers)) == {item: item * item + 5 for item in range(9)}
+    assert dict(Local(workers).map(open_squares, 5, range(9))) == {item: item * item + 5 for item in range(9)}
 
 
 def test_an_error_of_a_worker_is_raised_whole() -> None:
     with pytest.raises(DataError, match=r"photo\.jpg: is broken, expected whole\. Try: another one\.") as caught:
-        dict(work(open_failing, "data", range(5), 2))
+        dict(Local(2).map(open_failing, "data", range(5)))
     assert caught.value.attempt == "another one."
 
 
 def test_a_bug_in_a_worker_keeps_its_traceback() -> None:
     with pytest.raises(RuntimeError, match=r"(?s)in a worker process.*ZeroDivisionError: a bug"):
-        dict(work(open_failing, "bug", range(5), 2))
+        dict(Local(2).map(open_failing, "bug", range(5)))
 
 
 def test_a_worker_that_dies_is_an_error_and_not_a_gap() -> None:
     with pytest.raises(StageError, match="ended with status -9 while it had work to do"):
-        dict(work(open_failing, "killed", range(5), 2))
+        dict(Local(2).map(open_failing, "killed", range(5)))

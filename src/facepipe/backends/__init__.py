@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from facepipe.backends.ascend.ais_bench import AisBench
 from facepipe.backends.ascend.msame import Msame
 from facepipe.backends.ascend.ort_cann import OnnxRuntimeCann
 from facepipe.backends.ascend.pyacl import PyAcl
-from facepipe.backends.base import Backend, RuntimeOptions
+from facepipe.backends.base import Backend, MadeBy, RuntimeOptions
 from facepipe.backends.by_model import ByModel
 from facepipe.backends.native.backend import Native
 from facepipe.backends.null import Null
@@ -54,16 +55,24 @@ def backend_by_name(name: str, options: RuntimeOptions | None = None) -> Backend
     return _BACKENDS[name](options or RuntimeOptions())
 
 
-def resolve_backend(name: str, options: RuntimeOptions | None = None) -> Backend:
-    """The back end of that name; for "auto" the fastest that can run here with these options.
+def resolve_backend(
+    name: str, options: RuntimeOptions | None = None, made_by: MadeBy | None = None, where: Path | None = None
+) -> Backend:
+    """The back end of that name; for "auto" what made `where`, else the fastest that can run here.
 
     It is resolved once, before any work begins; what is recorded and told afterwards is the name of what was found.
 
+    Args:
+        made_by: what made the run or the gallery `where`, if there is one.
+
     Raises:
-        BackendError: there is no such back end; or none of those for a host can run here, each with its reason.
+        BackendError: there is no such back end; or none of those for a host can run here, each with its reason; or
+            "auto" would go on with another arithmetic than `made_by`.
     """
     if name != AUTO:
         return backend_by_name(name, options)
+    if made_by is not None:
+        return _as_before(options or RuntimeOptions(), made_by, where)
     reasons = []
     for candidate in FASTEST_FIRST:
         backend = backend_by_name(candidate, options)
@@ -74,3 +83,18 @@ def resolve_backend(name: str, options: RuntimeOptions | None = None) -> Backend
     raise BackendError(
         f"backend 'auto': none can run here ({' '.join(reasons)}), expected one.", "pip install 'facepipe[ort]'."
     )
+
+
+def _as_before(options: RuntimeOptions, made_by: MadeBy, where: Path | None) -> Backend:
+    if made_by.precision != options.precision:
+        raise BackendError(
+            f"{where}: was made in {made_by.precision} by {made_by.backend}, this asks for {options.precision}.",
+            f"--precision {made_by.precision}, or --backend with a name to have it otherwise.",
+        )
+    backend = backend_by_name(made_by.backend, options)
+    if (reason := backend.why_unavailable()) is not None:
+        raise BackendError(
+            f"{where}: was made by '{made_by.backend}', which is unavailable here: {reason}",
+            "--backend with the name of another, to have it otherwise.",
+        )
+    return backend

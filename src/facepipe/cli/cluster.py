@@ -13,20 +13,16 @@ import argparse
 import sys
 from pathlib import Path
 
-import numpy as np
-from tqdm import tqdm
-
 from facepipe.catalogue import embedder
-from facepipe.cli.gallery import say_note
-from facepipe.cli.run_options import add_model_arguments, chosen_backend, chosen_embedder, detector_settings
-from facepipe.errors import DataError
-from facepipe.gallery.clusters import FolderFaces, cluster_faces, folder_faces
-from facepipe.gallery.faces import open_recogniser, photographs_of
-from facepipe.metrics.clustering import b_cubed
+from facepipe.cli._bar import bar
+from facepipe.cli.run_options import add_model_arguments, chosen_backend, chosen_embedder, detector_settings, limits
+from facepipe.faces.photographs import photographs_of
+from facepipe.faces.pipeline import open_pipeline
+from facepipe.gallery.clusters import agreement, cluster_faces, faces_of_run
+from facepipe.gallery.faces import FolderFaces, folder_faces
 from facepipe.reports.contact_sheets import write_sheets
-from facepipe.results import Face
-from facepipe.store.files import read_json, write_json
-from facepipe.store.run_faces import EMBEDDINGS_FILE, FACES_FILE, read_embeddings, read_faces
+from facepipe.store.files import write_json
+from facepipe.store.run_faces import FACES_FILE
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     is_run = (args.photographs / FACES_FILE).is_file()
-    name, root, found = _of_run(args) if is_run else _of_folder(args)
+    name, root, found = faces_of_run(args.photographs) if is_run else _of_folder(args)
     for key, reason in found.left_out:
         print(f"{root / key}: left out, {reason}", file=sys.stderr)
     groups = cluster_faces(found.embeddings, args.similarity)
@@ -60,17 +56,20 @@ def run(args: argparse.Namespace) -> int:
     people, alone = int(groups.max(initial=-1)) + 1, int((groups < 0).sum())
     print(f"{len(names):,} faces: {people:,} people with two or more, {alone:,} faces alone")
     if args.truth:
-        content["b_cubed"] = _truth(groups, found)
+        agreed = agreement(groups, found)
+        print(
+            f"B-cubed against {agreed.people:,} folders: precision {agreed.precision:.4f}, "
+            f"recall {agreed.recall:.4f}, F {agreed.f:.4f}"
+        )
+        content["b_cubed"] = {"precision": agreed.precision, "recall": agreed.recall, "f": agreed.f}
     write_json(args.out / "clusters.json", content)
     if not args.no_sheets and names:
         sheets = {
             group: [entry for entry, own in zip(found.faces, names, strict=True) if own == group]
             for group in sorted(set(names), key=lambda group: (group == "alone", group))
         }
-        alignment = embedder(name).alignment
-        assert alignment is not None, name
-        with tqdm(total=len(sheets), desc="sheets", unit="sheet", disable=None) as bar:
-            write_sheets(args.out, root, dict(sheets), alignment, bar.update)
+        with bar("sheets", len(sheets), "sheet") as progress:
+            write_sheets(args.out, root, dict(sheets), embedder(name), limits(args), progress)
     print(f"{args.out}: clusters.json{'' if args.no_sheets else ' and a sheet for each person'}")
     return 0
 
@@ -81,33 +80,9 @@ def _of_folder(args: argparse.Namespace) -> tuple[str, Path, FolderFaces]:
     backend = chosen_backend(args, name)
     settings = detector_settings(args)
     with (
-        open_recogniser(args.detector, name, backend, args.weights, args.batch, settings=settings) as recogniser,
-        tqdm(total=len(keys), desc="faces", unit="picture", disable=None) as bar,
+        open_pipeline(args.detector, name, backend, args.weights, args.batch, settings=settings) as faces,
+        bar("faces", len(keys), "picture") as progress,
     ):
-        say_note(recogniser)
-        return name, root, folder_faces(root, keys, recogniser, batch=args.batch, progress=bar.update)
-
-
-def _of_run(args: argparse.Namespace) -> tuple[str, Path, FolderFaces]:
-    """The one face of each photograph that the run chose, with the run's embeddings."""
-    record = read_json(args.photographs / "run.json")
-    lines = [line for line in read_faces(args.photographs / FACES_FILE) if line.row is not None]
-    embeddings = np.array(read_embeddings(args.photographs / EMBEDDINGS_FILE, len(lines)))
-    faces = tuple((line.key, line.outcome) for line in lines if isinstance(line.outcome, Face))
-    try:
-        name, root = record["parameters"]["embedder"], Path(record["root"])
-    except (KeyError, TypeError) as error:
-        raise DataError(
-            f"{args.photographs / 'run.json'}: it does not tell {error}, expected a run's record."
-        ) from error
-    return name, root, FolderFaces(faces, embeddings, ())
-
-
-def _truth(groups: np.ndarray, found: FolderFaces) -> dict[str, float]:
-    people = np.array([key.partition("/")[0] for key, _ in found.faces])
-    agreement = b_cubed(groups, people)
-    print(
-        f"B-cubed against {len(set(people.tolist())):,} folders: precision {agreement.precision:.4f}, "
-        f"recall {agreement.recall:.4f}, F {agreement.f:.4f}"
-    )
-    return {"precision": agreement.precision, "recall": agreement.recall, "f": agreement.f}
+        if faces.note is not None:
+            print(f"note: {faces.note}", file=sys.stderr)
+        return name, root, folder_faces(root, keys, faces, batch=args.batch, limits=limits(args), progress=progress)

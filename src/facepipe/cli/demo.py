@@ -18,7 +18,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from facepipe.assets.workspace import find_weights, open_workspace
@@ -32,16 +31,16 @@ from facepipe.datasets.images import read
 from facepipe.datasets.lfw import read_pairs
 from facepipe.datasets.sample import SampleSettings, make_sample
 from facepipe.errors import BackendError, StageError
-from facepipe.reports.drawings import contact_sheet, draw_detections, write_drawing
+from facepipe.reports.drawings import Picture, blank, contact_sheet, draw_face, write_drawing
 from facepipe.reports.report_plots import write_report
-from facepipe.results import Detections, Face
+from facepipe.results import Face, FaceLine
 from facepipe.runs.embed_stage import embed_folder
 from facepipe.runs.score import ACCURACY_FILE
-from facepipe.runs.staged import crop_path
+from facepipe.runs.staged_run import crop_path
 from facepipe.specs import ModelSpec
 from facepipe.store.files import read_json, sha256_of_file
 from facepipe.store.provenance import versions
-from facepipe.store.run_faces import FACES_FILE, FaceLine, read_faces
+from facepipe.store.run_faces import FACES_FILE, read_faces
 
 # Module to what it is needed for; all come with the extra [demo].
 _NEEDED = {
@@ -262,22 +261,16 @@ def _command(*arguments: str) -> None:
         raise _Failed(str(status))
 
 
-def _drawn(demo: _Demo, line: FaceLine) -> np.ndarray:
+def _drawn(demo: _Demo, line: FaceLine) -> Picture:
     """The photograph with its face, where it has one."""
-    photograph = read(demo.sample / "images" / line.key)
-    if not isinstance(line.outcome, Face):
-        return photograph
-    face = line.outcome
-    found = Detections(face.box[None], np.array([face.score], np.float32), face.landmarks[None])
-    return draw_detections(photograph, found)
+    return draw_face(read(demo.sample / "images" / line.key), line.outcome)
 
 
-def _crop(demo: _Demo, line: FaceLine) -> np.ndarray:
+def _crop(demo: _Demo, line: FaceLine) -> Picture:
     """The crop of a photograph; white where there is none."""
     if isinstance(line.outcome, Face):
         return read(crop_path(demo.staged / "crop", line.key))
-    size = demo.spec.input.dims[2].high
-    return np.full((size, size, 3), 255, np.uint8)
+    return blank(demo.spec.input.dims[2].high)
 
 
 def _label(line: FaceLine) -> str:

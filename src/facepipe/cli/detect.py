@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import replace
+import sys
 from pathlib import Path
 
-import numpy as np
-
-from facepipe.cli.run_options import add_model_arguments, chosen_backend, detector_settings, read_or_tell
-from facepipe.detect import open_detector
-from facepipe.results import Detections
-
-# Loading a kernel compiler takes longer than it saves on a handful of photographs; the bits are the same.
-FEW = 20
+from facepipe.cli.run_options import add_model_arguments, chosen_backend, few_settings, limits
+from facepipe.errors import DataError
+from facepipe.faces.photographs import read_photograph
+from facepipe.faces.pipeline import open_pipeline
+from facepipe.reports.drawings import draw_detections, write_drawing
+from facepipe.results import Detections, Unread
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,21 +30,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     backend = chosen_backend(args, None)
-    settings = detector_settings(args)
-    if len(args.photographs) < FEW:
-        settings = replace(settings, kernels="numpy")
+    settings = few_settings(args, len(args.photographs))
     drawings = _drawing_paths(args)
     unreadable = 0
-    with open_detector(args.detector, backend, args.weights, args.batch, settings) as detector:
+    with open_pipeline(args.detector, None, backend, args.weights, args.batch, settings=settings) as faces:
         for path in args.photographs:
-            image = read_or_tell(path, "detect", alone=len(args.photographs) == 1)
-            if image is None:
+            image = read_photograph(path, limits(args)).pixels
+            if isinstance(image, Unread):
+                if len(args.photographs) == 1:
+                    raise DataError(f"{path}: {image.reason}.")
+                print(f"facepipe detect: {path}: {image.reason}.", file=sys.stderr)
                 unreadable += 1
                 continue
-            (found,) = detector.detect([image])
+            (found,) = faces.detect([image])
             print(_as_json(path, found) if args.json else _as_text(path, found))
             if path in drawings:
-                _draw(drawings[path], image, found)
+                write_drawing(drawings[path], draw_detections(image, found))
     return 1 if unreadable else 0
 
 
@@ -60,12 +59,6 @@ def _drawing_paths(args: argparse.Namespace) -> dict[Path, Path]:
     if len(set(paths.values())) < len(paths):
         return {path: args.draw / f"{number:04d}_{path.stem}.png" for number, path in enumerate(paths)}
     return paths
-
-
-def _draw(path: Path, image: np.ndarray, found: Detections) -> None:
-    from facepipe.reports.drawings import draw_detections, write_drawing
-
-    write_drawing(path, draw_detections(image, found))
 
 
 def _as_json(path: Path, found: Detections) -> str:

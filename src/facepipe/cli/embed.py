@@ -4,7 +4,8 @@
 One face and one embedding for each photograph of a folder. Can be killed and run again: finished shards are kept. What
 cannot be read, or has no face, is listed with its reason. Writes, in the folder --out:
 
-    faces.jsonl      one line for each photograph, sorted by key: key, box, score, landmarks, row; or key, reason
+    faces.jsonl      one line for each photograph, sorted by key: key, box, score, landmarks, row; or key, reason; or
+                     key, unread
     embeddings.npy   float32 [faces, D], rows of length 1; "row" of a line is its row here
     run.json         models by sha256, settings, versions, times
 """
@@ -16,20 +17,20 @@ import sys
 from pathlib import Path
 
 from facepipe.catalogue import embedder
+from facepipe.cli._bar import bars
+from facepipe.cli.lfw_options import run_job
 from facepipe.cli.run_options import (
     add_model_arguments,
     add_run_arguments,
     chosen_backend,
     chosen_embedder,
-    detector_settings,
-    runtime_options,
-    shard_size,
     worker_count,
 )
 from facepipe.datasets.images import list_keys
-from facepipe.runs.faces_run import run_faces
-from facepipe.runs.job import RunJob, alignment_note, made_by
-from facepipe.store.stage import locked
+from facepipe.engine.local import Local
+from facepipe.faces.pipeline import alignment_note
+from facepipe.runs.faces_run import embed_photographs
+from facepipe.runs.job import made_by
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,31 +41,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    name = chosen_embedder(args)
+    args.embedder = chosen_embedder(args)
     keys = list_keys(args.folder)
-    chosen_backend(args, name, None if args.force else made_by(args.out), args.out)
-    job = RunJob(
-        root=args.folder,
-        keys=tuple(keys),
-        run=args.out,
-        weights=args.weights,
-        detector=args.detector,
-        embedder=name,
-        backend=args.backend,
-        options=runtime_options(args),
-        batch=args.batch,
-        selection=args.select,
-        shard_size=shard_size(args, len(keys)),
-        settings=detector_settings(args),
-        max_pixels=args.max_pixels,
-    )
-    if note := alignment_note(job):
+    chosen_backend(args, args.embedder, None if args.force else made_by(args.out), args.out)
+    job = run_job(args, args.folder, args.out, len(keys))
+    if note := alignment_note(job.detector, job.embedder):
         print(f"note: {note}", file=sys.stderr)
-    with locked(args.out):
-        finished = run_faces(job, worker_count(args), force=args.force)
+    with bars(len(keys)) as progress:
+        finished = embed_photographs(
+            job, keys, Local(worker_count(args)), force=args.force, progress=progress("photographs")
+        )
     written = finished.written
-    without = written.images - written.faces
-    print(f"{written.images:,} photographs, {written.faces:,} faces, {without:,} without: {args.out}")
-    if not embedder(name).for_accuracy:
-        print(f"{name} has seeded weights: its embeddings say nothing about people.", file=sys.stderr)
+    without = f"{written.images - written.faces - written.unread:,} without"
+    unread = f", {written.unread:,} unread" if written.unread else ""
+    print(f"{written.images:,} photographs, {written.faces:,} faces, {without}{unread}: {args.out}")
+    if not embedder(args.embedder).for_accuracy:
+        print(f"{args.embedder} has seeded weights: its embeddings say nothing about people.", file=sys.stderr)
     return 0

@@ -18,52 +18,55 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from tqdm import tqdm
-
 from facepipe.backends.base import MadeBy
-from facepipe.catalogue import embedder
-from facepipe.cli.detect import FEW
+from facepipe.cli._bar import bar
+from facepipe.cli.gallery_options import (
+    add_search_arguments,
+    given_threshold,
+    print_left_out,
+    print_note,
+    tell_gallery,
+)
 from facepipe.cli.run_options import (
     add_model_arguments,
     chosen_backend,
     chosen_embedder,
     detector_settings,
-    positive,
-    read_or_tell,
+    few_settings,
+    limits,
 )
 from facepipe.compat.port_index import read_port_index
-from facepipe.datasets.face_sets import open_face_set
-from facepipe.datasets.image_records import read_labels
-from facepipe.datasets.images import list_keys
-from facepipe.datasets.lfw import read_pairs
 from facepipe.errors import DataError
-from facepipe.gallery.calibrate import calibrate, embed_set
-from facepipe.gallery.evaluate import PROTOCOL, evaluate
-from facepipe.gallery.faces import EmbeddedFace, Enrolment, Recogniser, enrol, open_recogniser
+from facepipe.faces.photographs import read_photograph
+from facepipe.gallery.enrol import (
+    Enrolment,
+    add_to_gallery,
+    calibrated,
+    enrol,
+    known_threshold,
+    named_pictures,
+    new_gallery,
+)
+from facepipe.gallery.evaluate import PROTOCOL, evaluate_run
+from facepipe.gallery.faces import Recogniser, open_recogniser
 from facepipe.gallery.file import (
     Gallery,
     Threshold,
-    check_label,
-    empty_gallery,
     read_gallery,
     require_model,
     require_writable,
     update_gallery,
-    with_rows,
     without,
     write_gallery,
 )
 from facepipe.gallery.search import build_index, identify
-from facepipe.store.files import read_json, write_json
-from facepipe.store.run_faces import EMBEDDINGS_FILE, FACES_FILE, read_embeddings, read_faces
+from facepipe.results import NoFace, Unread
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,6 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     search = commands.add_parser("search", help="who is on a picture? (its main face; `recognise` takes all)")
     search.add_argument("gallery", type=Path)
     search.add_argument("photographs", type=Path, nargs="+", metavar="PHOTOGRAPH")
+    search.add_argument("--threshold", type=_cosine, metavar="COSINE", help="instead of the gallery's own")
     add_search_arguments(search)
     search.add_argument("--json", action="store_true", help="one JSON object for each picture")
     calibration = commands.add_parser("calibrate", help="the threshold from a false-accept rate")
@@ -106,15 +110,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add_model_arguments(command)
 
 
-def add_search_arguments(parser: argparse.ArgumentParser) -> None:
-    """--threshold, --candidates, --rule, --search."""
-    add = parser.add_argument
-    add("--threshold", type=_cosine, metavar="COSINE", help="instead of the gallery's own")
-    add("--candidates", type=positive, default=5, help="neighbours that are looked at (default: %(default)s)")
-    add("--rule", choices=["best", "majority"], default="best", help="the nearest name, or the most frequent one")
-    add("--search", choices=["exact", "approximate"], default="exact", help="approximate is for millions of rows")
-
-
 def run(args: argparse.Namespace) -> int:
     commands = {
         "build": _build,
@@ -127,22 +122,6 @@ def run(args: argparse.Namespace) -> int:
         "import": _import,
     }
     return commands[args.command](args)
-
-
-def given_threshold(value: float | None, gallery: Gallery, where: Path) -> Threshold:
-    """The threshold that was given, else the gallery's.
-
-    Raises:
-        DataError: there is neither.
-    """
-    if value is not None:
-        return Threshold(value, None, "given by hand")
-    if gallery.threshold is None:
-        raise DataError(
-            f"{where}: it has no threshold, expected one; without it nobody could be unknown.",
-            f"`facepipe gallery calibrate {where} lfw.bin --far 1e-3`, or --threshold COSINE.",
-        )
-    return gallery.threshold
 
 
 def _naming(parser: argparse.ArgumentParser) -> None:
@@ -173,15 +152,13 @@ def _cosine(text: str) -> float:
 def _build(args: argparse.Namespace) -> int:
     require_writable(args.out)
     args.embedder = chosen_embedder(args)
-    keys, names = _named(args)
+    names = named_pictures(args.photographs, args.labels, args.name)
     with _open(args, args.embedder, None) as recogniser:
-        labels, found = _enrolled(args, recogniser, keys, names)
-        gallery = empty_gallery(recogniser.model, recogniser.weights_sha256, recogniser.dimension)
-        gallery = with_rows(gallery, labels, list(found.keys), found.embeddings)
+        found = _enrolled(args, recogniser, names)
         made_by = MadeBy(args.backend, args.precision)
-        gallery = replace(gallery, threshold=_wanted_threshold(args, recogniser), made_by=made_by)
+        gallery = new_gallery(recogniser, found, _wanted_threshold(args, recogniser), made_by)
     write_gallery(args.out, gallery)
-    _tell(args.out, gallery)
+    tell_gallery(args.out, gallery)
     return 0
 
 
@@ -189,22 +166,14 @@ def _add(args: argparse.Namespace) -> int:
     """The pictures are looked at first; then the gallery as it is by then gets their rows."""
     gallery = read_gallery(args.gallery)
     require_writable(args.gallery)
-    keys, names = _named(args)
+    names = named_pictures(args.photographs, args.labels, args.name)
     with _open(args, args.embedder or gallery.model, gallery.made_by) as recogniser:
         require_model(gallery, recogniser.model, recogniser.weights_sha256, str(args.gallery))
-        labels, found = _enrolled(args, recogniser, keys, names)
-        before: list[int] = []
-
-        def grown(now: Gallery) -> Gallery:
-            require_model(now, recogniser.model, recogniser.weights_sha256, str(args.gallery))
-            before.append(len(now))
-            return with_rows(now, labels, list(found.keys), found.embeddings)
-
-        gallery = update_gallery(args.gallery, grown)
-    replaced = before[0] + len(labels) - len(gallery)
+        found = _enrolled(args, recogniser, names)
+        gallery, replaced = add_to_gallery(args.gallery, recogniser, found)
     again = f", {replaced:,} of them in place of the same person's picture of that name" if replaced else ""
-    print(f"{len(labels):,} rows from {len(keys):,} pictures{again}")
-    _tell(args.gallery, gallery)
+    print(f"{len(found.labels):,} rows from {len(names):,} pictures{again}")
+    tell_gallery(args.gallery, gallery)
     return 0
 
 
@@ -217,7 +186,7 @@ def _remove(args: argparse.Namespace) -> int:
 
     gallery = update_gallery(args.gallery, shrunk)
     print(f"{before[0] - len(gallery)} of {before[0]:,} rows removed")
-    _tell(args.gallery, gallery)
+    tell_gallery(args.gallery, gallery)
     return 0
 
 
@@ -241,7 +210,7 @@ def _list(args: argparse.Namespace) -> int:
         print(f"{label}\t{source}")
     for name, count in people.items() if not args.sources else ():
         print(f"{count:>6}  {name}")
-    _tell(args.gallery, gallery)
+    tell_gallery(args.gallery, gallery)
     return 0
 
 
@@ -252,25 +221,25 @@ def _search(args: argparse.Namespace) -> int:
     with _open(args, args.embedder or gallery.model, gallery.made_by) as recogniser:
         require_model(gallery, recogniser.model, recogniser.weights_sha256, str(args.gallery))
         for path in args.photographs:
-            image = read_or_tell(path, "gallery", alone=len(args.photographs) == 1)
-            if image is None:
+            image = read_photograph(path, limits(args)).pixels
+            if isinstance(image, Unread):
+                if len(args.photographs) == 1:
+                    raise DataError(f"{path}: {image.reason}.")
+                print(f"facepipe gallery: {path}: {image.reason}.", file=sys.stderr)
                 unreadable += 1
                 continue
-            (face,) = recogniser.main_faces([image], args.select)
-            if not isinstance(face, EmbeddedFace):
-                print(
-                    json.dumps({"photograph": str(path), "reason": face.reason})
-                    if args.json
-                    else f"{path}: {face.reason}"
-                )
+            (face,) = recogniser.pipeline.main_faces([image])
+            if isinstance(face, NoFace):
+                told = json.dumps({"photograph": str(path), "reason": face.reason})
+                print(told if args.json else f"{path}: {face.reason}")
                 continue
             (answer,) = identify(
                 gallery, index, face.embedding[None], threshold, candidates=args.candidates, rule=args.rule
             )
             near = [{"label": c.label, "similarity": c.similarity, "source": c.source} for c in answer.candidates]
             if args.json:
-                told = {"photograph": str(path), "label": answer.label, "candidates": near}
-                print(json.dumps(told, ensure_ascii=False))
+                answered = {"photograph": str(path), "label": answer.label, "candidates": near}
+                print(json.dumps(answered, ensure_ascii=False))
                 continue
             print(f"{path}: {answer.text} (above {threshold.similarity:.3f} a face has a name)")
             for candidate in answer.candidates:
@@ -284,21 +253,17 @@ def _calibrate(args: argparse.Namespace) -> int:
         require_model(gallery, recogniser.model, recogniser.weights_sha256, str(args.gallery))
         threshold = _calibrated(args, recogniser)
 
-        def calibrated(now: Gallery) -> Gallery:
+        def with_threshold(now: Gallery) -> Gallery:
             require_model(now, recogniser.model, recogniser.weights_sha256, str(args.gallery))
             return replace(now, threshold=threshold)
 
-        gallery = update_gallery(args.gallery, calibrated)
-    _tell(args.gallery, gallery)
+        gallery = update_gallery(args.gallery, with_threshold)
+    tell_gallery(args.gallery, gallery)
     return 0
 
 
 def _evaluate(args: argparse.Namespace) -> int:
-    lines = list(read_faces(args.run / FACES_FILE))
-    embeddings = read_embeddings(args.run / EMBEDDINGS_FILE, sum(line.row is not None for line in lines))
-    rows = {line.key: np.asarray(embeddings[line.row]) for line in lines if line.row is not None}
-    found = evaluate([line.key for line in lines], rows, args.fpir)
-    write_json(args.run / "identification.json", {"protocol": PROTOCOL, **asdict(found)})
+    found = evaluate_run(args.run, args.fpir)
     print(f"protocol: {PROTOCOL}")
     print(
         f"{found.enrolled:,} of {found.people:,} people have two or more photographs and are in the gallery "
@@ -322,7 +287,7 @@ def _import(args: argparse.Namespace) -> int:
         gallery = read_port_index(args.index, recogniser.model, recogniser.weights_sha256, recogniser.dimension)
         gallery = replace(gallery, threshold=_wanted_threshold(args, recogniser))
     write_gallery(args.out, gallery)
-    _tell(args.out, gallery)
+    tell_gallery(args.out, gallery)
     print("the port's file does not tell its model: its rows were taken for this one's.", file=sys.stderr)
     return 0
 
@@ -330,63 +295,27 @@ def _import(args: argparse.Namespace) -> int:
 @contextmanager
 def _open(args: argparse.Namespace, name: str, made_by: MadeBy | None) -> Iterator[Recogniser]:
     backend = chosen_backend(args, name, made_by, getattr(args, "gallery", None))
-    detector, settings = None if args.aligned else args.detector, detector_settings(args)
-    if args.command == "search" and len(args.photographs) < FEW:
-        settings = replace(settings, kernels="numpy")
-    with open_recogniser(detector, name, backend, args.weights, args.batch, settings=settings) as recogniser:
-        say_note(recogniser)
+    settings = few_settings(args, len(args.photographs)) if args.command == "search" else detector_settings(args)
+    with open_recogniser(
+        None if args.aligned else args.detector,
+        name,
+        backend,
+        args.weights,
+        args.batch,
+        settings=settings,
+        selection=args.select,
+    ) as recogniser:
+        print_note(recogniser.pipeline)
         yield recogniser
 
 
-def say_note(recogniser: Recogniser) -> None:
-    """What the recogniser's user has to know, on standard error."""
-    if recogniser.note is not None:
-        print(f"note: {recogniser.note}", file=sys.stderr)
-
-
-def _named(args: argparse.Namespace) -> tuple[list[str], dict[str, str]]:
-    """The pictures to enrol, and the name of each.
-
-    Raises:
-        DataError: a picture has no name, or a label names a picture that is not there.
-    """
+def _enrolled(args: argparse.Namespace, recogniser: Recogniser, names: dict[str, str]) -> Enrolment:
+    """The pictures with a face; the others are said."""
     root: Path = args.photographs
-    if args.labels is None:
-        keys = list_keys(root)
-        if args.name is not None:
-            return keys, dict.fromkeys(keys, args.name)
-        loose = [key for key in keys if "/" not in key]
-        if loose:
-            raise DataError(
-                f"{root}: {len(loose)} pictures lie in no person's folder (first: {loose[0]}), expected <name>/....",
-                "--labels with lines 'path<TAB>name', or --name for one person.",
-            )
-        return keys, {key: key.partition("/")[0] for key in keys}
-    names: dict[str, str] = {}
-    for path, name in read_labels(args.labels):
-        key = Path(os.path.normpath(path)).as_posix()
-        if not (root / key).is_file():
-            raise DataError(f"{args.labels}: '{path}' is no file below {root}, expected its pictures' paths.")
-        if names.setdefault(key, name) != name:
-            raise DataError(f"{args.labels}: '{path}' is called '{names[key]}' and '{name}', expected one name.")
-    return sorted(names), names
-
-
-def _enrolled(
-    args: argparse.Namespace, recogniser: Recogniser, keys: list[str], names: Mapping[str, str]
-) -> tuple[list[str], Enrolment]:
-    """The pictures with a face, and the name for each; the others are said."""
-    for name in sorted(set(names.values())):
-        check_label(name)  # before anything is computed
-    with tqdm(total=len(keys), desc="enrol", unit="picture", disable=None) as bar:
-        found = enrol(args.photographs, keys, recogniser, batch=args.batch, selection=args.select, progress=bar.update)
-    for key, reason in found.without:
-        print(f"{args.photographs / key}: left out, {reason}", file=sys.stderr)
-    labels = [names[key] for key in found.keys]
-    lost = sorted(set(names.values()) - set(labels))
-    if lost:
-        print(f"{len(lost)} people have no picture with a face: {', '.join(lost[:10])}", file=sys.stderr)
-    return labels, found
+    with bar("enrol", len(names), "picture") as progress:
+        found = enrol(root, names, recogniser, batch=args.batch, limits=limits(args), progress=progress)
+    print_left_out(root, found)
+    return found
 
 
 def _wanted_threshold(args: argparse.Namespace, recogniser: Recogniser) -> Threshold | None:
@@ -395,52 +324,12 @@ def _wanted_threshold(args: argparse.Namespace, recogniser: Recogniser) -> Thres
         return Threshold(args.threshold, None, "given by hand")
     if args.set is not None:
         return _calibrated(args, recogniser)
-    known = embedder(recogniser.model).threshold
-    if known is not None:  # squared distance of unit vectors is 2 - 2 cosine
-        return Threshold(1 - known.value / 2, None, known.source)
-    print("no threshold: `facepipe gallery calibrate` sets one.", file=sys.stderr)
-    return None
+    known = known_threshold(recogniser.model)
+    if known is None:
+        print("no threshold: `facepipe gallery calibrate` sets one.", file=sys.stderr)
+    return known
 
 
 def _calibrated(args: argparse.Namespace, recogniser: Recogniser) -> Threshold:
-    if (args.set / FACES_FILE).is_file():
-        return _calibrated_on_run(args, recogniser)
-    faces = open_face_set(args.set, args.pairs)
-    with tqdm(total=len(faces.pairs.keys()), desc="calibrate", unit="face", disable=None) as bar:
-        rows = embed_set(faces, recogniser.embedder, bar.update)
-    return calibrate(faces.pairs, rows, args.far, args.set.name)
-
-
-def _calibrated_on_run(args: argparse.Namespace, recogniser: Recogniser) -> Threshold:
-    """On the embeddings of a finished run, which have this detector's alignment; they must be this model's."""
-    if args.pairs is None:
-        raise DataError(f"{args.set}: it is a run, expected --pairs with the pairs of its photographs.")
-    lines = [line for line in read_faces(args.set / FACES_FILE) if line.row is not None]
-    embeddings = read_embeddings(args.set / EMBEDDINGS_FILE, len(lines))
-    if embeddings.shape[1] != recogniser.dimension:
-        raise DataError(f"{args.set}: embeddings of {embeddings.shape[1]} numbers, expected {recogniser.dimension}.")
-    _require_run_of(args.set, recogniser)
-    rows = {line.key: np.asarray(embeddings[line.row]) for line in lines}
-    return calibrate(read_pairs(args.pairs), rows, args.far, args.set.name)
-
-
-def _require_run_of(run: Path, recogniser: Recogniser) -> None:
-    """Refuse a run whose own record does not name these weights."""
-    record = read_json(run / "run.json")
-    models = record.get("models", []) if isinstance(record, dict) else []
-    wanted = (recogniser.model, recogniser.weights_sha256)
-    if not any((entry.get("model"), entry.get("weights_sha256")) == wanted for entry in models):
-        named = ", ".join(str(entry.get("model")) for entry in models) or "no model"
-        raise DataError(
-            f"{run / 'run.json'}: it names {named}, expected {recogniser.model} with weights "
-            f"{recogniser.weights_sha256[:12]}....",
-        )
-
-
-def _tell(path: Path, gallery: Gallery) -> None:
-    threshold = gallery.threshold
-    told = "no threshold yet"
-    if threshold is not None:
-        rate = "" if threshold.far is None else f" for a false-accept rate of {threshold.far:g}"
-        told = f"a name above cosine {threshold.similarity:.4f}{rate} ({threshold.source})"
-    print(f"{path}: {len(gallery):,} rows, {len(gallery.people()):,} people, {gallery.model}; {told}")
+    with bar("calibrate", 0, "face") as progress:
+        return calibrated(args.set, args.pairs, args.far, recogniser, progress)

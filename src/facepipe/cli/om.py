@@ -18,7 +18,7 @@ from pathlib import Path
 
 from facepipe.catalogue import detector_models, embedder, model
 from facepipe.catalogue.chips import DEFAULT_CANN, Soc, soc_by_name, takes_ranges
-from facepipe.cli.plan import add_photograph_arguments, parse_size, plan_of_arguments, read_plan
+from facepipe.cli.plan_options import add_photograph_arguments, parse_size, plan_of_arguments, read_plan
 from facepipe.cli.requires import has_onnx
 from facepipe.convert.ascend.atc import (
     Order,

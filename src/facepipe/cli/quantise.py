@@ -15,35 +15,20 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import random
-import sys
-import tempfile
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
-from facepipe.assets.lfw import find_lfw
 from facepipe.assets.workspace import Workspace, open_workspace
-from facepipe.backends import backend_by_name
 from facepipe.catalogue import MODELS, embedder
-from facepipe.cli.run_options import positive
-from facepipe.datasets.images import list_keys
-from facepipe.datasets.lfw import extensions_in, read_pairs
-from facepipe.detect import open_detector, open_single_shot
-from facepipe.detect.single_shot import single_shot_settings
-from facepipe.errors import ConversionError, DataError
-from facepipe.runs.calibration import CalibrationCrops, collect_crops, collect_inputs, outside, overlap
+from facepipe.cli._bar import bar
+from facepipe.cli.run_options import add_limit_arguments, limits, positive
+from facepipe.errors import ConversionError
+from facepipe.runs.calibration import crops_for, inputs_for, overlap, test_photographs, wider_photographs
 from facepipe.specs import ModelSpec
 
 if TYPE_CHECKING:
     from facepipe.convert.onnx.quantise import Quantiser
-
-LEAST_FACES = 16
-PORTRAITS = 70  # of LFW, for a detector: large faces, beside the small ones of the group photographs
-MIRRORED = ("photos", "widerface/images", "widerface/val416")  # folders of the mirror that hold no test photograph
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--photographs", type=Path, nargs="+", metavar="FOLDER", help="photographs to calibrate with")
     parser.add_argument("--faces", type=positive, default=256, help="crops to calibrate with (default: 256)")
     parser.add_argument("--force", action="store_true", help="quantise again what is up to date")
+    add_limit_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -80,8 +66,9 @@ def _quantise_recogniser(spec: ModelSpec, ws: Workspace, args: argparse.Namespac
 
     if _stays(spec, ws, args, RECOGNISER):
         return
-    found = _crops(spec, ws, args.photographs, args.faces)
-    test, test_set = _test_photographs(ws)
+    with bar("calibration faces", args.faces, quiet=False) as progress:
+        found = crops_for(spec, ws, args.photographs, args.faces, limits(args), progress)
+    test, test_set = test_photographs(ws)
     calibration = Calibration(found.photographs, len(found.crops), test_set, overlap(found.photographs.values(), test))
     told = quantise_model(spec, ws.weights, recogniser_inputs(spec, found.crops), calibration, RECOGNISER)
     print(
@@ -98,13 +85,8 @@ def _quantise_detector(spec: ModelSpec, ws: Workspace, args: argparse.Namespace)
 
     if _stays(spec, ws, args, DETECTOR):
         return
-    with tempfile.TemporaryDirectory(prefix="facepipe-sample-") as made:
-        paths = _whole_photographs(ws, args.photographs, Path(made))
-        with open_single_shot(
-            spec.name, backend_by_name("onnxruntime"), ws.weights, single_shot_settings(spec)
-        ) as shot:
-            found = collect_inputs(paths, shot)
-    wider = _wider_photographs(ws)
+    found = inputs_for(spec, ws, args.photographs, limits(args))
+    wider = wider_photographs(ws)
     test_set = "WIDER FACE's photographs" if wider else None
     calibration = Calibration(
         found.photographs, len(found.inputs), test_set, overlap(found.photographs.values(), wider)
@@ -117,27 +99,6 @@ def _quantise_detector(spec: ModelSpec, ws: Workspace, args: argparse.Namespace)
     )
 
 
-def _whole_photographs(ws: Workspace, folders: Sequence[Path] | None, made: Path) -> list[Path]:
-    """Photographs to calibrate a detector with: as named, else the mirror's group photographs and some of LFW."""
-    if folders is not None:
-        return [folder / key for folder in folders for key in list_keys(folder)]
-    groups = outside(ws.mirror / "photos", ()) if ws.mirror and (ws.mirror / "photos").is_dir() else []
-    lfw = find_lfw(ws)
-    portraits = outside(lfw[0], ()) if lfw else []
-    if groups or portraits:
-        return [*groups, *portraits[:: max(1, len(portraits) // PORTRAITS)][:PORTRAITS]]
-    from facepipe.datasets.sample import make_sample
-
-    sample = make_sample(made)
-    return [sample.images / key for key in sample.keys]
-
-
-def _wider_photographs(ws: Workspace) -> list[Path]:
-    """WIDER FACE's photographs that are here: those are scored, and must not be calibrated with."""
-    folders = [ws.data / "widerface", *([ws.mirror / "widerface"] if ws.mirror else [])]
-    return [path for folder in folders if folder.is_dir() for path in sorted(folder.rglob("*.jpg"))]
-
-
 def _stays(spec: ModelSpec, ws: Workspace, args: argparse.Namespace, quantiser: Quantiser) -> bool:
     """Whether the file is left as it is, which is said: it is up to date, and nobody asks for another."""
     from facepipe.convert.onnx.quantise import is_quantised
@@ -146,55 +107,3 @@ def _stays(spec: ModelSpec, ws: Workspace, args: argparse.Namespace, quantiser: 
         return False
     print(f"{spec.quantised(ws.weights)}: up to date")
     return True
-
-
-def _test_photographs(ws: Workspace) -> tuple[list[Path], str | None]:
-    """The photographs that LFW's pairs name, and what they are called; none where LFW is not here."""
-    found = find_lfw(ws)
-    if found is None:
-        return [], None
-    root, pairs = found
-    keys = read_pairs(pairs, extensions_in(root)).keys()
-    return [root / key for key in keys if (root / key).is_file()], f"LFW's {pairs.name}"
-
-
-def _crops(spec: ModelSpec, ws: Workspace, folders: Sequence[Path] | None, wanted: int) -> CalibrationCrops:
-    """Calibration crops, by an f32 detector.
-
-    Raises:
-        DataError: the photographs show too few faces.
-    """
-    with tempfile.TemporaryDirectory(prefix="facepipe-sample-") as made:
-        paths = _photographs(ws, folders, Path(made))
-        random.Random(0).shuffle(paths)  # the same order every time, spread over all folders
-        backend = backend_by_name("onnxruntime")
-        assert spec.alignment is not None, spec.name
-        with (
-            open_detector("mtcnn", backend, ws.weights, 1) as detector,
-            tqdm(total=wanted, desc="calibration faces", unit="", file=sys.stderr) as bar,
-        ):
-            found = collect_crops(paths, detector, spec.alignment, wanted, lambda count: bar.update(count) and None)
-    if len(found.crops) < LEAST_FACES:
-        raise DataError(
-            f"quantise: {len(paths)} photographs show {len(found.crops)} usable faces, expected {LEAST_FACES} or more.",
-            "--photographs with a folder of more faces.",
-        )
-    return found
-
-
-def _photographs(ws: Workspace, folders: Sequence[Path] | None, made: Path) -> list[Path]:
-    if folders is not None:
-        return [folder / key for folder in folders for key in list_keys(folder)]
-    paths: list[Path] = []
-    lfw = find_lfw(ws)
-    if lfw is not None:
-        root, pairs = lfw
-        paths += outside(root, read_pairs(pairs, extensions_in(root)).keys())
-    if ws.mirror is not None:
-        paths += [path for name in MIRRORED if (ws.mirror / name).is_dir() for path in outside(ws.mirror / name, ())]
-    if not paths:
-        from facepipe.datasets.sample import make_sample
-
-        sample = make_sample(made)
-        paths = [sample.images / key for key in sample.keys]
-    return sorted(paths)

@@ -9,24 +9,18 @@ embeddings, LFW accuracy. Both runs can be killed and run again. Writes rehearsa
 from __future__ import annotations
 
 import argparse
-import sys
-from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
-from facepipe.backends import backend_by_name
-from facepipe.catalogue import detector_models, embedder
-from facepipe.cli.lfw import LfwJob, add_lfw_arguments, lfw_job, score_lfw
+from facepipe.catalogue import embedder
+from facepipe.cli._bar import bars
+from facepipe.cli.lfw_options import add_lfw_arguments, lfw_job
 from facepipe.cli.requires import need_onnx
 from facepipe.cli.run_options import worker_count
-from facepipe.detect.mtcnn import MtcnnSettings
+from facepipe.engine.local import Local
 from facepipe.errors import DataError
-from facepipe.runs.faces_run import run_faces
-from facepipe.runs.rehearse import Cosines, RunComparison, SampleComparison, compare_runs, compare_sample
-from facepipe.specs import ModelSpec
-from facepipe.store.files import write_json, write_text
-from facepipe.store.provenance import versions
-from facepipe.store.stage import locked
+from facepipe.reports.rehearsal_page import rehearsal_page
+from facepipe.runs.rehearse import rehearse
+from facepipe.store.files import write_text
 
 PRECISIONS = ("fp16",)
 
@@ -53,99 +47,9 @@ def run(args: argparse.Namespace) -> int:
     args.precision = "f32"  # onnxruntime's own; the rounding is in the models
     asked = lfw_job(args)
     out = args.out or Path("runs") / f"rehearsal-fp16-{asked.job.embedder}"
-    with locked(out):
-        return _rehearse(args, asked, out)
-
-
-def _rehearse(args: argparse.Namespace, asked: LfwJob, out: Path) -> int:
-    spec = embedder(asked.job.embedder)
-    from facepipe.convert.ascend.rehearsal import write_rehearsed
-
-    for one in (*detector_models(args.detector), spec):
-        write_rehearsed(one, args.weights, out / "models")
-    accuracies: dict[str, dict[str, Any]] = {}
-    for name, folder in (("f32", args.weights), ("fp16", out / "models")):
-        print(f"{name}: {out / name}", file=sys.stderr)
-        job = replace(asked.job, run=out / name, weights=folder)
-        models = run_faces(job, worker_count(args), force=args.force).models
-        accuracies[name] = score_lfw(replace(asked, job=job), models, args.missing)
-    whole = compare_runs(out / "f32", out / "fp16")
-    keys = asked.job.keys[:: max(1, len(asked.job.keys) // max(1, args.sample))][: args.sample]
-    settings = asked.job.settings
-    assert isinstance(settings, MtcnnSettings), "only mtcnn is let through"
-    from tqdm import tqdm
-
-    with tqdm(total=len(keys), desc="sample", unit="photo", disable=not sys.stderr.isatty()) as bar:
-        sample = compare_sample(
-            asked.job.root,
-            keys,
-            spec,
-            backend_by_name("onnxruntime", asked.job.options),
-            (args.weights, out / "models"),
-            settings,
-            bar.update,
-        )
-    report = {
-        "embedder": spec.name,
-        "accuracy": accuracies,
-        "run": asdict(whole),
-        "sample": asdict(sample),
-        "versions": versions(),
-    }
-    write_json(out / "rehearsal.json", report)
-    text = _markdown(spec, accuracies, whole, sample)
+    with bars(len(asked.keys)) as progress:
+        found = rehearse(asked, out, Local(worker_count(args)), sample=args.sample, force=args.force, progress=progress)
+    text = rehearsal_page(embedder(asked.job.embedder), found)
     write_text(out / "rehearsal.md", text)
     print(text, end="")
     return 0
-
-
-def _markdown(
-    spec: ModelSpec, accuracies: dict[str, dict[str, Any]], whole: RunComparison, sample: SampleComparison
-) -> str:
-    lines = [
-        f"## Half precision rehearsed: mtcnn + {spec.name}, {whole.photographs:,} photographs",
-        "",
-        "| | float32 | half precision |",
-        "|---|---|---|",
-    ]
-    if spec.for_accuracy:
-        for label, field in (("accuracy", "mean"), ("standard deviation", "std")):
-            values = [accuracies[name]["accuracy"][field] for name in ("f32", "fp16")]
-            lines.append(f"| {label} | {values[0]:.5f} | {values[1]:.5f} |")
-        for label in ("tar_at_far_1e-3", "auc", "eer"):
-            values = [accuracies[name][label] for name in ("f32", "fp16")]
-            lines.append(f"| {label} | {values[0]:.5f} | {values[1]:.5f} |")
-    missing = [len(accuracies[name]["images"]["no_face"]) for name in ("f32", "fp16")]
-    lines += [
-        f"| photographs without a face | {missing[0]} | {missing[1]} |",
-        "",
-        f"Chosen faces: {whole.faces:,} in both, {len(whole.gained)} gained, {len(whole.lost)} lost, "
-        f"{len(whole.another_face)} another face; corners move by {whole.box_shift[0]:.2f} px at most, "
-        f"{whole.box_shift[1]:.4f} on average; landmarks by {whole.landmark_shift[0]:.2f} and "
-        f"{whole.landmark_shift[1]:.4f}.",
-        "",
-        f"All boxes of {sample.photographs} photographs: {sample.boxes[0]} and {sample.boxes[1]}, "
-        f"{sample.gained} gained, {sample.lost} lost; IoU of counterparts {sample.least_iou:.4f} at least, "
-        f"{sample.mean_iou:.5f} on average; "
-        f"scores move by {sample.score_shift:.4f} at most.",
-        "",
-        "| embeddings | N | least cosine | 1st percentile | mean |",
-        "|---|---|---|---|---|",
-        _cosine_row("end to end", whole.cosines),
-        _cosine_row("end to end, mean-centred", whole.centred),
-        _cosine_row("same crops", sample.cosines),
-        _cosine_row("same crops, mean-centred", sample.centred),
-        "",
-        "| network | output | cosine | max absolute error | relative Euclidean | mean absolute |",
-        "|---|---|---|---|---|---|",
-        *(
-            f"| {model} | {output} | {figures.cosine:.8f} | {figures.max_absolute:.3g} | "
-            f"{figures.relative_euclidean:.3g} | {figures.mean_absolute:.3g} |"
-            for model, output, figures in sample.outputs
-        ),
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _cosine_row(name: str, values: Cosines) -> str:
-    return f"| {name} | {values.count:,} | {values.least:.6f} | {values.hundredth:.6f} | {values.mean:.6f} |"

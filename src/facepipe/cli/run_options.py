@@ -9,22 +9,20 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from facepipe.assets.workspace import find_weights, open_workspace
 from facepipe.backends import AUTO, FASTEST_FIRST, backend_by_name, backend_names, resolve_backend
 from facepipe.backends.base import Backend, MadeBy, RuntimeOptions, require_available
 from facepipe.backends.by_model import engines
 from facepipe.catalogue import DETECTORS, EMBEDDERS, MODELS, detector_models
-from facepipe.datasets.images import read
 from facepipe.detect import DetectorSettings, default_settings
 from facepipe.detect.mtcnn import MtcnnSettings
 from facepipe.errors import BackendError, DataError
-from facepipe.faces.photographs import MAX_PIXELS
-from facepipe.faces.select import SELECTIONS
+from facepipe.faces.photographs import EVERYDAY, Limits
+from facepipe.faces.pipeline import DEFAULT_SELECTION, SELECTION_NAMES
 from facepipe.geometry.pyramid import CELL
 
 DEFAULT_BATCH = 16
+_FEW = 20
 
 
 def add_model_arguments(parser: argparse.ArgumentParser, *, embeds: bool = True, backend: str = AUTO) -> None:
@@ -35,7 +33,7 @@ def add_model_arguments(parser: argparse.ArgumentParser, *, embeds: bool = True,
             "--embedder", metavar="NAME", help=f"one of {', '.join(EMBEDDERS)} (default: the first that is converted)"
         )
         parser.add_argument(
-            "--select", default="center_weighted_size", choices=list(SELECTIONS), help="which face of a photograph"
+            "--select", default=DEFAULT_SELECTION, choices=SELECTION_NAMES, help="which face of a photograph"
         )
     parser.add_argument("--weights", type=Path, default=Path("weights"), help="folder of converted models")
     parser.add_argument(
@@ -51,6 +49,18 @@ def add_model_arguments(parser: argparse.ArgumentParser, *, embeds: bool = True,
     parser.add_argument("--device", type=int, default=0, help="number of the device, where the back end has several")
     parser.add_argument("--devices", type=int, nargs="+", metavar="N", help="several devices, one process for each")
     parser.add_argument("--min-face", type=least_face, default=20, metavar="PIXELS", help="least face looked for")
+    add_limit_arguments(parser)
+
+
+def add_limit_arguments(parser: argparse.ArgumentParser) -> None:
+    """--max-pixels, the same for every command that looks at photographs."""
+    parser.add_argument(
+        "--max-pixels",
+        type=positive,
+        default=EVERYDAY.max_pixels,
+        metavar="N",
+        help=f"of the largest photograph that is looked at (default: {EVERYDAY.max_pixels:,}; each takes 25 bytes)",
+    )
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,13 +70,6 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--shard", type=positive, default=None, help="photographs that are finished together (default: 64, of many 256)"
-    )
-    parser.add_argument(
-        "--max-pixels",
-        type=positive,
-        default=MAX_PIXELS,
-        metavar="N",
-        help=f"pixels of the largest photograph that is looked at (default: {MAX_PIXELS:,}); each takes some 25 bytes",
     )
     parser.add_argument("--force", action="store_true", help="start over what was begun with other parameters")
 
@@ -132,23 +135,8 @@ def chosen_backend(
     Raises:
         BackendError: it cannot be used here; or "auto" would go on with another arithmetic than `made_by`.
     """
-    options = runtime_options(args)
-    if args.backend == AUTO and made_by is not None:
-        if made_by.precision != args.precision:
-            raise BackendError(
-                f"{where}: was made in {made_by.precision} by {made_by.backend}, this command asks for "
-                f"{args.precision}.",
-                f"--precision {made_by.precision}, or --backend with a name to have it otherwise.",
-            )
-        backend = backend_by_name(made_by.backend, options)
-        if (reason := backend.why_unavailable()) is not None:
-            raise BackendError(
-                f"{where}: was made by '{made_by.backend}', which is unavailable here: {reason}",
-                "--backend with the name of another, to have it otherwise.",
-            )
-    else:
-        backend = resolve_backend(args.backend, options)
-        require_available(backend)
+    backend = resolve_backend(args.backend, runtime_options(args), made_by, where)
+    require_available(backend)
     specs = (*detector_models(args.detector), *((MODELS[embedder],) if embedder in MODELS else ()))
     by_engine: dict[str, list[str]] = {}
     for name, engine in engines(backend, specs, args.weights, args.batch).items():
@@ -215,16 +203,15 @@ def chosen_embedder(args: argparse.Namespace) -> str:
     )
 
 
-def read_or_tell(path: Path, command: str, *, alone: bool) -> np.ndarray | None:
-    """One of the photographs that a command was given, uint8 [H, W, 3]; None, and a line, when it cannot be read.
+def limits(args: argparse.Namespace) -> Limits:
+    """The largest photograph that is looked at."""
+    return Limits(max_pixels=args.max_pixels)
 
-    Raises:
-        DataError: it cannot be read, and it was the only one.
+
+def few_settings(args: argparse.Namespace, photographs: int) -> DetectorSettings:
+    """`detector_settings` for so many photographs.
+
+    Loading a kernel compiler takes longer than it saves on a handful of them; the bits are the same.
     """
-    try:
-        return read(path)
-    except DataError as error:
-        if alone:
-            raise
-        print(f"facepipe {command}: {error}", file=sys.stderr)
-        return None
+    settings = detector_settings(args)
+    return replace(settings, kernels="numpy") if photographs < _FEW else settings

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import argparse
 
-from facepipe.cli.lfw import add_lfw_arguments, lfw_job, score_lfw, summary
+from facepipe.cli._bar import bars, say
+from facepipe.cli.lfw_options import add_lfw_arguments, lfw_job, summary
 from facepipe.cli.run_options import worker_count
-from facepipe.runs.job import models_of
+from facepipe.engine.local import Local
+from facepipe.runs.lfw import score_lfw
 from facepipe.runs.staged_run import ORDER, collect_run, run_one_stage
 from facepipe.store.stage import locked
 
@@ -24,10 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     asked = lfw_job(args)
-    with locked(asked.job.run):
-        if args.stage != "score":
-            run_one_stage(args.stage, asked.job, worker_count(args), force=args.force)
+    job, keys = asked.job, asked.keys
+    with locked(job.run):
+        if args.stage == "score":
+            print(summary(asked, score_lfw(asked, collect_run(job, keys).models)))
             return 0
-        collect_run(asked.job)
-        print(summary(asked, score_lfw(asked, models_of(asked.job), args.missing)))
+        with bars(len(keys)) as progress:
+            engine = Local(worker_count(args))
+            run_one_stage(args.stage, job, keys, engine, force=args.force, progress=progress(args.stage), say=say)
     return 0

@@ -19,21 +19,17 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
-from tqdm import tqdm
-
-from facepipe.backends import backend_by_name, backend_names
-from facepipe.backends.base import RuntimeOptions, model_file
-from facepipe.backends.by_model import engine_of
+from facepipe.backends import backend_names
+from facepipe.backends.base import RuntimeOptions
 from facepipe.catalogue import EMBEDDERS, embedder
+from facepipe.cli._bar import bar
 from facepipe.cli.run_options import positive
 from facepipe.datasets.face_sets import folder_pairs, open_face_set
 from facepipe.datasets.verification_bin import pack_folder
-from facepipe.embed import open_embedder
 from facepipe.errors import DataError
-from facepipe.runs.score_verification import embed_mirrored, keys_in_order, score
+from facepipe.runs.score_verification import VERIFICATION_FILE, VerificationJob, run_verification
 from facepipe.specs import FivePoint, ModelSpec
-from facepipe.store.files import write_bytes, write_json
-from facepipe.store.provenance import model_provenance, versions
+from facepipe.store.files import write_bytes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,38 +50,14 @@ def run(args: argparse.Namespace) -> int:
     if args.pack is not None:
         return _pack(args)
     spec = embedder(args.embedder)
-    size = spec.input.dims[2].high
     faces = open_face_set(args.set, args.pairs, args.cfp)
-    pairs = faces.pairs
-    keys = keys_in_order(pairs)
-    backend = backend_by_name(args.backend, RuntimeOptions(threads=args.threads))
-    with (
-        open_embedder(spec, backend, args.weights, args.batch) as faces_to_points,
-        tqdm(total=len(keys), desc=pairs.name, unit="face", disable=None) as bar,
-    ):
-        embeddings = embed_mirrored(keys, lambda key: faces.load(key, size), faces_to_points, bar.update)
-    figures = score(pairs, embeddings)
-    path = model_file(backend, spec, args.weights, args.batch)
-    ran = model_provenance(spec.name, path, engine_of(backend, spec, path))
-    folder = args.run or Path("runs") / f"verification-{pairs.name}-{spec.name}"
-    write_json(
-        folder / "verification.json",
-        {
-            **figures,
-            "protocol": "aligned faces, embedding + mirrored embedding, ten folds unshuffled, squared distance < t",
-            "set": {"name": pairs.name, "pairs": len(pairs.pairs), "images": len(keys), **faces.provenance},
-            "embedder": spec.name,
-            "for_accuracy": spec.for_accuracy,
-            "backend": backend.name,
-            "batch": args.batch,
-            "weights": {ran.model: ran.weights_sha256},
-            "models": {ran.model: ran.sha256},
-            "engines": {ran.model: ran.engine},
-            "versions": versions(),
-        },
-    )
-    print(_lines(pairs.name, spec, figures))
-    print(f"{folder / 'verification.json'}: all figures")
+    folder = args.run or Path("runs") / f"verification-{faces.pairs.name}-{spec.name}"
+    options = RuntimeOptions(threads=args.threads)
+    job = VerificationJob(args.weights, spec.name, folder, args.backend, options, args.batch)
+    with bar(faces.pairs.name, len(faces.pairs.keys()), "face") as progress:
+        figures = run_verification(job, faces, progress)
+    print(_lines(faces.pairs.name, spec, figures))
+    print(f"{folder / VERIFICATION_FILE}: all figures")
     return 0
 
 
@@ -93,8 +65,8 @@ def _pack(args: argparse.Namespace) -> int:
     if args.set.is_file():
         raise DataError(f"{args.set}: it is a file, expected a folder of faces to pack.")
     pairs = folder_pairs(args.set, args.pairs, args.cfp)
-    with tqdm(total=len(pairs.pairs), desc="pack", unit="pair", disable=None) as bar:
-        content = pack_folder(args.set, pairs, bar.update)
+    with bar("pack", len(pairs.pairs), "pair") as progress:
+        content = pack_folder(args.set, pairs, progress)
     write_bytes(args.pack, content)
     print(f"{args.pack}: {len(pairs.pairs):,} pairs of {len(pairs.keys()):,} pictures, {len(content):,} bytes")
     return 0

@@ -10,19 +10,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from facepipe.catalogue import embedder
-from facepipe.cli.run_options import add_model_arguments, chosen_backend, chosen_embedder, detector_settings
-from facepipe.datasets.images import read
-from facepipe.detect import open_detector
-from facepipe.embed import open_embedder
+from facepipe.cli.run_options import add_model_arguments, chosen_backend, chosen_embedder, few_settings, limits
 from facepipe.errors import DataError
-from facepipe.faces.select import choose
-from facepipe.geometry.align import align, alignment_for
+from facepipe.faces.photographs import pixels_of
+from facepipe.faces.pipeline import open_pipeline
 from facepipe.metrics.verification import squared_distances
 from facepipe.results import NoFace
 
@@ -37,21 +31,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     spec = embedder(chosen_embedder(args))
     backend = chosen_backend(args, spec.name)
-    assert spec.alignment is not None, spec.name
-    settings = replace(detector_settings(args), kernels="numpy")  # two photographs do not repay loading a compiler
-    crops = []
-    with open_detector(args.detector, backend, args.weights, args.batch, settings) as detector:
-        if alignment_for(spec.alignment, detector.landmark_count) != spec.alignment:
-            print(f"note: {detector.name} gives no landmarks; {spec.name} gets a margin crop.", file=sys.stderr)
+    settings = few_settings(args, 2)
+    with open_pipeline(
+        args.detector, spec.name, backend, args.weights, args.batch, settings=settings, selection=args.select
+    ) as faces:
+        if faces.note is not None:
+            print(f"note: {faces.note}", file=sys.stderr)
+        rows = []
         for path in (args.first, args.second):
-            image = read(path)
-            face = choose(detector.detect([image])[0], image.shape[0], image.shape[1], args.select)
+            (face,) = faces.main_faces([pixels_of(path, limits(args))])
             if isinstance(face, NoFace):
                 raise DataError(f"{path}: {face.reason}, expected a face.", "--min-face with fewer pixels.")
-            crops.append(align(image, face, alignment_for(spec.alignment, detector.landmark_count)))
-    with open_embedder(spec, backend, args.weights, args.batch) as recogniser:
-        embeddings = recogniser.embed(np.stack(crops))
-    distance = float(squared_distances(embeddings[:1], embeddings[1:])[0])
+            rows.append(face.embedding)
+    distance = float(squared_distances(rows[0][None], rows[1][None])[0])
     verdict = None if spec.threshold is None else distance < spec.threshold.value
     if args.json:
         threshold = None if spec.threshold is None else spec.threshold.value

@@ -11,50 +11,35 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from tqdm import tqdm
-
-from facepipe.assets.workspace import open_workspace
 from facepipe.backends import backend_names
 from facepipe.backends.base import RuntimeOptions
 from facepipe.catalogue import DETECTORS
-from facepipe.cli.run_options import add_run_arguments, positive, runtime_options, worker_count
-from facepipe.datasets.images import list_keys, read_size
-from facepipe.datasets.widerface import (
-    FACES_FILE,
-    SETTINGS,
-    WiderTruth,
-    find_photographs,
-    read_predictions,
-    read_sizes,
-    read_truth,
+from facepipe.cli._bar import bars
+from facepipe.cli.run_options import (
+    add_limit_arguments,
+    add_run_arguments,
+    limits,
+    positive,
+    runtime_options,
+    worker_count,
 )
+from facepipe.datasets.widerface import SETTINGS
 from facepipe.detect import default_settings
-from facepipe.detect.single_shot import SingleShotSettings, Size
-from facepipe.errors import AssetError, DataError
+from facepipe.detect.single_shot import SingleShotSettings
+from facepipe.engine.local import Local
+from facepipe.errors import DataError
 from facepipe.reports.detection_curves import curve_files, draw_precision_recall
-from facepipe.runs.score_detection import WIDER_FILE, WiderScores, score_predictions, wider_content
-from facepipe.runs.wider_protocol import KINDS, WiderProtocol, wider_protocol
-from facepipe.runs.wider_run import WiderJob, run_wider, wider_models, wider_stage, write_predictions
-from facepipe.store.files import write_json
-from facepipe.store.provenance import versions
-from facepipe.store.stage import locked
+from facepipe.runs.score_detection import WIDER_FILE
+from facepipe.runs.wider import run_wider, score_prediction_files, wider_folder, wider_photographs, wider_truth
+from facepipe.runs.wider_protocol import KINDS, wider_protocol
+from facepipe.runs.wider_run import WiderJob
 
 SHARD = 64  # photographs that are finished together
 THRESHOLD = 0.01  # curves need the low scores too; the value of UltraFace's predictor
-
-
-@dataclass(frozen=True, slots=True)
-class Photographs:
-    """What is looked at: key and path of each, and the size that its predictions are in."""
-
-    root: Path
-    files: tuple[tuple[str, str], ...]
-    sizes: tuple[Size, ...]
-    rescaled: int  # copies of another size than listed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -94,81 +79,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", type=int, default=0, help="number of the device, where the back end has several")
     parser.add_argument("--devices", type=int, nargs="+", metavar="N", help="several devices, one process for each")
     parser.add_argument("--json", action="store_true", help="print wider.json instead of the summary")
+    add_limit_arguments(parser)
     add_run_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    data = _data_folder(args.data)
-    truth = read_truth(_ground_truth(data))
+    data = wider_folder(args.data)
+    truth = wider_truth(data)
     if args.predictions is not None:
         folder = args.run or args.predictions.with_name(args.predictions.name + "-scored")
-        passes = {"files": score_predictions(read_predictions(args.predictions, truth, whole=args.whole), truth)}
-        protocol = "prediction files as they are"
-        details: dict[str, object] = {"predictions": str(args.predictions), "versions": versions()}
+        result = score_prediction_files(args.predictions, truth, folder, whole=args.whole)
     else:
-        chosen = wider_protocol(args.detector, args.protocol, args.size, args.aspect)
-        folder = args.run or Path("runs") / _run_name(args)
-        protocol = chosen.label
-        with locked(folder):
-            passes, details = _detect_and_score(args, data, truth, chosen, folder)
-    content = wider_content(passes, truth, protocol, details)
-    write_json(folder / WIDER_FILE, content)
-    pictures = curve_files(folder, passes)
-    for name, path in pictures.items():
-        draw_precision_recall(path, passes[name], f"{args.detector if args.predictions is None else name}; {protocol}")
-    print(json.dumps(content, indent=2, ensure_ascii=False) if args.json else _summary(content, folder))
-    return 0
-
-
-def _detect_and_score(
-    args: argparse.Namespace, data: Path, truth: WiderTruth, protocol: WiderProtocol, folder: Path
-) -> tuple[dict[str, WiderScores], dict[str, object]]:
-    photographs = _photographs(args, data, truth)
-    if args.whole and len(photographs.files) < len(truth.photographs):
-        raise DataError(
-            f"{photographs.root}: {len(photographs.files):,} photographs, expected all {len(truth.photographs):,}.",
-            "leave --whole out to score a subset.",
-        )
-    settings = _settings(args)
-    passes: dict[str, WiderScores] = {}
-    models = None
-    for name, fits in protocol.passes:
+        protocol = wider_protocol(args.detector, args.protocol, args.size, args.aspect)
+        photographs = wider_photographs(data, truth, args.images, whole=args.whole)
         job = WiderJob(
             root=photographs.root,
-            files=photographs.files,
-            sizes=photographs.sizes,
-            folder=folder / "shards" / name,
+            folder=args.run or Path("runs") / _run_name(args),
             weights=args.weights,
             detector=args.detector,
             backend=args.backend,
-            settings=settings,
-            fits=fits,
-            flips=protocol.flips,
+            settings=_settings(args),
             options=_options(args),
             batch=args.batch,
             shard_size=args.shard or SHARD,
+            limits=limits(args),
         )
-        models = wider_models(job)
-        stage = wider_stage(job, models)
-        with tqdm(total=len(job.files), desc=name, unit="", file=sys.stderr) as bar:
-            for count in run_wider(job, stage, worker_count(args), force=args.force):
-                bar.update(count)
-        predictions = folder / "predictions" / name
-        write_predictions(stage, predictions)
-        passes[name] = score_predictions(read_predictions(predictions, truth), truth)
-    details: dict[str, object] = {
-        "detector": args.detector,
-        "settings": None if settings is None else {k: v for k, v in asdict(settings).items() if k != "fit"},
-        "backend": args.backend,
-        "precision": args.precision,
-        "batch": args.batch,
-        "photographs": {"root": str(photographs.root), "rescaled_copies": photographs.rescaled},
-        "models": {file.model: file.sha256 for file in models or ()},
-        "engines": {file.model: file.engine for file in models or ()},
-        "weights": {file.model: file.weights_sha256 for file in models or ()},
-        "versions": versions(),
-    }
-    return passes, details
+        folder = job.folder
+        with bars(len(photographs.files)) as progress:
+            engine = Local(worker_count(args))
+            result = run_wider(job, photographs, truth, protocol, engine, force=args.force, progress=progress)
+    for name, path in curve_files(folder, result.passes).items():
+        title = args.detector if args.predictions is None else name
+        draw_precision_recall(path, result.passes[name], f"{title}; {result.content['protocol']}")
+    shown = json.dumps(result.content, indent=2, ensure_ascii=False) if args.json else _summary(result.content, folder)
+    print(shown)
+    return 0
 
 
 def _options(args: argparse.Namespace) -> RuntimeOptions:
@@ -201,45 +146,6 @@ def _settings(args: argparse.Namespace) -> SingleShotSettings | None:
     return replace(settings, threshold=args.threshold, suppression=suppression, resample=args.resample)
 
 
-def _photographs(args: argparse.Namespace, data: Path, truth: WiderTruth) -> Photographs:
-    choices = [data / "WIDER_val" / "images", data / "val416", data / "images"]
-    root = args.images or next((folder for folder in choices if folder.is_dir()), None)
-    if root is None:
-        raise AssetError(
-            f"{data}: none of {', '.join(str(folder.relative_to(data)) for folder in choices)}, expected photographs.",
-            "unpack WIDER_val.zip there, or --images FOLDER.",
-        )
-    files = tuple(sorted(find_photographs(root, list_keys(root), truth).items()))
-    own = [read_size(root / path) for _, path in files]
-    listing = data / "val_labelv2.txt"
-    if not listing.is_file():
-        return Photographs(root, files, tuple(own), 0)
-    listed = read_sizes(listing)
-    absent = [key for key, _ in files if key not in listed]
-    if absent:
-        raise DataError(f"{listing}: {len(absent)} photographs are not listed (first: {absent[0]}), expected all.")
-    sizes = tuple(listed[key] for key, _ in files)
-    rescaled = sum(a != b for a, b in zip(own, sizes, strict=True))
-    return Photographs(root, files, sizes, rescaled)
-
-
-def _data_folder(given: Path | None) -> Path:
-    mirror = open_workspace().mirror
-    places = [given] if given is not None else [Path("data/widerface"), *([mirror / "widerface"] if mirror else [])]
-    for place in places:
-        if place.is_dir():
-            return place
-    raise AssetError(
-        f"{' and '.join(map(str, places))}: no such folder, expected WIDER FACE.",
-        "put WIDER_val/images and ground_truth/*.mat there (http://shuoyang1213.me/WIDERFACE/), or --data FOLDER.",
-    )
-
-
-def _ground_truth(data: Path) -> Path:
-    places = (data / "ground_truth", data / "eval_tools" / "ground_truth", data)
-    return next((place for place in places if (place / FACES_FILE).is_file()), places[0])
-
-
 def _run_name(args: argparse.Namespace) -> str:
     size = args.protocol if args.protocol != "single" else args.size.replace(":", "")
     extra = [args.aspect] if args.aspect != "default" else []
@@ -248,7 +154,7 @@ def _run_name(args: argparse.Namespace) -> str:
     return "-".join(["wider", args.detector, size, *extra, args.backend, args.precision])
 
 
-def _summary(content: dict[str, object], folder: Path) -> str:
+def _summary(content: Mapping[str, object], folder: Path) -> str:
     ap, mean_ap, faces = content["ap"], content["map_50_95"], content["faces"]
     assert isinstance(ap, dict) and isinstance(mean_ap, dict) and isinstance(faces, dict)
     of = f"{content['images_scored']:,} of {content['images_total']:,} photographs"

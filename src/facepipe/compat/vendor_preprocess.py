@@ -17,7 +17,7 @@ A file without our index, made by the vendor's script, is taken when the numbers
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -28,14 +28,15 @@ from facepipe.backends import backend_by_name
 from facepipe.backends.base import Run
 from facepipe.catalogue import model
 from facepipe.datasets.crops import crop_name, write_crop
-from facepipe.datasets.images import list_keys, read, read_or_reason, read_size
+from facepipe.datasets.images import list_keys, read, read_size
 from facepipe.detect import fitted
 from facepipe.detect.mtcnn import MtcnnSettings, Photograph, locate, photograph, propose, refine
 from facepipe.errors import DataError, StageError
-from facepipe.faces.photographs import crop_or_reason
-from facepipe.faces.select import choose
+from facepipe.faces.photographs import Photograph as Member
+from facepipe.faces.photographs import read_photographs
+from facepipe.faces.pipeline import CutFace, FacePipeline, alignment_of
 from facepipe.geometry.kernels import kernels_by_name
-from facepipe.results import Detections, Face, NoFace, no_detections
+from facepipe.results import Detections, Unread, no_detections
 from facepipe.runs.pack_stage import pack_crops
 from facepipe.specs import ModelSpec
 from facepipe.store.bins import BinIndex, batches_of
@@ -44,6 +45,7 @@ from facepipe.store.files import read_json, sha256_of_file, sha256_of_json, writ
 FORMAT = "facepipe.split.1"
 SPEC: ModelSpec = model("facenet.vggface2")  # size, margin and pixels; FaceNet's three sets of weights share them
 SELECTION = "center_weighted_size"
+PIPELINE = FacePipeline(None, None, alignment_of("mtcnn", SPEC.name), SELECTION)  # choosing and cutting
 
 Progress = Callable[[int], None]
 
@@ -123,18 +125,18 @@ def run_onet(job: SplitJob, run: Run, progress: Progress) -> Split:
         raise DataError(f"{job.data_dir}: two photographs would have one crop's name, expected 'a.bmp' or 'a.bmp.png'.")
     _refuse_other_crops(Path(job.crop_dir), set(names))
     settings, no_face = job.settings, dict[str, str]()
-    for batch in _with_entries(keys, before, job.batch):
-        members = [(key, read_or_reason(Path(job.data_dir), key)) for key, _ in batch]
-        found = _per_photograph(members, batch, lambda group, entries: locate(group, entries, run, settings), 5)
-        for (key, image), detections in zip(members, found, strict=True):
-            crop = _crop(image, detections)
-            path = Path(job.crop_dir) / crop_name(key)
-            if isinstance(crop, NoFace):
-                no_face[key] = crop.reason
-                path.unlink(missing_ok=True)  # of an earlier run
+    for members, entries in _with_entries(job, keys, before):
+        found = _per_photograph(members, entries, lambda group, rows: locate(group, rows, run, settings), 5)
+        for member, detections in zip(members, found, strict=True):
+            path = Path(job.crop_dir) / crop_name(member.key)
+            image = member.pixels
+            cut = image if isinstance(image, Unread) else PIPELINE.cut(image, detections)
+            if isinstance(cut, CutFace):
+                write_crop(path, cut.crop)
             else:
-                write_crop(path, crop)
-        progress(len(batch))
+                no_face[member.key] = cut.reason
+                path.unlink(missing_ok=True)  # of an earlier run
+        progress(len(members))
     written = job.split / "onet.json"
     write_json(job.split / "onet.index.json", _index(job, keys) | {"no_face": no_face})
     write_text(written, json.dumps([f"{job.crop_dir}/{name}" for name in names], ensure_ascii=False))
@@ -216,48 +218,44 @@ def _run_boxes(
     before = _read_split(job, after, keys) if after else [no_detections()] * len(keys)
     entries: dict[str, Any] = {}
     reasons: dict[str, str] = {}
-    count = 0
-    for number, batch in enumerate(_with_entries(keys, before, job.batch)):
-        members = [(key, read_or_reason(Path(job.data_dir), key)) for key, _ in batch]
-        reasons.update({key: image.reason for key, image in members if isinstance(image, NoFace)})
-        found = _per_photograph(members, batch, look, 0)
-        entries[str(number)] = _entry(found)
-        count += sum(map(len, found))
-        progress(len(batch))
+    found: list[Detections] = []
+    for members, of_members in _with_entries(job, keys, before):
+        reasons.update({one.key: one.pixels.reason for one in members if isinstance(one.pixels, Unread)})
+        found += _per_photograph(members, of_members, look, 0)
+        progress(len(members))
+    for number, start in enumerate(range(0, len(keys), job.batch)):
+        entries[str(number)] = _entry(found[start : start + job.batch])
     written = job.split / f"{name}.json"
     write_json(job.split / f"{name}.index.json", _index(job, keys))
     write_text(written, json.dumps(entries, allow_nan=False))
-    return Split(written, len(keys), count, reasons)
+    return Split(written, len(keys), sum(map(len, found)), reasons)
 
 
-def _with_entries(keys: Sequence[str], entries: Sequence[Detections], batch: int) -> list[list[tuple[str, Detections]]]:
-    pairs = list(zip(keys, entries, strict=True))
-    return [pairs[first : first + batch] for first in range(0, len(pairs), batch)]
+def _with_entries(
+    job: SplitJob, keys: Sequence[str], entries: Sequence[Detections]
+) -> Iterator[tuple[list[Member], Sequence[Detections]]]:
+    """The photographs, bounded in memory, with what the stage before says of each."""
+    start = 0
+    for members in read_photographs(Path(job.data_dir), keys, job.batch):
+        yield members, entries[start : start + len(members)]
+        start += len(members)
 
 
 def _per_photograph(
-    members: Sequence[tuple[str, np.ndarray | NoFace]],
-    batch: Sequence[tuple[str, Detections]],
+    members: Sequence[Member],
+    entries: Sequence[Detections],
     look: Callable[[list[Photograph], list[Detections]], list[Detections]],
     landmark_count: int,
 ) -> list[Detections]:
     """`look` at the photographs that could be read, together; the others have no faces."""
     kernels = kernels_by_name(MtcnnSettings().kernels)
-    there = [row for row, (_, image) in enumerate(members) if not isinstance(image, NoFace)]
-    group = [photograph(image, kernels) for _, image in members if not isinstance(image, NoFace)]
-    answers = look(group, [batch[row][1] for row in there])
+    there = [row for row, member in enumerate(members) if not isinstance(member.pixels, Unread)]
+    group = [photograph(member.pixels, kernels) for member in members if not isinstance(member.pixels, Unread)]
+    answers = look(group, [entries[row] for row in there])
     found = [no_detections(landmark_count) for _ in members]
     for row, detections in zip(there, answers, strict=True):
         found[row] = detections
     return found
-
-
-def _crop(image: np.ndarray | NoFace, detections: Detections) -> np.ndarray | NoFace:
-    if isinstance(image, NoFace):
-        return image
-    chosen = choose(detections, image.shape[0], image.shape[1], SELECTION)
-    assert SPEC.alignment is not None
-    return crop_or_reason(image, chosen, SPEC.alignment) if isinstance(chosen, Face) else chosen
 
 
 def _entry(found: Sequence[Detections]) -> dict[str, Any]:

@@ -9,13 +9,12 @@ What becomes of pictures that are not plain 8-bit RGB is decided here, and nowhe
   colour into 8-bit. Floating-point grey is taken as 0..1 when nothing in it is above 1, else as 0..255.
 - CMYK goes through Pillow's plain formula; no colour profile is used.
 - Of an animation, the first frame counts.
-- More than MAX_PIXELS pixels are refused before anything is decoded, and so is a file that ends too early: half a
-  photograph is no photograph.
+- More than MAX_PIXELS pixels are refused before anything is decoded; whoever reads photographs asks for fewer (see
+  `faces.photographs.Limits`). So is a file that ends too early: half a photograph is no photograph.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import stat
@@ -30,7 +29,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from facepipe.errors import DataError
-from facepipe.results import NoFace
+from facepipe.results import Unread
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
 # By content, whatever the suffix says. Only these: some of Pillow's other readers start programs (EPS) or open
@@ -105,27 +104,32 @@ def decode(content: bytes, where: str) -> np.ndarray:
         raise DataError(f"{where}: {error}.") from error
 
 
-def read_or_reason(root: Path, key: str, max_pixels: int = MAX_PIXELS) -> np.ndarray | NoFace:
-    """The photograph `key` below `root` as `read` gives it, or the reason why it can have no face.
+def file_or_reason(path: Path) -> BinaryIO | Unread:
+    """The open file of a photograph; or why it is none: a folder, a pipe, an empty file, one that cannot be opened."""
+    try:
+        return _file(path)
+    except _Unreadable as error:
+        return Unread(str(error))
 
-    One of more than `max_pixels` pixels is refused before it is decoded.
+
+def decode_or_reason(content: bytes, max_pixels: int = MAX_PIXELS, max_side: int = MAX_PIXELS) -> np.ndarray | Unread:
+    """A photograph whose file lies in memory, as `read` gives it, or the reason why it cannot be read.
+
+    One of more than `max_pixels` pixels, or with a longer side than `max_side`, is refused before it is decoded.
     """
     try:
-        return _read(root / key, max_pixels)
+        return _read(content, max_pixels, max_side)
     except _Unreadable as error:
-        return NoFace(str(error))
+        return Unread(str(error))
 
 
-def digest(root: Path, key: str) -> str:
-    """sha256 of the file of `key` below `root`, in hex; "" where there is no file that can be read."""
-    content = hashlib.sha256()
+def size_or_reason(content: bytes) -> tuple[int, int] | Unread:
+    """(height, width) that the photograph in memory says it has, before it is turned upright."""
     try:
-        with _file(root / key) as file:
-            while piece := file.read(1 << 20):
-                content.update(piece)
-    except (_Unreadable, OSError):
-        return ""
-    return content.hexdigest()
+        with _opened(content) as image:
+            return image.height, image.width
+    except _Unreadable as error:
+        return Unread(str(error))
 
 
 def read_size(path: Path) -> tuple[int, int]:
@@ -166,8 +170,8 @@ def _identity(folder: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _read(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    with _opened(source, max_pixels) as image:
+def _read(source: Path | bytes, max_pixels: int = MAX_PIXELS, max_side: int = MAX_PIXELS) -> np.ndarray:
+    with _opened(source, max_pixels, max_side) as image:
         image.load()
         colour = _rgb(image)
         # Asked for after loading: Pillow then has turned a TIFF, and says so.
@@ -177,7 +181,7 @@ def _read(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 
 
 @contextmanager
-def _opened(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
+def _opened(source: Path | bytes, max_pixels: int = MAX_PIXELS, max_side: int = MAX_PIXELS) -> Iterator[Image.Image]:
     """The picture in a file before it is decoded. Whatever goes wrong with it, in here or in the block, is a reason."""
     file = io.BytesIO(source) if isinstance(source, bytes) else _file(source)
     try:
@@ -185,6 +189,8 @@ def _opened(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Iterator[Imag
             width, height = image.size
             if width * height > max_pixels:
                 raise _Unreadable(f"has {width}x{height} pixels, at most {max_pixels:,} are read")
+            if max(image.size) > max_side:
+                raise _Unreadable(f"has a side of {max(image.size)} pixels, expected at most {max_side}")
             yield image
     except (_Unreadable, MemoryError):
         raise

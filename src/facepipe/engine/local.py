@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The same work on many items, in this process or in several.
+"""The engine of one machine: this process, or several beside it.
 
-A worker opens what it needs once (models, mostly), then takes items until there are none. Results come back as they are
-ready. The first error of any worker ends them all and is raised here; a worker that dies (out of memory, killed) is an
-error too, never a silent gap.
+Results come back as they are ready. The first error of any worker ends them all and is raised here; a worker that dies
+(out of memory, killed) is an error too, never a silent gap.
 """
 
 from __future__ import annotations
@@ -13,44 +12,37 @@ import os
 import signal
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
+from facepipe.engine import Item, Job, Open, Result
 from facepipe.errors import FacepipeError, StageError
-
-Job = TypeVar("Job", contravariant=True)
-Result = TypeVar("Result", covariant=True)
-
 
 _CLOSING_SECONDS = 30
 
 
-class Open(Protocol[Job, Result]):
-    """A module-level function: opens what the job needs, yields the function that does one item."""
+@dataclass(frozen=True, slots=True)
+class Local:
+    """Processes of this machine; 1 works in this very process."""
 
-    def __call__(self, job: Job, worker: int, /) -> AbstractContextManager[Callable[[int], Result]]: ...
+    workers: int = 1
+
+    def map(self, open_job: Open[Job, Item, Result], job: Job, items: Sequence[Item]) -> Iterator[tuple[int, Result]]:
+        """As `Engine.map` says."""
+        return _mapped(open_job, job, items, self.workers)
 
 
-def work(open_job: Open[Job, Result], job: Job, items: Sequence[int], workers: int) -> Iterator[tuple[int, Result]]:
-    """Each item with its result, in the order in which they get ready.
-
-    Args:
-        open_job: called once in each worker, with the worker's number from 0.
-        job: what it works on; must pickle when there is more than one worker.
-        items: numbers of pieces of work that do not depend on each other.
-        workers: processes. 1 works in this process.
-
-    Raises:
-        StageError: a worker died.
-        FacepipeError: what a worker raised.
-    """
+def _mapped(
+    open_job: Open[Job, Item, Result], job: Job, items: Sequence[Item], workers: int
+) -> Iterator[tuple[int, Result]]:
     if workers <= 1 or len(items) <= 1:
         with open_job(job, 0) as do:
-            for item in items:
-                yield item, do(item)
+            for place, item in enumerate(items):
+                yield place, do(item)
         return
     context = multiprocessing.get_context("spawn")  # a fork would copy threads that hold locks
     pipes: list[tuple[Connection, BaseProcess]] = []
@@ -75,16 +67,16 @@ def work(open_job: Open[Job, Result], job: Job, items: Sequence[int], workers: i
             started.join()
 
 
-def _hand_out(pipes: list[tuple[Connection, BaseProcess]], items: Sequence[int]) -> Iterator[tuple[int, Any]]:
+def _hand_out(pipes: list[tuple[Connection, BaseProcess]], items: Sequence[object]) -> Iterator[tuple[int, Any]]:
     """Give every idle worker the next item until all results are in."""
-    waiting = list(reversed(items))
+    waiting = list(reversed(range(len(items))))
     busy: dict[Connection, int] = {}
     processes = dict(pipes)
 
     def give(here: Connection) -> None:
         if waiting:
             with _worker_lives(processes[here]):
-                here.send(waiting[-1])
+                here.send(items[waiting[-1]])
             busy[here] = waiting.pop()
 
     for here, _ in pipes:
@@ -93,13 +85,13 @@ def _hand_out(pipes: list[tuple[Connection, BaseProcess]], items: Sequence[int])
         for here in (ready for ready in wait(list(busy)) if isinstance(ready, Connection)):
             with _worker_lives(processes[here]):
                 result, error, text = here.recv()
-            item = busy.pop(here)
+            place = busy.pop(here)
             if isinstance(error, FacepipeError | OSError):
                 raise error
             if error is not None:
                 raise RuntimeError(f"in a worker process:\n{text}") from error
             give(here)
-            yield item, result
+            yield place, result
 
 
 @contextmanager
@@ -127,12 +119,7 @@ def _follow_parent() -> None:
     os._exit(1)
 
 
-def _serve(
-    open_job: Open[Job, Result],
-    job: Job,
-    number: int,
-    pipe: Connection,
-) -> None:
+def _serve(open_job: Open[Any, Any, Any], job: object, number: int, pipe: Connection) -> None:
     """A worker process: open once, answer items until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides; a terminal sends the signal to all
     threading.Thread(target=_follow_parent, daemon=True).start()

@@ -1,18 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The steps that every driver shares: photographs of a folder in bounded batches, and the crop of one face."""
+"""The one reader of photographs: the bytes of a file are read once, those bytes are hashed, those bytes are decoded.
+
+So the digest that a run records is that of the pixels it saw, whatever happens to the file meanwhile. What may be
+looked at is bounded here for everybody, on the disk and in memory alike.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from facepipe.datasets.images import digest, read_or_reason, read_size
+from facepipe.datasets.images import decode_or_reason, file_or_reason, list_keys, size_or_reason
 from facepipe.errors import DataError
-from facepipe.geometry.align import align
-from facepipe.results import Face, NoFace
-from facepipe.specs import Alignment, FivePoint
+from facepipe.results import Unread
 
 MAX_BATCH_PIXELS = 1 << 23
 """Photographs of one batch together: 8.4 million pixels, one 4K scene or 134 of LFW's."""
@@ -20,72 +25,149 @@ MAX_BATCH_PIXELS = 1 << 23
 PEEK_PIXELS = MAX_BATCH_PIXELS // 4
 """From here on the size of the next photograph is read from its header first; 34 of LFW's are fewer."""
 
-MAX_PIXELS = 12_500_000
-"""The largest photograph that a run looks at unless told otherwise, a telephone's 4032 x 3024: the cascade takes some
-25 bytes for each pixel, so that a process stays below 1 GB whatever lies in an unknown folder."""
+MAX_FILE_BYTES = 1 << 27
+"""The largest file that is held: 134 MB, more than 12.5 million pixels take in any format without compression."""
 
-MAX_SIDE = 65_535
-"""The longest side that is looked at: JPEG's own limit, and what the first network is declared for."""
-
-Batch = list[tuple[str, np.ndarray | NoFace]]
+_PIECE = 1 << 20
 
 
-def read_batches(root: Path, keys: Sequence[str], batch: int, max_pixels: int = MAX_PIXELS) -> Iterator[Batch]:
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The largest photograph that is looked at, unless told otherwise.
+
+    Attributes:
+        max_pixels: a telephone's 4032 x 3024. The cascade takes some 25 bytes for each pixel, so that a process stays
+            below 1 GB whatever lies in an unknown folder.
+        max_side: JPEG's own limit, and what the first network is declared for.
+    """
+
+    max_pixels: int = 12_500_000
+    max_side: int = 65_535
+
+
+EVERYDAY = Limits()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Photograph:
+    """One photograph of a folder.
+
+    Attributes:
+        key: POSIX path below the folder.
+        pixels: uint8 [H, W, 3] RGB, upright; or why they cannot be had.
+        sha256: of the file's bytes in hex, the very bytes that were decoded; "" where there was no file to read.
+    """
+
+    key: str
+    pixels: np.ndarray | Unread
+    sha256: str
+
+
+def read_photographs(
+    root: Path, keys: Sequence[str], batch: int, limits: Limits = EVERYDAY
+) -> Iterator[list[Photograph]]:
     """The photographs in order, at most `batch` and MAX_BATCH_PIXELS at a time (one that is larger comes alone).
 
-    One of more than `max_pixels` pixels is not decoded.
-
-    What cannot be read comes as NoFace with the reason, in its place. Nothing of one batch is kept while the caller
-    has the next, and while the batch is large its successor is not decoded yet.
+    What cannot be read keeps its place, its key and the reason. A file of more than MAX_FILE_BYTES is hashed in pieces
+    and not decoded. Nothing of one batch is kept while the caller has the next, and while the batch is large its
+    successor is not decoded yet (its bytes are there).
     """
-    members: Batch = []
+    members: list[Photograph] = []
     pixels = 0
     for key in keys:
+        content, sha256 = _bytes_of(root / key)
         is_full = len(members) == batch
-        if is_full or (pixels > PEEK_PIXELS and pixels + _declared(root / key, max_pixels) > MAX_BATCH_PIXELS):
+        if is_full or (pixels > PEEK_PIXELS and pixels + _declared(content, limits) > MAX_BATCH_PIXELS):
             yield members
             members, pixels = [], 0
-        image = _bounded(read_or_reason(root, key, max_pixels))
-        size = 0 if isinstance(image, NoFace) else image.shape[0] * image.shape[1]
+        image = _decoded(content, limits)
+        size = 0 if isinstance(image, Unread) else image.shape[0] * image.shape[1]
         if members and pixels + size > MAX_BATCH_PIXELS:
             yield members
             members, pixels = [], 0
-        members.append((key, image))
-        del image
+        members.append(Photograph(key, image, sha256))
+        del image, content
         pixels += size
     if members:
         yield members
 
 
-def digests(root: Path, keys: Sequence[str]) -> np.ndarray:
-    """sha256 of the files of `keys`, in hex: text [n], "" where there is none to read."""
-    return np.array([digest(root, key) for key in keys], np.str_)
+def read_photograph(path: Path, limits: Limits = EVERYDAY) -> Photograph:
+    """One photograph by itself; its key is its name."""
+    ((photograph,),) = read_photographs(path.parent, [path.name], 1, limits)
+    return photograph
 
 
-def _declared(path: Path, max_pixels: int) -> int:
+def pixels_of(path: Path, limits: Limits = EVERYDAY) -> np.ndarray:
+    """The pixels of a photograph that a command cannot do without.
+
+    Raises:
+        DataError: it cannot be read; the reason is named.
+    """
+    pixels = read_photograph(path, limits).pixels
+    if isinstance(pixels, Unread):
+        raise DataError(f"{path}: {pixels.reason}.")
+    return pixels
+
+
+def checked(image: np.ndarray, limits: Limits = EVERYDAY) -> np.ndarray | Unread:
+    """A picture given in memory, or why it is not looked at: its form, or the same limits as a file's."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        return Unread(f"is {image.dtype} {list(image.shape)}, expected uint8 [H, W, 3]")
+    height, width = image.shape[:2]
+    if height * width > limits.max_pixels:
+        return Unread(f"has {width}x{height} pixels, at most {limits.max_pixels:,} are read")
+    if max(height, width) > limits.max_side:
+        return Unread(f"has a side of {max(height, width)} pixels, expected at most {limits.max_side}")
+    return image
+
+
+def photographs_of(root: Path, out: Path) -> list[str]:
+    """The keys of `root`, without what lies in `out`: results of an earlier call are no photographs.
+
+    Raises:
+        DataError: there is no such folder, or no photograph in it.
+    """
+    keys, folder = list_keys(root), out.resolve()
+    if not folder.is_relative_to(root.resolve()) or folder == root.resolve():
+        return keys
+    inside = folder.relative_to(root.resolve()).as_posix() + "/"
+    kept = [key for key in keys if not key.startswith(inside)]
+    if not kept:
+        raise DataError(f"{root}: no photograph in it beside {out}, expected some.")
+    return kept
+
+
+def _bytes_of(path: Path) -> tuple[bytes | Unread, str]:
+    """The content of a file and its sha256; of one that is too large to be held, the reason and its sha256."""
+    file = file_or_reason(path)
+    if isinstance(file, Unread):
+        return file, ""
+    digest = hashlib.sha256()
+    try:
+        with file:
+            size = os.fstat(file.fileno()).st_size
+            if size <= MAX_FILE_BYTES:
+                content = file.read(size)
+                digest.update(content)
+                return content, digest.hexdigest()
+            while piece := file.read(_PIECE):
+                digest.update(piece)
+    except OSError as error:
+        return Unread(f"cannot be read ({error.strerror or error})"), ""
+    return Unread(f"has {size:,} bytes, at most {MAX_FILE_BYTES:,} are read"), digest.hexdigest()
+
+
+def _declared(content: bytes | Unread, limits: Limits) -> int:
     """The pixels that a photograph says it has; 0 when it will not be decoded."""
-    try:
-        height, width = read_size(path)
-    except DataError:
+    size = content if isinstance(content, Unread) else size_or_reason(content)
+    if isinstance(size, Unread):
         return 0
-    return height * width if height * width <= max_pixels else 0
+    height, width = size
+    return height * width if height * width <= limits.max_pixels else 0
 
 
-def _bounded(image: np.ndarray | NoFace) -> np.ndarray | NoFace:
-    if isinstance(image, NoFace) or max(image.shape[:2]) <= MAX_SIDE:
-        return image
-    return NoFace(f"a side of {max(image.shape[:2])} pixels, expected at most {MAX_SIDE}")
-
-
-def crop_or_reason(image: np.ndarray, face: Face, alignment: Alignment) -> np.ndarray | NoFace:
-    """The crop uint8 [S, S, 3] for the recogniser, or why the face gives none (it covers no pixel, say)."""
-    if isinstance(alignment, FivePoint) and len(face.landmarks) == 0:
-        # A wrong pairing of models, not a property of this face: it ends the run instead of emptying it.
-        raise DataError(
-            "alignment: this detector gives no landmarks, and the embedder wants a five-point alignment.",
-            "a detector with landmarks (mtcnn), or an embedder that takes a margin crop (facenet.*).",
-        )
-    try:
-        return align(image, face, alignment)
-    except DataError as error:
-        return NoFace(error.what)
+def _decoded(content: bytes | Unread, limits: Limits) -> np.ndarray | Unread:
+    if isinstance(content, Unread):
+        return content
+    return decode_or_reason(content, limits.max_pixels, limits.max_side)

@@ -9,54 +9,51 @@ other. How many people there are need not be known, and a face that is near to n
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from facepipe.errors import BackendError, DataError
-from facepipe.gallery.faces import Recogniser, read_pictures
+from facepipe.gallery.faces import FolderFaces
+from facepipe.metrics.clustering import b_cubed
 from facepipe.results import Face
+from facepipe.store.files import read_json
+from facepipe.store.run_faces import EMBEDDINGS_FILE, FACES_FILE, read_embeddings, read_faces
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class FolderFaces:
-    """All faces of a folder.
+def faces_of_run(run: Path) -> tuple[str, Path, FolderFaces]:
+    """The embedder's name, the folder of photographs, and the one face of each that a finished run chose.
 
-    Attributes:
-        faces: (key of the photograph, face), N of them.
-        embeddings: float32 [N, D], of length 1.
-        left_out: (key, reason) of what could not be read or cut out.
+    Raises:
+        DataError: the folder is of no finished run.
     """
+    record = read_json(run / "run.json")
+    lines = [line for line in read_faces(run / FACES_FILE) if line.row is not None]
+    embeddings = np.array(read_embeddings(run / EMBEDDINGS_FILE, len(lines)))
+    faces = tuple((line.key, line.outcome) for line in lines if isinstance(line.outcome, Face))
+    try:
+        name, root = record["parameters"]["embedder"], Path(record["root"])
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{run / 'run.json'}: it does not tell {error}, expected a run's record.") from error
+    return name, root, FolderFaces(faces, embeddings, ())
 
-    faces: tuple[tuple[str, Face], ...]
-    embeddings: np.ndarray
-    left_out: tuple[tuple[str, str], ...]
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """B-cubed of groups against the folders' names, and how many folders there are."""
+
+    people: int
+    precision: float
+    recall: float
+    f: float
 
 
-def folder_faces(
-    root: Path,
-    keys: Sequence[str],
-    recogniser: Recogniser,
-    *,
-    batch: int,
-    progress: Callable[[int], None] = lambda _: None,
-) -> FolderFaces:
-    """Every face of every photograph; photographs are held `batch` at a time."""
-    faces: list[tuple[str, Face]] = []
-    rows: list[np.ndarray] = []
-    left_out: list[tuple[str, str]] = []
-    for members, unread in read_pictures(root, keys, batch):
-        left_out += unread
-        pictures = recogniser.all_faces([image for _, image in members]) if members else []
-        for (key, _), picture in zip(members, pictures, strict=True):
-            faces += [(key, found.face) for found in picture.faces]
-            rows += [found.embedding for found in picture.faces]
-            left_out += [(key, reason) for reason in picture.left_out]
-        progress(len(members) + len(unread))
-    embeddings = np.stack(rows) if rows else np.zeros((0, recogniser.dimension), np.float32)
-    return FolderFaces(tuple(faces), embeddings, tuple(left_out))
+def agreement(groups: np.ndarray, found: FolderFaces) -> Agreement:
+    """How well groups (int [N]) agree with the first sub-folder of each face's photograph."""
+    people = np.array([key.partition("/")[0] for key in found.keys])
+    agreed = b_cubed(groups, people)
+    return Agreement(len(set(people.tolist())), agreed.precision, agreed.recall, agreed.f)
 
 
 def cluster_faces(embeddings: np.ndarray, similarity: float) -> np.ndarray:

@@ -10,13 +10,16 @@ stranger without one is never named. Rates are of `metrics.identification`; sear
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 
 from facepipe.errors import DataError
 from facepipe.gallery.search import build_index
 from facepipe.metrics.identification import OpenSetRate, open_set_rate, rank_one_rate
+from facepipe.store.files import write_json
+from facepipe.store.run_faces import EMBEDDINGS_FILE, FACES_FILE, read_embeddings, read_faces
 
 PROTOCOL = (
     "gallery: the first photograph of each person with two or more; mated probes: their others; non-mated probes: "
@@ -46,6 +49,16 @@ class Identification:
     non_mated_faceless: int
     rank_one: float
     open_set: tuple[OpenSetRate, ...]
+
+
+def evaluate_run(run: Path, fpirs: Sequence[float] = (0.01, 0.1)) -> Identification:
+    """`evaluate` on a finished run over people's folders; writes identification.json into it."""
+    lines = list(read_faces(run / FACES_FILE))
+    embeddings = read_embeddings(run / EMBEDDINGS_FILE, sum(line.row is not None for line in lines))
+    rows = {line.key: np.asarray(embeddings[line.row]) for line in lines if line.row is not None}
+    found = evaluate([line.key for line in lines], rows, fpirs)
+    write_json(run / "identification.json", {"protocol": PROTOCOL, **asdict(found)})
+    return found
 
 
 def evaluate(

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from facepipe.detect import Detector
-from facepipe.gallery.faces import Recogniser
+from facepipe.faces.pipeline import FacePipeline, each_face
 from facepipe.gallery.file import Gallery, Threshold
 from facepipe.gallery.search import Answer, Index, Rule, identify
 from facepipe.results import Face
@@ -33,9 +32,9 @@ class NamedPicture:
 
 @dataclass(frozen=True, slots=True)
 class Namer:
-    """A recogniser with a gallery that is ready to be searched."""
+    """A pipeline with a gallery that is ready to be searched."""
 
-    recogniser: Recogniser
+    pipeline: FacePipeline
     gallery: Gallery
     index: Index
     threshold: Threshold
@@ -44,9 +43,9 @@ class Namer:
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[NamedPicture]:
         """All faces of uint8 [H, W, 3] RGB pictures, embedded together and looked up together."""
-        pictures = self.recogniser.all_faces(images)
+        pictures = self.pipeline.all_faces(images)
         rows = [face.embedding for picture in pictures for face in picture.faces]
-        probes = np.stack(rows) if rows else np.zeros((0, self.recogniser.dimension), np.float32)
+        probes = np.stack(rows) if rows else np.zeros((0, self.pipeline.dimension), np.float32)
         found = identify(self.gallery, self.index, probes, self.threshold, candidates=self.candidates, rule=self.rule)
         answers = iter(found)
         return [
@@ -55,19 +54,8 @@ class Namer:
         ]
 
 
-@dataclass(frozen=True, slots=True)
-class Nameless:
-    """A detector alone: faces without names."""
-
-    detector: Detector
-    least_score: float = 0.0
-
-    def __call__(self, images: Sequence[np.ndarray]) -> list[NamedPicture]:
-        """All faces of uint8 [H, W, 3] RGB pictures."""
-        pictures = []
-        for found in self.detector.detect(images):
-            sure = found.take(found.scores >= self.least_score)
-            rows = zip(sure.boxes, sure.scores, sure.landmarks, strict=True)
-            faces = [NamedFace(Face(box, float(score), points), None) for box, score, points in rows]
-            pictures.append(NamedPicture(tuple(faces), ()))
-        return pictures
+def nameless(pipeline: FacePipeline, images: Sequence[np.ndarray]) -> list[NamedPicture]:
+    """All faces of uint8 [H, W, 3] RGB pictures, without names."""
+    return [
+        NamedPicture(tuple(NamedFace(face, None) for face in each_face(found)), ()) for found in pipeline.detect(images)
+    ]

@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from facepipe.datasets.images import read
-from facepipe.geometry.align import align, alignment_for
+from facepipe.faces.photographs import EVERYDAY, Limits, pixels_of
+from facepipe.faces.pipeline import crop_of
 from facepipe.reports.drawings import contact_sheet, write_drawing
-from facepipe.results import Face
-from facepipe.specs import Alignment
+from facepipe.results import Face, NoFace
+from facepipe.specs import ModelSpec
 
 Faces = Sequence[tuple[str, Face]]
 
@@ -21,7 +21,8 @@ def write_sheets(
     out: Path,
     root: Path,
     groups: dict[str, Faces],
-    alignment: Alignment,
+    recogniser: ModelSpec,
+    limits: Limits = EVERYDAY,
     progress: Callable[[int], None] = lambda _: None,
 ) -> None:
     """Write `<out>/<name>.png` for each group: its faces, cut out as the recogniser saw them, with their photograph.
@@ -30,10 +31,15 @@ def write_sheets(
 
     Args:
         groups: name to (key below `root`, face).
+        recogniser: whose crops they are.
         progress: called with 1 for each sheet.
+
+    Raises:
+        DataError: a photograph cannot be read any more.
     """
     for name, faces in groups.items():
         shown = faces[:MOST_ON_A_SHEET]
-        crops = [align(read(root / key), face, alignment_for(alignment, len(face.landmarks))) for key, face in shown]
-        write_drawing(out / f"{name}.png", contact_sheet(crops, [key for key, _ in shown]))
+        cut = [(key, crop_of(pixels_of(root / key, limits), face, recogniser)) for key, face in shown]
+        crops = [(key, crop) for key, crop in cut if not isinstance(crop, NoFace)]
+        write_drawing(out / f"{name}.png", contact_sheet([crop for _, crop in crops], [key for key, _ in crops]))
         progress(1)

@@ -11,8 +11,11 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from facepipe.errors import DataError
-from facepipe.results import Detections
+from facepipe.results import Detections, Face, Outcome
 from facepipe.store.files import write_bytes
+
+Picture = np.ndarray
+"""uint8 [H, W, 3] RGB."""
 
 _BOX = (0, 230, 120)
 # Left eye, right eye, nose, left and right mouth corner: told apart, so that exchanged points are seen.
@@ -51,6 +54,19 @@ def draw_detections(image: np.ndarray, found: Detections) -> np.ndarray:
         if pen.textlength(text, font=font) <= WIDEST_PLATE * (right - left):
             _score(pen, text, left, top, canvas.size, font, stroke)
     return np.asarray(canvas)
+
+
+def draw_face(image: Picture, outcome: Outcome | None) -> Picture:
+    """A photograph with the face that a run chose; as it is where there is none."""
+    if not isinstance(outcome, Face):
+        return image
+    score = np.array([outcome.score], np.float32)
+    return draw_detections(image, Detections(outcome.box[None], score, outcome.landmarks[None]))
+
+
+def blank(side: int) -> Picture:
+    """A white square."""
+    return np.full((side, side, 3), 255, np.uint8)
 
 
 def contact_sheet(pictures: Sequence[np.ndarray], labels: Sequence[str], columns: int = 8) -> np.ndarray:

@@ -19,15 +19,15 @@ import numpy as np
 from PIL import Image
 
 from facepipe.catalogue import MODELS
-from facepipe.datasets.images import read
 from facepipe.datasets.lfw import VerificationSet
 from facepipe.errors import DataError
-from facepipe.geometry.align import align, alignment_for
-from facepipe.reports.drawings import draw_detections
+from facepipe.faces.photographs import EVERYDAY, Limits, pixels_of
+from facepipe.faces.pipeline import crop_of
+from facepipe.reports.drawings import draw_face
 from facepipe.reports.report_plots import report_pngs
-from facepipe.results import Detections, Face, NoFace
+from facepipe.results import Face, NoFace, Outcome, Unread
 from facepipe.runs.score import ACCURACY_FILE, JoinedPairs, join
-from facepipe.specs import Alignment
+from facepipe.specs import ModelSpec
 from facepipe.store.files import read_json, sha256_of_file, write_text
 from facepipe.store.run_faces import FACES_FILE, read_faces
 
@@ -81,8 +81,8 @@ def write_html_report(run: Path, pairs: VerificationSet, root: Path) -> Path:
     wrong = wrong_pairs(joined, pairs, accuracy)
     shown = (*wrong.false_accepts[:_SHOWN_PAIRS], *wrong.false_rejects[:_SHOWN_PAIRS])
     outcomes = _outcomes(run, {key for pair in shown for key in (pair.first, pair.second)})
-    spec = MODELS.get(accuracy["embedder"])
-    pictures = _Pictures(root, outcomes, spec.alignment if spec else None)
+    limits = Limits(max_pixels=record.get("parameters", {}).get("max_pixels", EVERYDAY.max_pixels))
+    pictures = _Pictures(root, outcomes, MODELS.get(accuracy["embedder"]), limits)
     title = f"{accuracy['detector']} + {accuracy['embedder']} on {pairs.name}"
     body = "\n".join(
         [
@@ -91,7 +91,7 @@ def write_html_report(run: Path, pairs: VerificationSet, root: Path) -> Path:
             _plots(joined, pairs, accuracy),
             _wrong("Worst false accepts", "different people, called the same", wrong.false_accepts, pictures),
             _wrong("Worst false rejects", "the same person, called different", wrong.false_rejects, pictures),
-            _faceless(joined, root, _reasons(run)),
+            _faceless(joined, root, _reasons(run), limits),
             _identification(run),
             _times(record),
             _settings(accuracy, record),
@@ -122,7 +122,7 @@ def wrong_pairs(joined: JoinedPairs, pairs: VerificationSet, accuracy: Mapping[s
 
     excess = joined.distances - thresholds  # by how much the fold's own threshold was missed
     accepts = np.flatnonzero(accepted & ~joined.same)
-    rejects = np.flatnonzero(~accepted & joined.same & ~joined.missing)
+    rejects = np.flatnonzero(~accepted & joined.same & ~joined.missing & ~joined.unread)
     return WrongPairs(judged(accepts[np.argsort(excess[accepts])]), judged(rejects[np.argsort(-excess[rejects])]))
 
 
@@ -131,31 +131,26 @@ class _Pictures:
     """Photographs and crops as images inside the page."""
 
     root: Path
-    outcomes: Mapping[str, Face | NoFace]
-    alignment: Alignment | None
+    outcomes: Mapping[str, Outcome]
+    recogniser: ModelSpec | None
+    limits: Limits
 
     def figure(self, key: str) -> str:
         """A photograph with its face marked, and the crop that the recogniser saw."""
         face = self.outcomes.get(key)
         try:
-            image = read(self.root / key)
-            marked = _thumbnail(_marked(image, face), _PHOTOGRAPH_PX)
-            crop = None
-            if isinstance(face, Face) and self.alignment is not None:
-                crop = align(image, face, alignment_for(self.alignment, len(face.landmarks)))
+            image = pixels_of(self.root / key, self.limits)
         except DataError as error:
             return (
                 f'<figure><div class="gone">{escape(error.what)}</div><figcaption>{escape(key)}</figcaption></figure>'
             )
-        cut = "" if crop is None else _img(_thumbnail(crop, _CROP_PX), f"crop of {key}")
+        marked, cut = _thumbnail(draw_face(image, face), _PHOTOGRAPH_PX), ""
+        if isinstance(face, Face) and self.recogniser is not None:
+            crop = crop_of(image, face, self.recogniser)
+            cut = (
+                escape(crop.reason) if isinstance(crop, NoFace) else _img(_thumbnail(crop, _CROP_PX), f"crop of {key}")
+            )
         return f"<figure>{_img(marked, key)}{cut}<figcaption>{escape(key)}</figcaption></figure>"
-
-
-def _marked(image: np.ndarray, face: Face | NoFace | None) -> np.ndarray:
-    if not isinstance(face, Face):
-        return image
-    score = np.array([face.score], np.float32)
-    return draw_detections(image, Detections(face.box[None], score, face.landmarks[None]))
 
 
 def _thumbnail(image: np.ndarray, side: int) -> bytes:
@@ -194,7 +189,8 @@ def _headline(accuracy: Mapping[str, Any], pairs: VerificationSet) -> str:
     ]
     protocol = (
         f"{counted['total']:,} pairs of {pairs.name} in {len(folds)} folds, {counted['missing']:,} of them without a "
-        f"face (policy: {counted['missing_policy']}). Protocol: {accuracy['protocol']}."
+        f"face (policy: {counted['missing_policy']}), {counted['unread']:,} with a photograph that cannot be read "
+        f"(policy: {counted['unread_policy']}). Protocol: {accuracy['protocol']}."
     )
     warnings = "".join(f'<p class="warning">{escape(note)}</p>' for note in notes)
     table = _table(("fold", "accuracy", "threshold of the others"), folds)
@@ -223,19 +219,26 @@ def _wrong(title: str, meaning: str, wrong: Sequence[JudgedPair], pictures: _Pic
     return f'{head}{more}.</p><div class="pairs">{"".join(rows)}</div>'
 
 
-def _faceless(joined: JoinedPairs, root: Path, reasons: Mapping[str, str]) -> str:
+def _faceless(joined: JoinedPairs, root: Path, reasons: Mapping[str, str], limits: Limits) -> str:
+    """Photographs without a face as pictures, and those that could not be read as a list: two different things."""
     keys = joined.no_face
     head = f"<h2>Photographs without a face</h2><p>{len(keys):,} of {joined.images:,} photographs.</p>"
     figures = []
     for key in keys[:_SHOWN_FACELESS]:
         try:
-            picture = _img(_thumbnail(read(root / key), _PHOTOGRAPH_PX), key)
+            picture = _img(_thumbnail(pixels_of(root / key, limits), _PHOTOGRAPH_PX), key)
         except DataError as error:
             picture = f'<div class="gone">{escape(error.what)}</div>'
         figures.append(f"<figure>{picture}<figcaption>{escape(key)}: {escape(reasons[key])}</figcaption></figure>")
     rest = keys[_SHOWN_FACELESS:]
     listing = _table(("photograph", "reason"), [(key, reasons[key]) for key in rest]) if rest else ""
-    return f'{head}<div class="pairs">{"".join(figures)}</div>' + (_details("The others", listing) if rest else "")
+    parts = [head, f'<div class="pairs">{"".join(figures)}</div>', _details("The others", listing) if rest else ""]
+    if unread := joined.unread_images:
+        parts.append(
+            f"<h2>Photographs that cannot be read</h2><p>{len(unread):,} of {joined.images:,} photographs.</p>"
+        )
+        parts.append(_table(("photograph", "reason"), [(key, reasons[key]) for key in unread]))
+    return "".join(parts)
 
 
 def _identification(run: Path) -> str:
@@ -321,13 +324,13 @@ def _few(files: Sequence[Path]) -> Sequence[Path]:
     return [path for path in files if len(path.parts) == top or path.suffix == ".json"][:_FILES_LISTED]
 
 
-def _outcomes(run: Path, keys: set[str]) -> dict[str, Face | NoFace]:
+def _outcomes(run: Path, keys: set[str]) -> dict[str, Outcome]:
     return {line.key: line.outcome for line in read_faces(run / FACES_FILE) if line.key in keys}
 
 
 def _reasons(run: Path) -> dict[str, str]:
     lines = read_faces(run / FACES_FILE)
-    return {line.key: line.outcome.reason for line in lines if isinstance(line.outcome, NoFace)}
+    return {line.key: line.outcome.reason for line in lines if isinstance(line.outcome, NoFace | Unread)}
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 
 from facepipe.datasets.lfw import VerificationSet
 from facepipe.errors import BackendError
-from facepipe.runs.score import FAR, Figures, JoinedPairs, figures, join
+from facepipe.runs.score import FAR, Figures, JoinedPairs, figures, join, policies_of
 from facepipe.store.files import write_bytes
 
 ROC_FILE, DISTANCES_FILE = "roc.png", "distances.png"
@@ -51,7 +51,7 @@ def report_pngs(joined: JoinedPairs, pairs: VerificationSet, accuracy: Mapping[s
     Raises:
         BackendError: matplotlib is not installed.
     """
-    measured = figures(joined, accuracy["pairs"]["missing_policy"])
+    measured = figures(joined, policies_of(accuracy))
     caption = _caption(pairs, joined, accuracy)
     return _png(_roc_figure(measured, caption, accuracy)), _png(_distance_figure(measured, caption, accuracy))
 
@@ -135,6 +135,9 @@ def _caption(pairs: VerificationSet, joined: JoinedPairs, accuracy: Mapping[str,
         f"{accuracy['detector']} + {accuracy['embedder']} on {accuracy['backend']}; "
         f"{missing:,} pair{'' if missing == 1 else 's'} without a face ({policy})",
     ]
+    if joined.unread.any():
+        policy = counted[accuracy["pairs"]["unread_policy"]]
+        lines.append(f"{int(joined.unread.sum()):,} pairs with a photograph that cannot be read ({policy})")
     if not accuracy["for_accuracy"]:
         lines.append("weights are computed, not trained: this says nothing about the network")
     return "\n".join(lines)

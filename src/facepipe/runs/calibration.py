@@ -3,23 +3,34 @@
 
 from __future__ import annotations
 
+import random
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from facepipe.datasets.images import list_keys, read_or_reason
-from facepipe.detect import Detector
-from facepipe.detect.single_shot import SingleShotDetector
-from facepipe.faces.photographs import crop_or_reason
+from facepipe.assets.lfw import find_lfw
+from facepipe.assets.workspace import Workspace
+from facepipe.backends import backend_by_name
+from facepipe.datasets.images import list_keys
+from facepipe.datasets.lfw import extensions_in, read_pairs
+from facepipe.detect import open_single_shot
+from facepipe.detect.single_shot import SingleShotDetector, single_shot_settings
+from facepipe.errors import DataError
+from facepipe.faces.photographs import EVERYDAY, Limits, read_photograph
+from facepipe.faces.pipeline import FacePipeline, alignment_of, each_face, open_pipeline
 from facepipe.geometry.boxes import area
-from facepipe.results import Face, NoFace
-from facepipe.specs import Alignment
+from facepipe.results import NoFace, Unread
+from facepipe.specs import ModelSpec
 from facepipe.store.files import sha256_of_file
 
 PER_PHOTOGRAPH = 12  # faces at most: a crowd must not outweigh all the rest
 LEAST_QUARTER = 150  # pixels of a quarter's shorter side
+LEAST_FACES = 16  # for a recogniser
+PORTRAITS = 70  # of LFW, for a detector: large faces, beside the small ones of the group photographs
+MIRRORED = ("photos", "widerface/images", "widerface/val416")  # folders of the mirror that hold no test photograph
 LEAST_SIDE = 24  # pixels: of smaller faces a crop is mostly interpolation
 
 
@@ -29,6 +40,67 @@ class CalibrationCrops:
 
     crops: np.ndarray  # uint8 [N, S, S, 3]
     photographs: dict[str, str]
+
+
+def crops_for(
+    spec: ModelSpec,
+    ws: Workspace,
+    folders: Sequence[Path] | None,
+    wanted: int,
+    limits: Limits = EVERYDAY,
+    progress: Callable[[int], None] = lambda _: None,
+) -> CalibrationCrops:
+    """Crops for a recogniser, by an f32 detector.
+
+    Args:
+        ws: where models and data are.
+        folders: of photographs; None: those of LFW that no pair names and the mirror's, else the made sample.
+        wanted: how many crops.
+        progress: told how many crops came with each photograph.
+
+    Raises:
+        DataError: the photographs show too few faces.
+    """
+    with tempfile.TemporaryDirectory(prefix="facepipe-sample-") as made:
+        paths = _faces_outside_tests(ws, folders, Path(made))
+        random.Random(0).shuffle(paths)  # the same order every time, spread over all folders
+        with open_pipeline("mtcnn", None, backend_by_name("onnxruntime"), ws.weights, 1) as finds:
+            cuts = replace(finds, alignment=alignment_of("mtcnn", spec.name))
+            found = collect_crops(paths, cuts, wanted, limits, progress)
+    if len(found.crops) < LEAST_FACES:
+        raise DataError(
+            f"quantise: {len(paths)} photographs show {len(found.crops)} usable faces, expected {LEAST_FACES} or more.",
+            "--photographs with a folder of more faces.",
+        )
+    return found
+
+
+def inputs_for(
+    spec: ModelSpec, ws: Workspace, folders: Sequence[Path] | None, limits: Limits = EVERYDAY
+) -> CalibrationInputs:
+    """Inputs for a detector of one network; `folders` None: the mirror's group photographs and some of LFW."""
+    backend = backend_by_name("onnxruntime")
+    with (
+        tempfile.TemporaryDirectory(prefix="facepipe-sample-") as made,
+        open_single_shot(spec.name, backend, ws.weights, single_shot_settings(spec)) as shot,
+    ):
+        return collect_inputs(_whole_photographs(ws, folders, Path(made)), shot, limits)
+
+
+def test_photographs(ws: Workspace) -> tuple[list[Path], str | None]:
+    """The photographs that LFW's pairs name, and what they are called; none where LFW is not here."""
+    found = find_lfw(ws)
+    if found is None:
+        return [], None
+    root, pairs = found
+    keys = read_pairs(pairs, extensions_in(root)).keys()
+    return [root / key for key in keys if (root / key).is_file()], f"LFW's {pairs.name}"
+
+
+def wider_photographs(ws: Workspace) -> list[Path]:
+    """WIDER FACE's photographs that are here: those are scored, and must not be calibrated with."""
+    folders = [ws.data / "widerface", *([ws.mirror / "widerface"] if ws.mirror else [])]
+    return [path for folder in folders if folder.is_dir() for path in sorted(folder.rglob("*.jpg"))]
 
 
 def outside(root: Path, excluded: Iterable[str]) -> list[Path]:
@@ -45,10 +117,10 @@ def overlap(photographs: Iterable[str], test: Sequence[Path]) -> int:
 
 def collect_crops(
     paths: Sequence[Path],
-    detector: Detector,
-    alignment: Alignment,
+    pipeline: FacePipeline,
     wanted: int,
-    progress: Callable[[int], None],
+    limits: Limits = EVERYDAY,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> CalibrationCrops:
     """The largest faces of each photograph, cut as the recogniser wants them, until there are `wanted`.
 
@@ -61,21 +133,21 @@ def collect_crops(
     for path in paths:
         if len(crops) >= wanted:
             break
-        image = read_or_reason(path.parent, path.name)
-        if isinstance(image, NoFace):
+        photograph = read_photograph(path, limits)
+        image = photograph.pixels
+        if isinstance(image, Unread):
             continue
-        (found,) = detector.detect([image])
+        (found,) = pipeline.detect([image])
         largest = np.argsort(-area(found.boxes), kind="stable")[:PER_PHOTOGRAPH]
         taken = 0
-        for row in largest:
-            face = Face(found.boxes[row], float(found.scores[row]), found.landmarks[row])
+        for face in each_face(found.take(largest)):
             side = float(min(face.box[2] - face.box[0], face.box[3] - face.box[1]))
-            crop = crop_or_reason(image, face, alignment) if side >= LEAST_SIDE else NoFace("too small")
+            crop = pipeline.crop(image, face) if side >= LEAST_SIDE else NoFace("too small")
             if not isinstance(crop, NoFace) and len(crops) < wanted:
                 crops.append(crop)
                 taken += 1
         if taken:
-            photographs[path.name] = sha256_of_file(path)
+            photographs[path.name] = photograph.sha256
         progress(taken)
     stacked = np.stack(crops) if crops else np.zeros((0, 1, 1, 3), np.uint8)
     return CalibrationCrops(stacked, photographs)
@@ -89,7 +161,7 @@ class CalibrationInputs:
     photographs: dict[str, str]
 
 
-def collect_inputs(paths: Sequence[Path], detector: SingleShotDetector) -> CalibrationInputs:
+def collect_inputs(paths: Sequence[Path], detector: SingleShotDetector, limits: Limits = EVERYDAY) -> CalibrationInputs:
     """Each photograph as the detector sees it, and its quarters too where it is large, so that faces vary in size.
 
     What cannot be read is passed over.
@@ -97,13 +169,47 @@ def collect_inputs(paths: Sequence[Path], detector: SingleShotDetector) -> Calib
     inputs: list[np.ndarray] = []
     photographs: dict[str, str] = {}
     for path in paths:
-        image = read_or_reason(path.parent, path.name)
-        if isinstance(image, NoFace):
+        photograph = read_photograph(path, limits)
+        image = photograph.pixels
+        if isinstance(image, Unread):
             continue
         parts = [image]
         height, width = image.shape[0] // 2, image.shape[1] // 2
         if min(height, width) >= LEAST_QUARTER:
             parts += [image[y : y + height, x : x + width] for y in (0, height) for x in (0, width)]
         inputs += [detector.inputs_of(part) for part in parts]
-        photographs[path.name] = sha256_of_file(path)
+        photographs[path.name] = photograph.sha256
     return CalibrationInputs(inputs, photographs)
+
+
+def _faces_outside_tests(ws: Workspace, folders: Sequence[Path] | None, made: Path) -> list[Path]:
+    if folders is not None:
+        return [folder / key for folder in folders for key in list_keys(folder)]
+    paths: list[Path] = []
+    lfw = find_lfw(ws)
+    if lfw is not None:
+        root, pairs = lfw
+        paths += outside(root, read_pairs(pairs, extensions_in(root)).keys())
+    if ws.mirror is not None:
+        paths += [path for name in MIRRORED if (ws.mirror / name).is_dir() for path in outside(ws.mirror / name, ())]
+    if not paths:
+        from facepipe.datasets.sample import make_sample
+
+        sample = make_sample(made)
+        paths = [sample.images / key for key in sample.keys]
+    return sorted(paths)
+
+
+def _whole_photographs(ws: Workspace, folders: Sequence[Path] | None, made: Path) -> list[Path]:
+    """Photographs to calibrate a detector with: as named, else the mirror's group photographs and some of LFW."""
+    if folders is not None:
+        return [folder / key for folder in folders for key in list_keys(folder)]
+    groups = outside(ws.mirror / "photos", ()) if ws.mirror and (ws.mirror / "photos").is_dir() else []
+    lfw = find_lfw(ws)
+    portraits = outside(lfw[0], ()) if lfw else []
+    if groups or portraits:
+        return [*groups, *portraits[:: max(1, len(portraits) // PORTRAITS)][:PORTRAITS]]
+    from facepipe.datasets.sample import make_sample
+
+    sample = make_sample(made)
+    return [sample.images / key for key in sample.keys]

@@ -1,70 +1,234 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A fused run with its progress bar, from a job to faces.jsonl and embeddings.npy; shared by `embed` and `lfw`."""
+"""The fused run: photographs to faces.jsonl, embeddings.npy and run.json.
+
+Every photograph is read once and streamed through detector, crop and recogniser. Results are written in shards; see
+`store.stage`. Within a shard all crops go through the recogniser in full batches. The staged run does the same with the
+same functions, file by file; a test holds the two equal.
+"""
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
-from tqdm import tqdm
+import numpy as np
 
-from facepipe.runs.collect import collect
-from facepipe.runs.fused import SHARD_ARRAYS, fused_stage, run_fused
-from facepipe.runs.job import RunJob, models_of
-from facepipe.runs.provenance_check import RUN_FILE, results_of
-from facepipe.store.files import write_json
+from facepipe.backends import backend_by_name
+from facepipe.engine import Engine
+from facepipe.errors import StageError
+from facepipe.faces.photographs import read_photographs
+from facepipe.faces.pipeline import CutFace, FacePipeline, alignment_note, open_pipeline
+from facepipe.results import Face, FaceLine, NoFace, Outcome, Unread
+from facepipe.runs.job import RunJob, detection_parameters, models_of
+from facepipe.runs.score import ACCURACY_FILE
+from facepipe.store.files import read_arrays, read_json, sha256_of_file, write_arrays, write_json
+from facepipe.store.photograph_digests import PHOTOGRAPHS_FILE, write_digests
 from facepipe.store.provenance import ModelFile, versions
-from facepipe.store.run_faces import Written
-from facepipe.store.stage import Stage
+from facepipe.store.run_faces import EMBEDDINGS_FILE, FACES_FILE, Written, write_embeddings, write_faces
+from facepipe.store.stage import Shard, Stage, begin, finish, locked
+
+RUN_FILE = "run.json"
+RESULTS = (FACES_FILE, EMBEDDINGS_FILE, PHOTOGRAPHS_FILE, ACCURACY_FILE)
+
+FACE_ARRAYS = {
+    "reasons": "<U",  # [n]: why there is no face, or "" where there is one
+    "unread": "bool",  # [n]: the photograph could not be read, and the reason says why
+    "sha256": "<U",  # [n]: of the photographs' files; "" where there was none to read
+    "boxes": "float32",  # [F, 4]: faces in the order of the keys
+    "scores": "float32",  # [F]
+    "landmarks": "float32",  # [F, K, 2]
+}
+"""The faces of one shard: arrays and their dtypes. The keys are those of the stage, in order."""
+
+SHARD_ARRAYS = {**FACE_ARRAYS, "embeddings": "float32"}  # [F, D], rows of length 1
+
+_BY_PHOTOGRAPH = ("reasons", "unread", "sha256")  # arrays of one entry for each photograph; the others: for each face
+
+Progress = Callable[[int], None]
+"""Told how many photographs were finished."""
+
+
+def silent(count: int) -> None:
+    """Tells nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardReport:
+    """What one shard took: photographs and seconds, by step."""
+
+    photographs: int
+    faces: int
+    seconds: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
 class FacesRun:
-    """A finished fused run."""
+    """A finished run: the models that it ran, and how many lines and faces it wrote."""
 
-    stage: Stage
     models: tuple[ModelFile, ...]
     written: Written
 
 
-def run_faces(job: RunJob, workers: int, *, force: bool = False) -> FacesRun:
+def embed_photographs(
+    job: RunJob, keys: Sequence[str], engine: Engine, *, force: bool = False, progress: Progress = silent
+) -> FacesRun:
+    """Run or resume the job over `keys` (sorted), alone in its folder; see `run_faces`."""
+    with locked(job.run):
+        return run_faces(job, keys, engine, force=force, progress=progress)
+
+
+def run_faces(
+    job: RunJob, keys: Sequence[str], engine: Engine, *, force: bool = False, progress: Progress = silent
+) -> FacesRun:
     """Run or resume the job; write faces.jsonl, embeddings.npy and run.json into its folder. Call it while locked.
 
+    Args:
+        keys: the photographs below the job's root, sorted.
+        force: start over what was begun with other parameters.
+
     Raises:
-        StageError: the folder belongs to another job.
+        StageError: the folder belongs to another job, or a worker died.
     """
     models = models_of(job)
-    stage = fused_stage(job, models)
+    stage = fused_stage(job, keys, models)
     seconds: Counter[str] = Counter()
     done, began = 0, time.perf_counter()
-    with tqdm(total=len(job.keys), desc="photographs", unit="", file=sys.stderr, smoothing=0.1) as bar:
-        for count, report in run_fused(job, stage, workers, force=force):
-            bar.update(count)
-            if report is not None:
-                done += count
-                seconds.update(report.seconds)
-    written = collect(stage, job.run, SHARD_ARRAYS)
+    waiting = begin(stage, force=force)
+    shards = stage.shards()
+    progress(len(stage.keys) - sum(len(shards[number].keys) for number in waiting))
+    for _, report in engine.map(open_fused, job, [shards[number] for number in waiting]):
+        progress(report.photographs)
+        done += report.photographs
+        seconds.update(report.seconds)
+    finish(stage)
+    written = collect(stage, job.run)
     wall = time.perf_counter() - began
-    write_record(
-        job,
-        models,
-        written,
-        stage.definition()
-        | {
-            # Of this call alone: what was finished before costs nothing and is not counted.
-            "timing": {
-                "photographs": done,
-                "wall_seconds": round(wall, 3),
-                "workers": workers,
-                "threads": job.options.threads,
-                "worker_seconds": {step: round(value, 3) for step, value in sorted(seconds.items())},
-            },
+    facts = stage.definition() | {
+        # Of this call alone: what was finished before costs nothing and is not counted.
+        "timing": {
+            "photographs": done,
+            "wall_seconds": round(wall, 3),
+            "workers": engine.workers,
+            "threads": job.options.threads,
+            "worker_seconds": {step: round(value, 3) for step, value in sorted(seconds.items())},
         },
-    )
-    return FacesRun(stage, models, written)
+    }
+    write_record(job, models, written, facts)
+    return FacesRun(models, written)
+
+
+def fused_stage(job: RunJob, keys: Sequence[str], models: tuple[ModelFile, ...]) -> Stage:
+    """The job as a resumable stage. Its results depend on just these parameters: not on the number of workers."""
+    parameters = {
+        **detection_parameters(job),
+        "embedder": job.embedder,
+        "selection": job.selection,
+        "models": {file.model: file.sha256 for file in models},
+        "engines": {file.model: file.engine for file in models},
+    }
+    note = alignment_note(job.detector, job.embedder)
+    if note is not None:
+        parameters["alignment"] = note
+    return Stage(job.run / "fused", "fused", parameters, tuple(keys), job.shard_size)
+
+
+@contextmanager
+def open_fused(job: RunJob, worker: int) -> Iterator[Callable[[Shard], ShardReport]]:
+    """Models loaded; yields the function that does one shard."""
+    backend = backend_by_name(job.backend, job.options.of_worker(worker))
+    with open_pipeline(
+        job.detector,
+        job.embedder,
+        backend,
+        job.weights,
+        job.batch,
+        settings=job.detector_settings,
+        selection=job.selection,
+    ) as pipeline:
+        yield lambda shard: do_shard(job, shard, pipeline)
+
+
+def do_shard(job: RunJob, shard: Shard, pipeline: FacePipeline) -> ShardReport:
+    """One shard from files to file."""
+    seconds = {"read": 0.0, "detect": 0.0, "crop": 0.0, "embed": 0.0}
+    outcomes: list[Outcome] = []
+    sha256: list[str] = []
+    crops: list[np.ndarray] = []
+    rows = backend_by_name(job.backend).traits.rows_per_call(job.batch)
+    batches = read_photographs(job.root, shard.keys, rows, job.limits)
+    while True:
+        began = time.perf_counter()
+        members = next(batches, None)
+        read = time.perf_counter()
+        seconds["read"] += read - began
+        if members is None:
+            break
+        sha256 += [member.sha256 for member in members]
+        found = iter(pipeline.detect([one.pixels for one in members if not isinstance(one.pixels, Unread)]))
+        detected = time.perf_counter()
+        seconds["detect"] += detected - read
+        for member in members:
+            if isinstance(member.pixels, Unread):
+                outcomes.append(member.pixels)
+                continue
+            cut = pipeline.cut(member.pixels, next(found))
+            outcomes.append(cut.face if isinstance(cut, CutFace) else cut)
+            if isinstance(cut, CutFace):
+                crops.append(cut.crop)
+        del members, member  # a large photograph is not kept while the next one is decoded
+        seconds["crop"] += time.perf_counter() - detected
+    began = time.perf_counter()
+    embeddings = pipeline.embed(crops)
+    seconds["embed"] += time.perf_counter() - began
+    assert pipeline.detector is not None, "a run looks for faces"
+    arrays = face_arrays(outcomes, sha256, pipeline.detector.landmark_count)
+    write_arrays(shard.path, {**arrays, "embeddings": embeddings})
+    return ShardReport(len(shard.keys), len(crops), seconds)
+
+
+def face_arrays(outcomes: Sequence[Outcome], sha256: Sequence[str], landmark_count: int) -> dict[str, np.ndarray]:
+    """What became of a shard's photographs as FACE_ARRAYS, of the right rank also where there is no face."""
+    faces = [outcome for outcome in outcomes if isinstance(outcome, Face)]
+    return {
+        "boxes": np.array([face.box for face in faces], np.float32).reshape(-1, 4),  # (F, 4)
+        "scores": np.array([face.score for face in faces], np.float32),
+        "landmarks": np.array([face.landmarks for face in faces], np.float32).reshape(len(faces), landmark_count, 2),
+        "reasons": np.array(["" if isinstance(one, Face) else one.reason for one in outcomes], np.str_),
+        "unread": np.array([isinstance(one, Unread) for one in outcomes], np.bool_),
+        "sha256": np.array(sha256, np.str_),
+    }
+
+
+def collect(stage: Stage, run: Path) -> Written:
+    """Write `run`/faces.jsonl, `run`/embeddings.npy and `run`/photographs.sha256; memory holds one shard.
+
+    Raises:
+        StageError: a shard's arrays do not fit its keys.
+    """
+    written = collect_faces(stage, run, SHARD_ARRAYS)
+    first = read_arrays(stage.shard_path(0), SHARD_ARRAYS)["embeddings"]
+    blocks = (read_arrays(shard.path, SHARD_ARRAYS)["embeddings"] for shard in stage.shards())
+    write_embeddings(run / EMBEDDINGS_FILE, written.faces, first.shape[1], blocks)
+    return written
+
+
+def collect_faces(stage: Stage, run: Path, arrays: Mapping[str, str]) -> Written:
+    """Write `run`/faces.jsonl and `run`/photographs.sha256 alone.
+
+    Args:
+        stage: a finished stage whose shards hold FACE_ARRAYS.
+        arrays: names and dtypes of all of a shard's arrays.
+
+    Raises:
+        StageError: a shard's arrays do not fit its keys.
+    """
+    written = write_faces(run / FACES_FILE, _lines(stage, arrays))
+    write_digests(run / PHOTOGRAPHS_FILE, _digests(stage))
+    return written
 
 
 def write_record(job: RunJob, models: tuple[ModelFile, ...], written: Written, facts: Mapping[str, object]) -> None:
@@ -84,3 +248,54 @@ def write_record(job: RunJob, models: tuple[ModelFile, ...], written: Written, f
             "kernels": job.detector_settings.kernels,
         },
     )
+
+
+def results_of(run: Path, *, scored: bool = True) -> dict[str, str]:
+    """The results that are there, by sha256: what `run.json` says under "results"; with `scored`, the accuracy too."""
+    names = [name for name in RESULTS if scored or name != ACCURACY_FILE]
+    return {name: sha256_of_file(run / name) for name in names if (run / name).is_file()}
+
+
+def seal(run: Path, sources: Mapping[str, Path]) -> None:
+    """Write the digests of the results, and of further sources (the pairs file), into `run.json`.
+
+    Raises:
+        StageError: there is no run.json, or it is no JSON.
+    """
+    record = read_json(run / RUN_FILE)
+    named = {name: {"path": str(path.absolute()), "sha256": sha256_of_file(path)} for name, path in sources.items()}
+    write_json(
+        run / RUN_FILE, {**record, "results": results_of(run), "sources": {**record.get("sources", {}), **named}}
+    )
+
+
+def _digests(stage: Stage) -> Iterator[tuple[str, str]]:
+    """Key and sha256 of every photograph, in order; "" where there was no file to read."""
+    for shard in stage.shards():
+        yield from zip(shard.keys, read_arrays(shard.path, {"sha256": "<U"})["sha256"].tolist(), strict=True)
+
+
+def _lines(stage: Stage, arrays: Mapping[str, str]) -> Iterator[FaceLine]:
+    """One line for each key, in order."""
+    for shard in stage.shards():
+        content = read_arrays(shard.path, arrays)
+        reasons = content["reasons"]
+        faces = int((reasons == "").sum())
+        rows = {name: len(content[name]) for name in arrays if name not in _BY_PHOTOGRAPH}
+        if any(len(content[name]) != len(shard.keys) for name in _BY_PHOTOGRAPH) or set(rows.values()) != {faces}:
+            raise StageError(
+                f"{shard.path}: {len(reasons)} photographs with {faces} faces and rows {rows}, "
+                f"expected {len(shard.keys)} photographs and one row for each face.",
+                "delete it and run the same command again.",
+            )
+        yield from _of_shard(shard.keys, content)
+
+
+def _of_shard(keys: tuple[str, ...], content: Mapping[str, np.ndarray]) -> Iterator[FaceLine]:
+    row = 0
+    for key, reason, unread in zip(keys, content["reasons"].tolist(), content["unread"].tolist(), strict=True):
+        if reason:
+            yield FaceLine(key, Unread(reason) if unread else NoFace(reason))
+            continue
+        yield FaceLine(key, Face(content["boxes"][row], float(content["scores"][row]), content["landmarks"][row]))
+        row += 1

@@ -18,34 +18,33 @@ from facepipe.backends.base import (
     require_available,
 )
 from facepipe.backends.by_model import engine_of
-from facepipe.catalogue import detector_models, embedder, landmark_count, model
+from facepipe.catalogue import detector_models, embedder, model
 from facepipe.detect import DetectorSettings, default_settings
 from facepipe.errors import BackendError
-from facepipe.faces.photographs import MAX_PIXELS
-from facepipe.geometry.align import alignment_for
-from facepipe.specs import Alignment, MarginCrop
+from facepipe.faces.photographs import EVERYDAY, Limits
+from facepipe.faces.pipeline import DEFAULT_SELECTION
 from facepipe.store.files import read_json
 from facepipe.store.provenance import ModelFile, model_provenance
 
 
 @dataclass(frozen=True, slots=True)
 class RunJob:
-    """All that a run is asked for, fused or staged; pickles, so that worker processes can open it.
+    """How a run is done, fused or staged; pickles into a few kB, so that workers anywhere can open it.
+
+    Which photographs is no part of it: those travel by shard.
 
     Attributes:
         root: the folder of photographs.
-        keys: which of them, sorted.
         run: the run's folder.
         weights: the folder of converted models.
         batch: photographs through PNet, and crops through the recogniser, in one call.
-        selection: which face of a photograph goes on; a name of `faces.select.SELECTIONS`.
+        selection: which face of a photograph goes on; a name of `faces.pipeline.SELECTION_NAMES`.
         shard_size: photographs of one shard.
         settings: of the detector, of its kind; None: its defaults.
-        max_pixels: a photograph of more is listed with the reason and not decoded.
+        limits: a photograph of more is listed with the reason and not decoded.
     """
 
     root: Path
-    keys: tuple[str, ...]
     run: Path
     weights: Path
     detector: str
@@ -53,10 +52,10 @@ class RunJob:
     backend: str
     options: RuntimeOptions = field(default_factory=RuntimeOptions)
     batch: int = 16
-    selection: str = "center_weighted_size"
+    selection: str = DEFAULT_SELECTION
     shard_size: int = 256
     settings: DetectorSettings | None = None
-    max_pixels: int = MAX_PIXELS
+    limits: Limits = EVERYDAY
 
     @property
     def detector_settings(self) -> DetectorSettings:
@@ -98,25 +97,6 @@ def model_precisions(job: RunJob) -> dict[str, str]:
     return {spec.name: network_precision(spec, job.options.precision) for spec in specs}
 
 
-def alignment_of(job: RunJob) -> Alignment:
-    """How the job's faces are cut: as the embedder wants, or by a margin where its detector gives no landmarks."""
-    alignment = embedder(job.embedder).alignment
-    assert alignment is not None, job.embedder
-    return alignment_for(alignment, landmark_count(job.detector))
-
-
-def alignment_note(job: RunJob) -> str | None:
-    """What a user has to know of the job's crops; None when they are what the embedder wants."""
-    used = alignment_of(job)
-    if used == embedder(job.embedder).alignment:
-        return None
-    assert isinstance(used, MarginCrop)
-    return (
-        f"{job.detector} gives no landmarks: {job.embedder}, which wants five-point alignment, gets the margin crop "
-        f"({used.size} pixels, {used.margin} of them margin) and is much less accurate with it"
-    )
-
-
 def detection_parameters(job: RunJob) -> dict[str, object]:
     """What the detections of a job depend on, as JSON values; kernels are not among it, they give the same bits."""
     settings = {
@@ -127,7 +107,7 @@ def detection_parameters(job: RunJob) -> dict[str, object]:
         "backend": job.backend,
         "precision": job.options.precision,
         "batch": job.batch,
-        "max_pixels": job.max_pixels,
+        "max_pixels": job.limits.max_pixels,
         "settings": settings,
     }
 

@@ -14,13 +14,9 @@ from typing import Any, Literal
 
 from facepipe.catalogue import MODELS
 from facepipe.errors import DataError
-from facepipe.runs.score import ACCURACY_FILE
-from facepipe.store.files import read_json, sha256_of_file, write_json
+from facepipe.runs.faces_run import RUN_FILE
+from facepipe.store.files import read_json, sha256_of_file
 from facepipe.store.photograph_digests import PHOTOGRAPHS_FILE, read_digests
-from facepipe.store.run_faces import EMBEDDINGS_FILE, FACES_FILE
-
-RUN_FILE = "run.json"
-RESULTS = (FACES_FILE, EMBEDDINGS_FILE, PHOTOGRAPHS_FILE, ACCURACY_FILE)
 
 Kind = Literal["result", "model", "weights", "source", "photograph"]
 
@@ -36,25 +32,6 @@ class Checked:
     kind: Kind
     path: Path
     state: Literal["same", "changed", "gone", "appeared"]
-
-
-def results_of(run: Path, *, scored: bool = True) -> dict[str, str]:
-    """The results that are there, by sha256: what `run.json` says under "results"; with `scored`, the accuracy too."""
-    names = [name for name in RESULTS if scored or name != ACCURACY_FILE]
-    return {name: sha256_of_file(run / name) for name in names if (run / name).is_file()}
-
-
-def seal(run: Path, sources: Mapping[str, Path]) -> None:
-    """Write the digests of the results, and of further sources (the pairs file), into `run.json`.
-
-    Raises:
-        StageError: there is no run.json, or it is no JSON.
-    """
-    record = read_json(run / RUN_FILE)
-    named = {name: {"path": str(path.absolute()), "sha256": sha256_of_file(path)} for name, path in sources.items()}
-    write_json(
-        run / RUN_FILE, {**record, "results": results_of(run), "sources": {**record.get("sources", {}), **named}}
-    )
 
 
 def changes(run: Path, weights: Path | None = None, root: Path | None = None) -> Iterator[Checked]:

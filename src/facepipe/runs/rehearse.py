@@ -8,26 +8,34 @@ on the same crops, so that its own error is told apart from the detector's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from facepipe.backends import backend_by_name
 from facepipe.backends.base import Backend, Run, model_file, open_session
 from facepipe.catalogue import detector_models
-from facepipe.datasets.images import read_or_reason
+from facepipe.catalogue import embedder as embedder_spec
 from facepipe.detect.mtcnn import Mtcnn, MtcnnSettings
 from facepipe.embed import open_embedder
+from facepipe.engine import Engine
 from facepipe.errors import DataError
-from facepipe.faces.select import choose
-from facepipe.geometry.align import align
+from facepipe.faces.photographs import EVERYDAY, Limits, read_photographs
+from facepipe.faces.pipeline import CutFace, FacePipeline, alignment_of
 from facepipe.geometry.boxes import iou_matrix
 from facepipe.metrics.layer_figures import LayerFigures, layer_figures
-from facepipe.results import Detections, Face, NoFace
+from facepipe.results import Detections, Face, Unread
+from facepipe.runs.faces_run import Progress, run_faces, silent
+from facepipe.runs.lfw import LfwJob, score_lfw
 from facepipe.specs import ModelSpec
+from facepipe.store.files import write_json
+from facepipe.store.provenance import versions
 from facepipe.store.run_faces import EMBEDDINGS_FILE, FACES_FILE, read_embeddings, read_faces
+from facepipe.store.stage import locked
 
 SAME_BOX = 0.5
 """IoU from which two boxes are the same face."""
@@ -96,6 +104,69 @@ class SampleComparison:
     centred: Cosines
 
 
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """accuracy.json of both runs ("f32", "fp16"), and the two views of what changes."""
+
+    accuracies: Mapping[str, dict[str, Any]]
+    whole: RunComparison
+    sample: SampleComparison
+
+
+def rehearse(
+    asked: LfwJob,
+    out: Path,
+    engine: Engine,
+    *,
+    sample: int = 400,
+    force: bool = False,
+    progress: Callable[[str], Progress] = lambda _: silent,
+) -> Rehearsal:
+    """The run as it is and with every tensor rounded as a half-precision .om rounds it; writes `out`/rehearsal.json.
+
+    Args:
+        asked: MTCNN on onnxruntime; the runs go below `out`.
+        sample: photographs whose every box is compared.
+        progress: from the name of a run, or "sample", to what is told of it.
+
+    Raises:
+        DataError: another detector or back end; or no face in the sample.
+        StageError: the folder belongs to another job, or a worker died.
+    """
+    job = asked.job
+    settings = job.detector_settings
+    if job.detector != "mtcnn" or job.backend != "onnxruntime" or not isinstance(settings, MtcnnSettings):
+        raise DataError(
+            f"rehearse: {job.detector} on {job.backend} cannot be rehearsed, expected mtcnn on onnxruntime."
+        )
+    from facepipe.convert.ascend.rehearsal import write_rehearsed
+
+    spec = embedder_spec(job.embedder)
+    with locked(out):
+        for one in (*detector_models(job.detector), spec):
+            write_rehearsed(one, job.weights, out / "models")
+        accuracies: dict[str, dict[str, Any]] = {}
+        for name, folder in (("f32", job.weights), ("fp16", out / "models")):
+            own = replace(asked, job=replace(job, run=out / name, weights=folder))
+            models = run_faces(own.job, own.keys, engine, force=force, progress=progress(name)).models
+            accuracies[name] = score_lfw(own, models)
+        whole = compare_runs(out / "f32", out / "fp16")
+        keys = asked.keys[:: max(1, len(asked.keys) // max(1, sample))][:sample]
+        backend, folders = backend_by_name("onnxruntime", job.options), (job.weights, out / "models")
+        compared = compare_sample(job.root, keys, spec, backend, folders, settings, job.limits, progress("sample"))
+        write_json(
+            out / "rehearsal.json",
+            {
+                "embedder": spec.name,
+                "accuracy": accuracies,
+                "run": asdict(whole),
+                "sample": asdict(compared),
+                "versions": versions(),
+            },
+        )
+    return Rehearsal(accuracies, whole, compared)
+
+
 def compare_runs(reference: Path, rehearsed: Path) -> RunComparison:
     """The files of two finished runs.
 
@@ -123,8 +194,8 @@ def compare_runs(reference: Path, rehearsed: Path) -> RunComparison:
     return RunComparison(
         photographs=len(pairs),
         faces=len(both),
-        gained=tuple(a.key for a, b in pairs if isinstance(a.outcome, NoFace) and isinstance(b.outcome, Face)),
-        lost=tuple(a.key for a, b in pairs if isinstance(a.outcome, Face) and isinstance(b.outcome, NoFace)),
+        gained=tuple(a.key for a, b in pairs if not isinstance(a.outcome, Face) and isinstance(b.outcome, Face)),
+        lost=tuple(a.key for a, b in pairs if isinstance(a.outcome, Face) and not isinstance(b.outcome, Face)),
         another_face=tuple(another),
         box_shift=_shift([(a.box, b.box) for a, b in same]),
         landmark_shift=_shift([(a.landmarks, b.landmarks) for a, b in same]),
@@ -140,7 +211,8 @@ def compare_sample(
     backend: Backend,
     folders: tuple[Path, Path],
     settings: MtcnnSettings,
-    progress: Callable[[int], object],
+    limits: Limits = EVERYDAY,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> SampleComparison:
     """MTCNN and a recogniser over a few photographs, with the models of two folders.
 
@@ -156,20 +228,19 @@ def compare_sample(
     Raises:
         BackendError: a model is not there.
     """
-    assert embedder.alignment is not None, embedder.name
     found: list[tuple[Detections, Detections]] = []
     crops = []
     with ExitStack() as stack:
         sides = [stack.enter_context(_cascade(backend, folder, settings)) for folder in folders]
-        for key in keys:
-            image = read_or_reason(root, key)
-            if isinstance(image, NoFace):
+        pipeline = FacePipeline(sides[0].detector, None, alignment_of("mtcnn", embedder.name))
+        for (member,) in read_photographs(root, keys, 1, limits):
+            if isinstance(member.pixels, Unread):
                 continue
-            ours, theirs = (side.detector.detect([image])[0] for side in sides)
+            ours, theirs = (side.detector.detect([member.pixels])[0] for side in sides)
             found.append((ours, theirs))
-            face = choose(ours, image.shape[0], image.shape[1])
-            if isinstance(face, Face):
-                crops.append(align(image, face, embedder.alignment))
+            cut = pipeline.cut(member.pixels, ours)
+            if isinstance(cut, CutFace):
+                crops.append(cut.crop)
             progress(1)
         outputs = [
             (spec.name, tensor.name, figures)

@@ -8,6 +8,9 @@ and a photograph that a pair names and the run does not list is an error. A pair
 different   it counts as predicted "different" at every threshold: right if two persons, wrong if one (the default)
 skip        it is left out; folds get smaller, and the accuracy is of the other pairs only
 fail        there is no accuracy
+
+A pair of which a photograph cannot be read is another thing: it says something of the files and nothing of the
+detector. It is an error, unless the other policy, written beside the number too, says "different" or "skip".
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,15 +36,32 @@ from facepipe.metrics.verification import (
     tar_at_far,
     ten_fold_accuracy,
 )
-from facepipe.results import NoFace
+from facepipe.results import NoFace, Unread
 from facepipe.store.files import write_json
 from facepipe.store.run_faces import EMBEDDINGS_FILE, FACES_FILE, read_embeddings, read_faces
 
 ACCURACY_FILE = "accuracy.json"
 MISSING_POLICIES = ("different", "skip", "fail")
+UNREAD_POLICIES = ("error", "different", "skip")
 FAR = 1e-3
 
 _PAIRS_AT_ONCE = 8192  # bounds memory: two float64 [8192, 512] are 67 MB
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """What becomes of a pair that lacks a face, and of one whose photograph cannot be read."""
+
+    missing: str = "different"
+    unread: str = "error"
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("missing", self.missing, MISSING_POLICIES),
+            ("unread", self.unread, UNREAD_POLICIES),
+        ):
+            if value not in known:
+                raise DataError(f"score: {name} is '{value}', expected one of {', '.join(known)}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +91,14 @@ class JoinedPairs:
     """The pairs of a set with their distances in one run.
 
     Attributes:
-        distances: float64 [P]; infinity where a pair is missing.
-        same, missing: bool [P].
+        distances: float64 [P]; infinity where a pair is missing or unread.
+        same: bool [P].
         folds: int [P].
-        first_missing: which photograph the first missing pair lacks, and why; None when none is missing.
+        missing: bool [P]: both photographs were read, and one has no face.
+        unread: bool [P]: one of the photographs could not be read.
+        first_missing, first_unread: which photograph of the first such pair, and why; None when there is none.
         images: photographs of the run.
-        no_face: the keys of those without a face, sorted.
+        no_face, unread_images: the keys of those without a face, and of those that could not be read, sorted.
         list_sha256: of the run's keys in order, UTF-8, each followed by a newline.
     """
 
@@ -83,9 +106,12 @@ class JoinedPairs:
     same: np.ndarray
     folds: np.ndarray
     missing: np.ndarray
+    unread: np.ndarray
     first_missing: str | None
+    first_unread: str | None
     images: int
     no_face: tuple[str, ...]
+    unread_images: tuple[str, ...]
     list_sha256: str
 
 
@@ -100,16 +126,15 @@ class Figures:
     same: np.ndarray
 
 
-def score_run(run: Path, pairs: VerificationSet, missing_policy: str, provenance: Provenance) -> dict[str, object]:
+def score_run(run: Path, pairs: VerificationSet, policies: Policies, provenance: Provenance) -> dict[str, object]:
     """Join, measure, write `run`/accuracy.json, and return its content.
 
     Raises:
-        DataError: the run does not list a photograph that the pairs name; its files do not fit each other; the policy
-            is "fail" and a pair is missing, or is not known; a fold is left without one kind of pair.
+        DataError: the run does not list a photograph that the pairs name; its files do not fit each other; a pair is
+            unread or missing and its policy allows none; a fold is left without one kind of pair.
     """
-    _check_policy(missing_policy)
     joined = join(run, pairs)
-    content = accuracy_content(joined, figures(joined, missing_policy), missing_policy, provenance)
+    content = accuracy_content(joined, figures(joined, policies), policies, provenance)
     write_json(run / ACCURACY_FILE, content)
     return content
 
@@ -122,17 +147,15 @@ def join(run: Path, pairs: VerificationSet) -> JoinedPairs:
     """
     wanted = set(pairs.keys())
     rows: dict[str, int] = {}
-    reasons: dict[str, str] = {}
-    no_face: list[str] = []
+    no_face: dict[str, str] = {}
+    unread: dict[str, str] = {}
     digest = hashlib.sha256()
     images = faces = 0
     for line in read_faces(run / FACES_FILE):
         images += 1
         digest.update(line.key.encode("utf-8", "surrogatepass") + b"\n")
-        if isinstance(line.outcome, NoFace):
-            no_face.append(line.key)
-            if line.key in wanted:
-                reasons[line.key] = line.outcome.reason
+        if isinstance(line.outcome, NoFace | Unread):
+            (no_face if isinstance(line.outcome, NoFace) else unread)[line.key] = line.outcome.reason
             continue
         faces += 1
         if line.row is None:
@@ -141,36 +164,50 @@ def join(run: Path, pairs: VerificationSet) -> JoinedPairs:
             )
         if line.key in wanted:
             rows[line.key] = line.row
-    _every_photograph_is_listed(run, pairs, wanted - rows.keys() - reasons.keys(), len(wanted))
-    distances, missing = _distances(read_embeddings(run / EMBEDDINGS_FILE, faces), pairs, rows)
-    lacking = [key for place in np.flatnonzero(missing)[:1] for key in _keys(pairs, place) if key not in rows]
+    _every_photograph_is_listed(run, pairs, wanted - rows.keys() - no_face.keys() - unread.keys(), len(wanted))
+    distances = _distances(read_embeddings(run / EMBEDDINGS_FILE, faces), pairs, rows)
+    is_unread = np.array([pair.first in unread or pair.second in unread for pair in pairs.pairs], np.bool_)
+    missing = np.isinf(distances) & ~is_unread
     return JoinedPairs(
         distances=distances,
         same=np.array([pair.same for pair in pairs.pairs], np.bool_),
         folds=np.array([pair.fold for pair in pairs.pairs], np.intp),
         missing=missing,
-        first_missing=f"{lacking[0]}, {reasons[lacking[0]]}" if lacking else None,
+        unread=is_unread,
+        first_missing=_first(pairs, missing, no_face),
+        first_unread=_first(pairs, is_unread, unread),
         images=images,
         no_face=tuple(no_face),
+        unread_images=tuple(unread),
         list_sha256=digest.hexdigest(),
     )
 
 
-def figures(joined: JoinedPairs, missing_policy: str) -> Figures:
-    """Accuracy by folds, TAR at FAR 1e-3 and the ROC of the pairs that the policy leaves.
+def figures(joined: JoinedPairs, policies: Policies) -> Figures:
+    """Accuracy by folds, TAR at FAR 1e-3 and the ROC of the pairs that the policies leave.
 
     Raises:
-        DataError: the policy is "fail" and a pair is missing, or is not known; a fold lacks one kind of pair.
+        DataError: a pair is unread or missing, and the policy allows none; a fold lacks one kind of pair.
     """
-    _check_policy(missing_policy)
-    if missing_policy == "fail" and joined.missing.any():
+    total = len(joined.distances)
+    if policies.unread == "error" and joined.unread.any():
         raise DataError(
-            f"score: {joined.missing.sum():,} of {len(joined.missing):,} pairs have no embedding "
+            f"score: {joined.unread.sum():,} of {total:,} pairs name a photograph that cannot be read "
+            f"(first: {joined.first_unread}), expected every photograph of the pairs to be readable.",
+            "mend the files; or --unread=different or --unread=skip, which is said beside the accuracy.",
+        )
+    if policies.missing == "fail" and joined.missing.any():
+        raise DataError(
+            f"score: {joined.missing.sum():,} of {total:,} pairs have no embedding "
             f"(first: {joined.first_missing}), and the policy is to fail.",
             "--missing=different to count them as 'different', and say so beside the accuracy.",
         )
     # Under "different" the distance stays infinite: below no threshold.
-    kept = ~joined.missing if missing_policy == "skip" else np.ones(len(joined.missing), np.bool_)
+    kept = np.ones(total, np.bool_)
+    if policies.missing == "skip":
+        kept &= ~joined.missing
+    if policies.unread == "skip":
+        kept &= ~joined.unread
     distances, same, folds = joined.distances[kept], joined.same[kept], joined.folds[kept]
     return Figures(
         accuracy=ten_fold_accuracy(distances, same, folds),
@@ -181,8 +218,13 @@ def figures(joined: JoinedPairs, missing_policy: str) -> Figures:
     )
 
 
+def policies_of(accuracy: Mapping[str, Any]) -> Policies:
+    """The policies that an accuracy.json was made with."""
+    return Policies(accuracy["pairs"]["missing_policy"], accuracy["pairs"]["unread_policy"])
+
+
 def accuracy_content(
-    joined: JoinedPairs, measured: Figures, missing_policy: str, provenance: Provenance
+    joined: JoinedPairs, measured: Figures, policies: Policies, provenance: Provenance
 ) -> dict[str, object]:
     """accuracy.json as JSON values. `std` is the deviation over the folds; `tar_at_far.far` is what was really met."""
     accuracy, tar = measured.accuracy, measured.tar
@@ -201,11 +243,14 @@ def accuracy_content(
         "pairs": {
             "total": len(joined.distances),
             "missing": int(joined.missing.sum()),
-            "missing_policy": missing_policy,
+            "missing_policy": policies.missing,
+            "unread": int(joined.unread.sum()),
+            "unread_policy": policies.unread,
         },
         "images": {
             "total": joined.images,
             "no_face": list(joined.no_face),
+            "unread": list(joined.unread_images),
             "list_sha256": joined.list_sha256,
         },
         "protocol": "folds in the file's order, each judged by the threshold (0 to 3.99 by 0.01) that is first best on "
@@ -223,11 +268,6 @@ def accuracy_content(
     return {**content, **details}
 
 
-def _check_policy(missing_policy: str) -> None:
-    if missing_policy not in MISSING_POLICIES:
-        raise DataError(f"score: missing is '{missing_policy}', expected one of {', '.join(MISSING_POLICIES)}.")
-
-
 def _every_photograph_is_listed(run: Path, pairs: VerificationSet, absent: set[str], wanted: int) -> None:
     if absent:
         raise DataError(
@@ -237,19 +277,21 @@ def _every_photograph_is_listed(run: Path, pairs: VerificationSet, absent: set[s
         )
 
 
-def _distances(
-    embeddings: np.ndarray, pairs: VerificationSet, rows: Mapping[str, int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Squared distance float64 [P], infinite where a pair is missing; and which are, bool [P]."""
+def _distances(embeddings: np.ndarray, pairs: VerificationSet, rows: Mapping[str, int]) -> np.ndarray:
+    """Squared distance float64 [P], infinite where one of the two has no embedding."""
     places = np.array([(rows.get(pair.first, -1), rows.get(pair.second, -1)) for pair in pairs.pairs], np.intp)
-    missing = np.asarray((places.reshape(-1, 2) < 0).any(axis=1))
-    distances = np.full(len(missing), np.inf)
-    there = np.flatnonzero(~missing)
+    there = np.flatnonzero((places.reshape(-1, 2) >= 0).all(axis=1))
+    distances = np.full(len(pairs.pairs), np.inf)
     for start in range(0, len(there), _PAIRS_AT_ONCE):
         some = there[start : start + _PAIRS_AT_ONCE]
         distances[some] = squared_distances(embeddings[places[some, 0]], embeddings[places[some, 1]])
-    return distances, missing
+    return distances
 
 
-def _keys(pairs: VerificationSet, place: int) -> tuple[str, str]:
-    return pairs.pairs[place].first, pairs.pairs[place].second
+def _first(pairs: VerificationSet, concerned: np.ndarray, reasons: Mapping[str, str]) -> str | None:
+    """The photograph at fault in the first pair concerned, and what is wrong with it."""
+    for place in np.flatnonzero(concerned)[:1]:
+        pair = pairs.pairs[place]
+        key = pair.first if pair.first in reasons else pair.second
+        return f"{key}, {reasons[key]}"
+    return None

@@ -13,11 +13,18 @@ without the mirrored copy is never filled in; here it is.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
+from facepipe.backends import backend_by_name
+from facepipe.backends.base import RuntimeOptions, model_file
+from facepipe.backends.by_model import engine_of
+from facepipe.catalogue import embedder as embedder_spec
+from facepipe.datasets.face_sets import FaceSet
 from facepipe.datasets.lfw import VerificationSet
+from facepipe.embed import open_embedder
 from facepipe.embed.embedder import Embedder, unit_rows
 from facepipe.errors import DataError
 from facepipe.metrics.verification import (
@@ -29,8 +36,11 @@ from facepipe.metrics.verification import (
     tar_at_far,
     ten_fold_accuracy,
 )
+from facepipe.store.files import write_json
+from facepipe.store.provenance import model_provenance, versions
 
 FAR = 1e-3
+VERIFICATION_FILE = "verification.json"
 
 
 def _silent(done: int) -> None:
@@ -49,6 +59,55 @@ class MirroredEmbeddings:
     keys: tuple[str, ...]
     plain: np.ndarray
     mirrored: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class VerificationJob:
+    """Which recogniser, how it is run, and the folder that gets verification.json."""
+
+    weights: Path
+    embedder: str
+    folder: Path
+    backend: str = "onnxruntime"
+    options: RuntimeOptions = field(default_factory=RuntimeOptions)
+    batch: int = 32
+
+
+def run_verification(
+    job: VerificationJob, faces: FaceSet, progress: Callable[[int], None] = _silent
+) -> dict[str, object]:
+    """Embed every face of a set and its mirror image, score the pairs, write verification.json; the figures.
+
+    Raises:
+        BackendError: the back end is unavailable, or the model was not converted yet.
+        DataError, TensorError: as `score`.
+    """
+    spec = embedder_spec(job.embedder)
+    backend = backend_by_name(job.backend, job.options)
+    keys, size = keys_in_order(faces.pairs), spec.input.dims[2].high
+    with open_embedder(spec, backend, job.weights, job.batch) as recogniser:
+        embeddings = embed_mirrored(keys, lambda key: faces.load(key, size), recogniser, progress)
+    figures = score(faces.pairs, embeddings)
+    path = model_file(backend, spec, job.weights, job.batch)
+    ran = model_provenance(spec.name, path, engine_of(backend, spec, path))
+    about = {"name": faces.pairs.name, "pairs": len(faces.pairs.pairs), "images": len(keys), **faces.provenance}
+    write_json(
+        job.folder / VERIFICATION_FILE,
+        {
+            **figures,
+            "protocol": "aligned faces, embedding + mirrored embedding, ten folds unshuffled, squared distance < t",
+            "set": about,
+            "embedder": spec.name,
+            "for_accuracy": spec.for_accuracy,
+            "backend": backend.name,
+            "batch": job.batch,
+            "weights": {ran.model: ran.weights_sha256},
+            "models": {ran.model: ran.sha256},
+            "engines": {ran.model: ran.engine},
+            "versions": versions(),
+        },
+    )
+    return figures
 
 
 def keys_in_order(pairs: VerificationSet) -> tuple[str, ...]:

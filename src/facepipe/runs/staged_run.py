@@ -1,77 +1,166 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The staged run with its progress bars: every stage from files to files, down to faces.jsonl and embeddings.npy."""
+"""The staged run: pnet, rnet, onet, crop, pack, embed, each from files to files, with the functions of the fused run.
+
+    RUN/pnet/shard-00000.npz   proposals of each photograph            RUN/crop/images/<key>.png   crops as pictures
+    RUN/rnet/shard-00000.npz   those that RNet believes in             RUN/crop/shard-00000.npz    the chosen faces
+    RUN/onet/shard-00000.npz   faces with landmarks                    RUN/pack, RUN/embed         bins, and answers
+
+A stage depends on the manifest of the one before it, so nothing stale is ever read.
+"""
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Protocol
 
-from tqdm import tqdm
+import numpy as np
 
 from facepipe.backends import backend_by_name
 from facepipe.backends.ascend.bin_folder import FolderRunner
 from facepipe.backends.ascend.om import read_sidecar
-from facepipe.backends.base import model_file, open_session
+from facepipe.backends.base import Run, model_file, open_session
 from facepipe.backends.by_model import engine_of
-from facepipe.catalogue import embedder
-from facepipe.errors import StageError
-from facepipe.runs.collect import collect_staged
+from facepipe.catalogue import detector_models, embedder, landmark_count, model
+from facepipe.datasets.images import read
+from facepipe.datasets.png import write_png
+from facepipe.detect import fitted
+from facepipe.detect.mtcnn import MtcnnSettings, Photograph, locate, photograph, propose, refine
+from facepipe.embed.embedder import unit_rows
+from facepipe.engine import Engine
+from facepipe.errors import DataError, StageError
+from facepipe.faces.photographs import Photograph as Member
+from facepipe.faces.photographs import read_photographs
+from facepipe.faces.pipeline import CutFace, FacePipeline, alignment_of
+from facepipe.geometry.kernels import kernels_by_name
+from facepipe.results import Detections, Face, Outcome, Unread, no_detections
 from facepipe.runs.embed_stage import embed_bins, embed_folder
-from facepipe.runs.faces_run import write_record
-from facepipe.runs.job import RunJob, models_of
+from facepipe.runs.faces_run import FACE_ARRAYS, FacesRun, Progress, collect_faces, face_arrays, silent, write_record
+from facepipe.runs.job import RunJob, detection_parameters, models_of
 from facepipe.runs.pack_stage import pack_crops
-from facepipe.runs.staged import FACE_ARRAYS, STAGES, faces_by_shard, read_crop, run_stage, staged_stage
 from facepipe.runs.unpack import unpack
-from facepipe.store.files import sha256_of_file
-from facepipe.store.provenance import ModelFile
-from facepipe.store.run_faces import Written
-from facepipe.store.stage import require_complete
+from facepipe.store.files import read_arrays, sha256_of_file, write_arrays
+from facepipe.store.run_faces import EMBEDDINGS_FILE, FACES_FILE, read_faces, write_embeddings
+from facepipe.store.stage import Shard, Stage, begin, finish, require_complete
 
+DETECTION_ARRAYS = {
+    "reasons": "<U",  # [n]: why a photograph could not be read, or ""
+    "sha256": "<U",  # [n]: of the photographs' files; "" where there was none to read
+    "row_splits": "int64",  # [n + 1]: photograph i owns the rows row_splits[i] up to row_splits[i + 1]
+    "boxes": "float32",  # [R, 4]
+    "scores": "float32",  # [R]
+    "landmarks": "float32",  # [R, K, 2], K is 0 before onet
+}
+
+_BLOCK = 4096  # rows that are normalised and written at a time
+STAGES = ("pnet", "rnet", "onet", "crop")
 ORDER = (*STAGES, "pack", "embed")
+_BEFORE = {"rnet": "pnet", "onet": "rnet", "crop": "onet"}
 
 
-def run_all_stages(job: RunJob, workers: int, *, force: bool = False) -> tuple[ModelFile, ...]:
-    """Every stage that is not complete; then faces.jsonl and embeddings.npy. Call it while the run is locked."""
-    models = models_of(job)
+class Cascade(Protocol):
+    """`refine` or `locate`."""
+
+    def __call__(
+        self, photographs: Sequence[Photograph], proposals: Sequence[Detections], run: Run, settings: MtcnnSettings, /
+    ) -> list[Detections]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class StageJob:
+    """What a worker of one stage is given."""
+
+    job: RunJob
+    name: str
+
+
+def staged_stage(name: str, job: RunJob, keys: Sequence[str]) -> Stage:
+    """One stage of the job, made dependent on the complete stage before it.
+
+    Raises:
+        DataError: there is no such stage, or the detector is not a cascade.
+        StageError: the stage before is not complete.
+    """
+    if name not in STAGES:
+        raise DataError(f"stage '{name}' is not known, expected one of {', '.join(STAGES)}, pack, embed, score.")
+    if name != "crop" and name not in {spec.name for spec in detector_models(job.detector)}:
+        raise DataError(
+            f"stage '{name}' is MTCNN's, and the detector is {job.detector}.", "the fused run (without --staged)."
+        )
+    parameters = detection_parameters(job)
+    if name == "crop":
+        parameters = {"embedder": job.embedder, "selection": job.selection}
+    else:
+        (file,) = (file for file in models_of(job) if file.model == name)
+        parameters |= {"model": file.sha256, "engine": file.engine}
+    if name in _BEFORE:
+        before = job.run / _BEFORE[name]
+        require_complete(before, _BEFORE[name])
+        parameters["before"] = sha256_of_file(before / "manifest.json")
+    return Stage(job.run / name, name, parameters, tuple(keys), job.shard_size)
+
+
+def run_all_stages(
+    job: RunJob,
+    keys: Sequence[str],
+    engine: Engine,
+    *,
+    force: bool = False,
+    progress: Callable[[str], Progress] = lambda _: silent,
+    say: Callable[[str], None] = lambda _: None,
+) -> FacesRun:
+    """Every stage that is not complete; then faces.jsonl and embeddings.npy. Call it while the run is locked.
+
+    Args:
+        progress: from a stage's name to what is told of it.
+        say: given the lines that a vendor's program prints.
+    """
     seconds: dict[str, float] = {}
     for name in ORDER:
         began = time.perf_counter()
-        run_one_stage(name, job, workers, force=force)
+        run_one_stage(name, job, keys, engine, force=force, progress=progress(name), say=say)
         seconds[name] = round(time.perf_counter() - began, 3)
     # Of this call alone, by the clock: a stage that was finished before costs nothing and shows so.
     timing = {
-        "photographs": len(job.keys),
+        "photographs": len(keys),
         "wall_seconds": round(sum(seconds.values()), 3),
-        "workers": workers,
+        "workers": engine.workers,
         "threads": job.options.threads,
         "stage_seconds": seconds,
     }
-    collect_run(job, {"timing": timing})
-    return models
+    return collect_run(job, keys, {"timing": timing})
 
 
-def run_one_stage(name: str, job: RunJob, workers: int, *, force: bool = False) -> None:
-    """One stage, resumed where it was.
+def run_one_stage(
+    name: str,
+    job: RunJob,
+    keys: Sequence[str],
+    engine: Engine,
+    *,
+    force: bool = False,
+    progress: Progress = silent,
+    say: Callable[[str], None] = lambda _: None,
+) -> None:
+    """One stage of ORDER, resumed where it was.
 
     Raises:
         StageError: the stage before is not complete, or the folder was begun otherwise.
     """
-    with tqdm(total=len(job.keys), desc=f"{name:<5}", unit="", file=sys.stderr) as bar:
-        if name in STAGES:
-            for count in run_stage(name, job, workers, force=force):
-                bar.update(count)
-        elif name == "pack":
-            pack(job, bar, force=force)
-        else:
-            embed(job, bar, force=force)
-        bar.total = bar.n
-        bar.refresh()
+    if name in STAGES:
+        run_stage(name, job, keys, engine, force=force, progress=progress)
+    elif name == "pack":
+        pack(job, keys, force=force, progress=progress)
+    else:
+        embed(job, force=force, progress=progress, say=say)
 
 
-def pack(job: RunJob, bar: tqdm, *, force: bool = False) -> None:
+def pack(job: RunJob, keys: Sequence[str], *, force: bool = False, progress: Progress = silent) -> None:
     """Crops to `.bin` batches; photographs without a face have no row."""
-    crops = staged_stage("crop", job)
+    crops = staged_stage("crop", job, keys)
     require_complete(crops.folder, "crop")
     pack_crops(
         job.run / "pack",
@@ -82,11 +171,11 @@ def pack(job: RunJob, bar: tqdm, *, force: bool = False) -> None:
         {"crop": sha256_of_file(crops.folder / "manifest.json")},
         raw_bytes=_takes_bytes(job),
         force=force,
-        progress=bar.update,
+        progress=progress,
     )
 
 
-def embed(job: RunJob, bar: tqdm, *, force: bool = False) -> None:
+def embed(job: RunJob, *, force: bool, progress: Progress, say: Callable[[str], None]) -> None:
     """Bins to the network's answers, in bins."""
     spec = embedder(job.embedder)
     backend = backend_by_name(job.backend, job.options)
@@ -99,7 +188,7 @@ def embed(job: RunJob, bar: tqdm, *, force: bool = False) -> None:
     }
     width = spec.outputs[0].dims[1].high
     if isinstance(backend, FolderRunner):  # a program that takes the whole folder at once
-        embed_folder(job.run / "pack", job.run / "embed", backend, path, width, made_by, bar.write, force=force)
+        embed_folder(job.run / "pack", job.run / "embed", backend, path, width, made_by, say, force=force)
         return
     with open_session(backend, spec, path) as session:
         if session.fixed_batch not in (None, job.batch):
@@ -115,7 +204,7 @@ def embed(job: RunJob, bar: tqdm, *, force: bool = False) -> None:
             width,
             made_by,
             force=force,
-            progress=bar.update,
+            progress=progress,
         )
 
 
@@ -128,12 +217,201 @@ def _takes_bytes(job: RunJob) -> bool:
     return sidecar is not None and sidecar.aipp
 
 
-def collect_run(job: RunJob, facts: Mapping[str, object] | None = None) -> Written:
-    """faces.jsonl, embeddings.npy and run.json (with further facts) of a run whose stages are complete."""
-    crops = staged_stage("crop", job)
+def collect_run(job: RunJob, keys: Sequence[str], facts: Mapping[str, object] | None = None) -> FacesRun:
+    """faces.jsonl, embeddings.npy and run.json (with further facts) of a run whose stages are complete.
+
+    Faces are the crop stage's, embeddings the runner's outputs, joined by key.
+
+    Raises:
+        StageError: the keys that have an embedding are not those that have a face.
+        TensorError: an embedding has no direction.
+    """
+    crops = staged_stage("crop", job, keys)
     require_complete(crops.folder, "crop")
     spec = embedder(job.embedder)
     embedded = unpack(job.run / "pack", job.run / "embed", width=spec.outputs[0].dims[1].high)
-    written = collect_staged(crops, job.run, FACE_ARRAYS, embedded, spec.name)
-    write_record(job, models_of(job), written, crops.definition() | {"stage": "staged"} | dict(facts or {}))
-    return written
+    written = collect_faces(crops, job.run, FACE_ARRAYS)
+    with_face = [line.key for line in read_faces(job.run / FACES_FILE) if line.row is not None]
+    rows = dict(zip(embedded.keys, range(len(embedded.keys)), strict=True))
+    if rows.keys() != set(with_face):
+        differing = sorted(rows.keys() ^ set(with_face))
+        raise StageError(
+            f"embed: {len(rows)} photographs have an embedding and {len(with_face)} a face "
+            f"(first difference: {differing[0]}), expected the same ones.",
+            "run the stages pack and embed again with --force.",
+        )
+    order = [rows[key] for key in with_face]
+    starts = range(0, len(order), _BLOCK)
+    blocks = (unit_rows(embedded.rows[order[start : start + _BLOCK]], spec.name) for start in starts)
+    write_embeddings(job.run / EMBEDDINGS_FILE, len(order), embedded.rows.shape[1], blocks)
+    models = models_of(job)
+    write_record(job, models, written, crops.definition() | {"stage": "staged"} | dict(facts or {}))
+    return FacesRun(models, written)
+
+
+def run_stage(
+    name: str, job: RunJob, keys: Sequence[str], engine: Engine, *, force: bool = False, progress: Progress = silent
+) -> None:
+    """Do what is not yet done of one stage of photographs.
+
+    Raises:
+        StageError: the folder belongs to other parameters, the stage before is not complete, or a worker died.
+    """
+    stage = staged_stage(name, job, keys)
+    waiting, shards = begin(stage, force=force), stage.shards()
+    progress(len(stage.keys) - sum(len(shards[number].keys) for number in waiting))
+    open_stage = open_crop if name == "crop" else open_detection
+    for _, count in engine.map(open_stage, StageJob(job, name), [shards[number] for number in waiting]):
+        progress(count)
+    finish(stage)
+
+
+@contextmanager
+def open_detection(asked: StageJob, worker: int) -> Iterator[Callable[[Shard], int]]:
+    """One network loaded; yields the function that does one shard of pnet, rnet or onet."""
+    job = asked.job
+    backend = backend_by_name(job.backend, job.options.of_worker(worker))
+    spec = model(asked.name)
+    with open_session(backend, spec, model_file(backend, spec, job.weights, job.batch)) as session:
+        yield lambda shard: _detect_shard(asked, shard, session.run)
+
+
+def _detect_shard(asked: StageJob, shard: Shard, run: Run) -> int:
+    job = asked.job
+    traits = backend_by_name(job.backend).traits
+    rows = traits.rows_per_call(job.batch)
+    settings = job.detector_settings
+    assert isinstance(settings, MtcnnSettings), "staged_stage refuses other detectors"
+    settings = fitted(settings, traits, job.batch)
+    kernels = kernels_by_name(settings.kernels)
+    before = read_detections(_before(asked, shard), len(shard.keys)) if asked.name in _BEFORE else None
+    reasons: list[str] = []
+    sha256: list[str] = []
+    found: list[Detections] = []
+    for members in read_photographs(job.root, shard.keys, rows, job.limits):
+        low, high = len(reasons), len(reasons) + len(members)
+        if before is not None:
+            _require_same(asked, members, before.sha256[low:high])
+        sha256 += [member.sha256 for member in members]
+        reasons += [member.pixels.reason if isinstance(member.pixels, Unread) else "" for member in members]
+        images = [photograph(one.pixels, kernels) for one in members if not isinstance(one.pixels, Unread)]
+        if before is None:
+            detected = propose(images, run, settings)
+        else:
+            of_members = before.found[low:high]
+            proposals = [rows for rows, reason in zip(of_members, reasons[low:], strict=True) if not reason]
+            cascade: Cascade = refine if asked.name == "rnet" else locate
+            detected = cascade(images, proposals, run, settings)
+        rest = iter(detected)
+        count = 5 if asked.name == "onet" else 0
+        found += [no_detections(count) if reason else next(rest) for reason in reasons[low:]]
+        del members, images  # large photographs are not kept while the next ones are decoded
+    _write_detections(shard.path, reasons, sha256, found)
+    return len(shard.keys)
+
+
+@contextmanager
+def open_crop(asked: StageJob, worker: int) -> Iterator[Callable[[Shard], int]]:
+    """Yields the function that crops one shard."""
+    job = asked.job
+    pipeline = FacePipeline(None, None, alignment_of(job.detector, job.embedder), job.selection)
+    yield lambda shard: _crop_shard(asked, shard, pipeline)
+
+
+def _crop_shard(asked: StageJob, shard: Shard, pipeline: FacePipeline) -> int:
+    job = asked.job
+    before = read_detections(_before(asked, shard), len(shard.keys))
+    outcomes: list[Outcome] = []
+    for members in read_photographs(job.root, shard.keys, job.batch, job.limits):
+        low = len(outcomes)
+        _require_same(asked, members, before.sha256[low : low + len(members)])
+        for member, found in zip(members, before.found[low:], strict=False):
+            if isinstance(member.pixels, Unread):
+                outcomes.append(member.pixels)
+                continue
+            cut = pipeline.cut(member.pixels, found)
+            outcomes.append(cut.face if isinstance(cut, CutFace) else cut)
+            if isinstance(cut, CutFace):
+                write_png(crop_path(job.run / asked.name, member.key), cut.crop)
+        del members, member
+    write_arrays(shard.path, face_arrays(outcomes, before.sha256, landmark_count(job.detector)))
+    return len(shard.keys)
+
+
+def crop_path(folder: Path, key: str) -> Path:
+    """Where the crop stage puts the crop of a photograph. The whole key stays in the name: a.jpg and a.png differ."""
+    return folder / "images" / f"{key}.png"
+
+
+def read_crop(folder: Path, key: str) -> np.ndarray:
+    """The crop of one photograph: uint8 [S, S, 3]."""
+    return read(crop_path(folder, key))
+
+
+def faces_by_shard(stage: Stage) -> Iterator[list[tuple[str, Face]]]:
+    """The photographs that have a face, with it, shard by shard of the complete crop stage."""
+    for shard in stage.shards():
+        arrays = read_arrays(shard.path, FACE_ARRAYS)
+        keys = [key for key, reason in zip(shard.keys, arrays["reasons"], strict=True) if not reason]
+        faces = map(Face, arrays["boxes"], arrays["scores"].tolist(), arrays["landmarks"])
+        yield list(zip(keys, faces, strict=True))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ShardDetections:
+    """One shard of pnet, rnet or onet, photograph by photograph: why it could not be read, its digest, its boxes."""
+
+    reasons: list[str]
+    sha256: list[str]
+    found: list[Detections]
+
+
+def read_detections(path: Path, count: int) -> ShardDetections:
+    """One shard of pnet, rnet or onet, of `count` photographs.
+
+    Raises:
+        StageError: the file cannot be read.
+        DataError: it is of another number of photographs.
+    """
+    arrays = read_arrays(path, DETECTION_ARRAYS)
+    splits = arrays["row_splits"]
+    by_photograph = (len(arrays["reasons"]), len(arrays["sha256"]), len(splits) - 1)
+    if by_photograph != (count, count, count) or splits[-1] != len(arrays["boxes"]):
+        raise DataError(
+            f"{path}: is of {len(splits) - 1} photographs, expected {count}.", "delete it and run its stage again."
+        )
+    whole = Detections(arrays["boxes"], arrays["scores"], arrays["landmarks"])
+    rows = [whole.take(np.arange(low, high)) for low, high in pairwise(splits)]
+    return ShardDetections(arrays["reasons"].tolist(), arrays["sha256"].tolist(), rows)
+
+
+def _before(asked: StageJob, shard: Shard) -> Path:
+    """The shard's file of the stage before."""
+    return asked.job.run / _BEFORE[asked.name] / shard.path.name
+
+
+def _require_same(asked: StageJob, members: Sequence[Member], then: Sequence[str]) -> None:
+    """Refuse a photograph that is another than the one that the stage before saw, or is gone."""
+    for member, old in zip(members, then, strict=True):
+        new = member.sha256
+        if old != new:
+            what = "gone" if not new else "there now" if not old else f"another file (sha256 {new[:12]}...)"
+            raise StageError(
+                f"stage {asked.name}: the photograph {asked.job.root / member.key} is {what}, expected it as stage "
+                f"{_BEFORE[asked.name]} saw it{f' (sha256 {old[:12]}...)' if old else ''}.",
+                "put it back, or --force to start the run over with the photographs as they are.",
+            )
+
+
+def _write_detections(path: Path, reasons: list[str], sha256: list[str], found: list[Detections]) -> None:
+    write_arrays(
+        path,
+        {
+            "reasons": np.array(reasons, np.str_),
+            "sha256": np.array(sha256, np.str_),
+            "row_splits": np.cumsum([0, *map(len, found)], dtype=np.int64),
+            "boxes": np.concatenate([rows.boxes for rows in found]),
+            "scores": np.concatenate([rows.scores for rows in found]),
+            "landmarks": np.concatenate([rows.landmarks for rows in found]),
+        },
+    )

@@ -14,19 +14,19 @@ from facepipe.backends import backend_by_name
 from facepipe.backends.base import RuntimeOptions, model_file
 from facepipe.backends.by_model import engine_of
 from facepipe.catalogue import detector_models
-from facepipe.datasets.images import read
 from facepipe.datasets.widerface import write_prediction
 from facepipe.detect import Detector, open_detector, open_single_shot
 from facepipe.detect.single_shot import MOST_FACES, SingleShotSettings, Size
-from facepipe.engine.local import work
-from facepipe.errors import BackendError
-from facepipe.faces.photographs import MAX_BATCH_PIXELS
+from facepipe.engine import Engine
+from facepipe.errors import BackendError, DataError
+from facepipe.faces.photographs import EVERYDAY, Limits, read_photographs
 from facepipe.geometry.box_voting import vote
 from facepipe.geometry.fit import Fit
-from facepipe.results import Detections
+from facepipe.results import Detections, Unread
+from facepipe.runs.faces_run import Progress, silent
 from facepipe.store.files import read_arrays, write_arrays
 from facepipe.store.provenance import ModelFile, model_provenance
-from facepipe.store.stage import Stage, begin, finish
+from facepipe.store.stage import Shard, Stage, begin, finish
 
 SHARD_ARRAYS = {"boxes": "float32", "scores": "float32", "row_splits": "int64"}
 """Of one shard: corners [R, 4] and scores [R] of all its photographs; photograph i owns rows splits[i] to splits[i + 1]
@@ -38,13 +38,10 @@ Locate = Callable[[Sequence[np.ndarray], Sequence[Size]], list[tuple[np.ndarray,
 
 @dataclass(frozen=True, slots=True)
 class WiderJob:
-    """One pass over photographs; pickles, so that worker processes can open it.
+    """How one pass over photographs is done; pickles into a few kB, so that workers anywhere can open it.
 
     Attributes:
         root: the folder of photographs.
-        files: key and path below `root` of each, sorted.
-        sizes: (height, width) of the photographs as listed, in the order of `files`; predictions are in these pixels,
-            whatever copy of the photograph lies in `root`.
         folder: where shards go.
         settings: of a detector of one network; None for a cascade, which sees photographs as they are.
         fits: how photographs become inputs; several are merged by box voting.
@@ -53,23 +50,40 @@ class WiderJob:
     """
 
     root: Path
-    files: tuple[tuple[str, str], ...]
-    sizes: tuple[Size, ...]
     folder: Path
     weights: Path
     detector: str
     backend: str
     settings: SingleShotSettings | None
-    fits: tuple[Fit, ...]
+    fits: tuple[Fit, ...] = ()
     flips: bool = False
     voting: float = 0.4
     options: RuntimeOptions = field(default_factory=RuntimeOptions)
     batch: int = 8
     shard_size: int = 64
+    limits: Limits = EVERYDAY
 
     @property
     def merges(self) -> bool:
         return self.flips or len(self.fits) > 1
+
+
+@dataclass(frozen=True, slots=True)
+class WiderFile:
+    """A photograph: its key, its path below the root, and the (height, width) that predictions are in, whatever copy of
+    it lies there."""
+
+    key: str
+    path: str
+    size: Size
+
+
+@dataclass(frozen=True, slots=True)
+class WiderShard:
+    """A shard with all that a worker has to know of its photographs."""
+
+    shard: Shard
+    files: tuple[WiderFile, ...]
 
 
 def wider_models(job: WiderJob) -> tuple[ModelFile, ...]:
@@ -90,7 +104,7 @@ def wider_models(job: WiderJob) -> tuple[ModelFile, ...]:
     return tuple(files)
 
 
-def wider_stage(job: WiderJob, models: tuple[ModelFile, ...]) -> Stage:
+def wider_stage(job: WiderJob, files: Sequence[WiderFile], models: tuple[ModelFile, ...]) -> Stage:
     """The job as a resumable stage; its parameters are all that the predictions depend on."""
     settings = None if job.settings is None else asdict(job.settings)
     for name in ("kernels", "batch", "fit"):  # same bits; recorded below; one of `fits`
@@ -100,52 +114,65 @@ def wider_stage(job: WiderJob, models: tuple[ModelFile, ...]) -> Stage:
         "backend": job.backend,
         "precision": job.options.precision,
         "batch": job.batch,
+        "max_pixels": job.limits.max_pixels,
         "settings": settings,
         "fits": [{"kind": type(fit).__name__, **asdict(fit)} for fit in job.fits],
         "flips": job.flips,
         "voting": job.voting if job.merges else None,
         "models": {file.model: file.sha256 for file in models},
         "engines": {file.model: file.engine for file in models},
-        "files": dict(job.files),
-        "sizes": [list(size) for size in job.sizes],
+        "files": {file.key: file.path for file in files},
+        "sizes": [list(file.size) for file in files],
     }
-    keys = tuple(key for key, _ in job.files)
+    keys = tuple(file.key for file in files)
     return Stage(job.folder, "wider", parameters, keys, job.shard_size)
 
 
-def run_wider(job: WiderJob, stage: Stage, workers: int, *, force: bool = False) -> Iterator[int]:
-    """Do what is not yet done; yield each shard's number of photographs as it gets ready, finished ones first.
+def run_pass(
+    job: WiderJob,
+    files: Sequence[WiderFile],
+    stage: Stage,
+    engine: Engine,
+    *,
+    force: bool = False,
+    progress: Progress = silent,
+) -> None:
+    """Do what is not yet done of a pass over `files` (sorted by key).
 
     Raises:
         StageError: the folder belongs to another job, or a worker died.
         DataError: a photograph cannot be read.
     """
-    waiting = begin(stage, force=force)
-    for shard in sorted(set(range(stage.shard_count)) - set(waiting)):
-        yield len(stage.shard_keys(shard))
-    for _, count in work(open_wider, (job, stage), waiting, workers):
-        yield count
+    waiting = set(begin(stage, force=force))
+    items = []
+    for shard in stage.shards():
+        start = shard.number * stage.shard_size
+        if shard.number in waiting:
+            items.append(WiderShard(shard, tuple(files[start : start + len(shard.keys)])))
+        else:
+            progress(len(shard.keys))
+    for _, count in engine.map(open_wider, job, items):
+        progress(count)
     finish(stage)
 
 
 def write_predictions(stage: Stage, folder: Path) -> int:
     """Every finished shard's predictions in the official layout below `folder`; the number of boxes."""
     boxes = 0
-    for shard in range(stage.shard_count):
-        arrays = read_arrays(stage.shard_path(shard), SHARD_ARRAYS)
+    for shard in stage.shards():
+        arrays = read_arrays(shard.path, SHARD_ARRAYS)
         splits = arrays["row_splits"]
-        for key, low, high in zip(stage.shard_keys(shard), splits[:-1], splits[1:], strict=True):
+        for key, low, high in zip(shard.keys, splits[:-1], splits[1:], strict=True):
             write_prediction(folder, key, arrays["boxes"][low:high], arrays["scores"][low:high])
         boxes += len(arrays["boxes"])
     return boxes
 
 
 @contextmanager
-def open_wider(work_item: tuple[WiderJob, Stage], worker: int) -> Iterator[Callable[[int], int]]:
+def open_wider(job: WiderJob, worker: int) -> Iterator[Callable[[WiderShard], int]]:
     """Models loaded; yields the function that does one shard and answers its number of photographs."""
-    job, stage = work_item
     with open_locate(job) as locate:
-        yield lambda shard: _do_shard(job, stage, shard, locate)
+        yield lambda item: _do_shard(job, item, locate)
 
 
 @contextmanager
@@ -189,14 +216,17 @@ def _as_they_are(
     return answers
 
 
-def _do_shard(job: WiderJob, stage: Stage, shard: int, locate: Locate) -> int:
-    start = shard * stage.shard_size
-    members = list(zip(job.files, job.sizes, strict=True))[start : start + stage.shard_size]
+def _do_shard(job: WiderJob, item: WiderShard, locate: Locate) -> int:
     boxes, scores = [np.zeros((0, 4), np.float32)], [np.zeros(0, np.float32)]
     counts = [0]
-    for group in _bounded(members, job.batch):
-        images = [read(job.root / path) for (_, path), _ in group]
-        for found_boxes, found_scores in locate(images, [size for _, size in group]):
+    sizes = iter(item.files)
+    for members in read_photographs(job.root, [file.path for file in item.files], job.batch, job.limits):
+        images = []
+        for member in members:
+            if isinstance(member.pixels, Unread):
+                raise DataError(f"{job.root / member.key}: {member.pixels.reason}.")
+            images.append(member.pixels)
+        for found_boxes, found_scores in locate(images, [next(sizes).size for _ in members]):
             boxes.append(found_boxes)
             scores.append(found_scores)
             counts.append(len(found_boxes))
@@ -205,8 +235,8 @@ def _do_shard(job: WiderJob, stage: Stage, shard: int, locate: Locate) -> int:
         "scores": np.concatenate(scores).astype(np.float32),
         "row_splits": np.cumsum(counts, dtype=np.int64),
     }
-    write_arrays(stage.shard_path(shard), arrays)
-    return len(members)
+    write_arrays(item.shard.path, arrays)
+    return len(item.files)
 
 
 def unmirrored(found: Detections, width: int) -> Detections:
@@ -222,21 +252,3 @@ def _merged(passes: Sequence[Detections], overlap: float) -> tuple[np.ndarray, n
     scores = np.concatenate([found.scores for found in passes])
     voted, kept = vote(boxes, scores, overlap)
     return voted[:MOST_FACES], kept[:MOST_FACES]
-
-
-Member = tuple[tuple[str, str], Size]
-
-
-def _bounded(members: Sequence[Member], batch: int) -> Iterator[list[Member]]:
-    """Members in order, at most `batch` and MAX_BATCH_PIXELS (by their listed sizes) at a time."""
-    group: list[Member] = []
-    pixels = 0
-    for member in members:
-        area = member[1][0] * member[1][1]
-        if group and (len(group) == batch or pixels + area > MAX_BATCH_PIXELS):
-            yield group
-            group, pixels = [], 0
-        group.append(member)
-        pixels += area
-    if group:
-        yield group

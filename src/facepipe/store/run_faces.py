@@ -9,6 +9,10 @@ and without:
 
     {"key": "Some_One/Some_One_0002.jpg", "reason": "no face found"}
 
+and of a photograph that could not be read, so that nobody knows whether it has one:
+
+    {"key": "Some_One/Some_One_0003.jpg", "unread": "is empty (0 bytes)"}
+
 key         POSIX path of the photograph, relative to the data root
 box         corners in pixels of the photograph, float32; may lie outside it
 score       the detector's probability, float32, 0..1
@@ -16,6 +20,7 @@ landmarks   K points (5: left eye, right eye, nose, left and right mouth corner;
 row         row of `embeddings.npy` that belongs to this line; counted over the lines with a face: 0, 1, 2, ...
             Absent from every line when the run made no embeddings.
 reason      why there is no face, in words
+unread      why the photograph could not be read, in words
 
 Numbers are written with as few digits as bring the same float32 back. `embeddings.npy` is float32 [F, D], rows of
 length 1, F the number of lines with a face. Both are written and read as streams: a million lines are never held.
@@ -32,34 +37,26 @@ from typing import Any
 import numpy as np
 
 from facepipe.errors import DataError
-from facepipe.results import Face, FaceRecord, NoFace
+from facepipe.results import Face, FaceLine, NoFace, Unread
 from facepipe.store.files import atomic_path
 
 FACES_FILE = "faces.jsonl"
 EMBEDDINGS_FILE = "embeddings.npy"
 
 _WITH_FACE = {"key", "box", "score", "landmarks"}
-_WITHOUT_FACE = {"key", "reason"}
+_WITHOUT_FACE = ({"key", "reason"}, {"key", "unread"})
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """How many lines were written, and how many of them hold a face."""
+    """How many lines were written, how many of them hold a face, and how many are of unread photographs."""
 
     images: int
     faces: int
+    unread: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class FaceLine:
-    """One line that was read; `row` is None without a face, and in a run without embeddings."""
-
-    key: str
-    outcome: Face | NoFace
-    row: int | None
-
-
-def write_faces(path: Path, records: Iterable[FaceRecord], with_rows: bool = True) -> Written:
+def write_faces(path: Path, records: Iterable[FaceLine], with_rows: bool = True) -> Written:
     """Write faces.jsonl, whole or not at all, taking the records one by one.
 
     Args:
@@ -70,7 +67,7 @@ def write_faces(path: Path, records: Iterable[FaceRecord], with_rows: bool = Tru
     Raises:
         DataError: a key is out of order, appears twice, or cannot be written; or a box or landmark is not finite.
     """
-    images = faces = 0
+    images = faces = unread = 0
     before: str | None = None
     with atomic_path(path) as part, part.open("w", encoding="utf-8", newline="\n") as target:
         for record in records:
@@ -84,7 +81,8 @@ def write_faces(path: Path, records: Iterable[FaceRecord], with_rows: bool = Tru
             before = record.key
             images += 1
             faces += isinstance(record.outcome, Face)
-    return Written(images, faces)
+            unread += isinstance(record.outcome, Unread)
+    return Written(images, faces, unread)
 
 
 def read_faces(path: Path) -> Iterator[FaceLine]:
@@ -169,12 +167,14 @@ def read_embeddings(path: Path, rows: int | None = None) -> np.ndarray:
     return array
 
 
-def _text(record: FaceRecord, row: int | None) -> str:
+def _text(record: FaceLine, row: int | None) -> str:
     """One line without its end. ValueError for what JSON or UTF-8 cannot hold."""
     outcome = record.outcome
     record.key.encode()  # a lone surrogate would only fail when the buffer is flushed
     line: dict[str, object] = {"key": record.key}
-    if isinstance(outcome, NoFace):
+    if isinstance(outcome, Unread):
+        line["unread"] = outcome.reason
+    elif isinstance(outcome, NoFace):
         line["reason"] = outcome.reason
     else:
         line["box"] = _shortest(outcome.box)
@@ -200,18 +200,19 @@ def _line(where: str, content: bytes) -> FaceLine:
     if not isinstance(line, dict):
         raise DataError(f"{where}: is {type(line).__name__}, expected an object.")
     fields = set(line)
-    if fields not in (_WITHOUT_FACE, _WITH_FACE, _WITH_FACE | {"row"}):
+    if fields not in (*_WITHOUT_FACE, _WITH_FACE, _WITH_FACE | {"row"}):
         raise DataError(
             f"{where}: has the fields {', '.join(sorted(fields)) or 'none'}, "
-            "expected key, box, score, landmarks and perhaps row; or key and reason."
+            "expected key, box, score, landmarks and perhaps row; or key and reason; or key and unread."
         )
     key = line["key"]
     if not isinstance(key, str) or not key:
         raise DataError(f"{where}: 'key' is {key!r}, expected a path.")
-    if "reason" in line:
-        if not isinstance(line["reason"], str):
-            raise DataError(f"{where}: 'reason' is {line['reason']!r}, expected words.")
-        return FaceLine(key, NoFace(line["reason"]), None)
+    for name, kind in (("reason", NoFace), ("unread", Unread)):
+        if name in line:
+            if not isinstance(line[name], str):
+                raise DataError(f"{where}: '{name}' is {line[name]!r}, expected words.")
+            return FaceLine(key, kind(line[name]))
     box = _numbers(where, "box", line["box"], (4,))
     landmarks = _numbers(where, "landmarks", line["landmarks"], (-1, 2))
     score = float(_numbers(where, "score", line["score"], ()))

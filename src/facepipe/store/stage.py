@@ -22,7 +22,16 @@ from facepipe.store.lock import held
 from facepipe.store.parts import remove_parts
 from facepipe.store.resumable import Resumable, listing
 
-SHARD_FORMAT = 2  # part of every fingerprint
+SHARD_FORMAT = 3  # part of every fingerprint
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A piece of a stage that a worker does by itself: its number, its keys, and the file that it becomes."""
+
+    number: int
+    keys: tuple[str, ...]
+    path: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +63,10 @@ class Stage:
     def shard_path(self, shard: int) -> Path:
         """The file of one shard; it exists when the shard is finished."""
         return self.folder / f"shard-{shard:05d}.npz"
+
+    def shards(self) -> list[Shard]:
+        """All of them, in order, finished or not."""
+        return [Shard(n, self.shard_keys(n), self.shard_path(n)) for n in range(self.shard_count)]
 
     def definition(self) -> dict[str, object]:
         """What `begun.json` holds."""

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Detect, choose, align, embed: the one place that composes them, for the API, every run and every command.
+
+`main_faces` and `all_faces` go the whole way. What writes shards goes in two steps, so that the crops of many batches
+are embedded together and the bytes of a shard do not depend on how photographs were batched: `detect` and `cut` for
+each batch, then `embed` for all of its crops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from facepipe.backends.base import Backend
+from facepipe.catalogue import embedder as embedder_spec
+from facepipe.catalogue import landmark_count
+from facepipe.detect import Detector, DetectorSettings, open_detector
+from facepipe.embed import Embedder, open_embedder
+from facepipe.errors import DataError
+from facepipe.faces.select import SELECTIONS, choose
+from facepipe.geometry.align import align, alignment_for
+from facepipe.results import Detections, EmbeddedFace, Face, NoFace, PictureFaces
+from facepipe.specs import Alignment, MarginCrop, ModelSpec
+
+SELECTION_NAMES = tuple(SELECTIONS)
+DEFAULT_SELECTION = "center_weighted_size"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CutFace:
+    """A face and its crop, uint8 [S, S, 3]."""
+
+    face: Face
+    crop: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class FacePipeline:
+    """From uint8 [H, W, 3] RGB pictures to faces, crops and embeddings. `open_pipeline` makes one.
+
+    Attributes:
+        detector: None: every picture is one face that is cut out and aligned already.
+        embedder: None: nothing is embedded.
+        alignment: how a face is cut, decided once for this pair; None where nothing is cut.
+        selection: which face of a picture is its main one; a name of `SELECTION_NAMES`.
+        least_score: faces that the detector is less sure of are passed over.
+        note: what a user has to know of the crops; None when they are what the embedder wants.
+    """
+
+    detector: Detector | None
+    embedder: Embedder | None
+    alignment: Alignment | None
+    selection: str = DEFAULT_SELECTION
+    least_score: float = 0.0
+    note: str | None = None
+
+    @property
+    def model(self) -> str:
+        """The embedder's name in the catalogue."""
+        return self._embedder().spec.name
+
+    @property
+    def dimension(self) -> int:
+        """D, the numbers of one embedding."""
+        return self._embedder().spec.outputs[0].dims[1].high
+
+    def detect(self, images: Sequence[np.ndarray]) -> list[Detections]:
+        """The faces of each picture, in the detector's order; without a detector the whole picture."""
+        if self.detector is None:
+            return [_whole(image) for image in images]
+        found = self.detector.detect(images)
+        return found if self.least_score <= 0 else [faces.take(faces.scores >= self.least_score) for faces in found]
+
+    def choose(self, image: np.ndarray, found: Detections) -> Face | NoFace:
+        """The main face among those found in a picture, or why there is none.
+
+        Raises:
+            DataError: the selection is not known.
+        """
+        return choose(found, image.shape[0], image.shape[1], self.selection)
+
+    def crop(self, image: np.ndarray, face: Face) -> np.ndarray | NoFace:
+        """The crop uint8 [S, S, 3] for the recogniser, or why the face gives none (it covers no pixel, say)."""
+        assert self.alignment is not None, "a pipeline without an embedder cuts nothing"
+        return _cut(image, face, self.alignment)
+
+    def cut(self, image: np.ndarray, found: Detections) -> CutFace | NoFace:
+        """The main face of a picture with its crop, or why there is none: `choose`, then `crop`."""
+        face = self.choose(image, found)
+        if isinstance(face, NoFace):
+            return face
+        crop = self.crop(image, face)
+        return crop if isinstance(crop, NoFace) else CutFace(face, crop)
+
+    def embed(self, crops: Sequence[np.ndarray]) -> np.ndarray:
+        """Crops uint8 [S, S, 3] to float32 [N, D], rows of length 1; N may be 0.
+
+        Raises:
+            TensorError: the network returned something with no direction.
+        """
+        return self._embedder().embed(np.stack(crops) if crops else np.zeros((0, 1, 1, 3), np.uint8))
+
+    def main_faces(self, images: Sequence[np.ndarray]) -> list[EmbeddedFace | NoFace]:
+        """The main face of each picture, embedded, or why there is none; an answer does not depend on the others."""
+        cut = [self.cut(image, found) for image, found in zip(images, self.detect(images), strict=True)]
+        rows = iter(self.embed([one.crop for one in cut if isinstance(one, CutFace)]))
+        return [EmbeddedFace(one.face, next(rows)) if isinstance(one, CutFace) else one for one in cut]
+
+    def all_faces(self, images: Sequence[np.ndarray]) -> list[PictureFaces]:
+        """Every face of each picture, embedded together, and why some could not be cut out."""
+        kept: list[list[CutFace]] = []
+        left_out: list[tuple[str, ...]] = []
+        for image, found in zip(images, self.detect(images), strict=True):
+            faces = each_face(found)
+            crops = [self.crop(image, face) for face in faces]
+            pairs = zip(faces, crops, strict=True)
+            kept.append([CutFace(face, crop) for face, crop in pairs if not isinstance(crop, NoFace)])
+            left_out.append(tuple(crop.reason for crop in crops if isinstance(crop, NoFace)))
+        rows = iter(self.embed([one.crop for members in kept for one in members]))
+        return [
+            PictureFaces(tuple(EmbeddedFace(one.face, next(rows)) for one in members), reasons)
+            for members, reasons in zip(kept, left_out, strict=True)
+        ]
+
+    def _embedder(self) -> Embedder:
+        assert self.embedder is not None, "a pipeline without an embedder embeds nothing"
+        return self.embedder
+
+
+@contextmanager
+def open_pipeline(
+    detector: str | None,
+    embedder: str | None,
+    backend: Backend,
+    weights: Path,
+    batch: int,
+    *,
+    settings: DetectorSettings | None = None,
+    selection: str = DEFAULT_SELECTION,
+    least_score: float = 0.0,
+) -> Iterator[FacePipeline]:
+    """The models loaded from `weights`, closed on every way out.
+
+    Args:
+        detector, embedder: names of the catalogue, or None.
+        batch: pictures through the first network, and crops through the recogniser, in one call.
+        settings: of the detector, of its kind; None: its everyday ones.
+        selection, least_score: see `FacePipeline`.
+
+    Raises:
+        DataError: there is no such model or selection.
+        BackendError: the back end is unavailable, or a model file is not there.
+    """
+    if selection not in SELECTIONS:
+        raise DataError(f"selection '{selection}' is not known, expected one of {', '.join(SELECTIONS)}.")
+    with ExitStack() as stack:
+        finds, embeds, alignment, note = None, None, None, None
+        if embedder is not None:
+            alignment, note = alignment_of(detector, embedder), alignment_note(detector, embedder)
+        if detector is not None:
+            finds = stack.enter_context(open_detector(detector, backend, weights, batch, settings))
+        if embedder is not None:
+            embeds = stack.enter_context(open_embedder(embedder_spec(embedder), backend, weights, batch))
+        yield FacePipeline(finds, embeds, alignment, selection, least_score, note)
+
+
+def alignment_of(detector: str | None, embedder: str) -> Alignment:
+    """How a face is cut for this pair: as the embedder wants, or by a margin where the detector gives no landmarks.
+
+    Without a detector the picture is the face, and is brought to the embedder's size.
+
+    Raises:
+        DataError: there is no such model.
+    """
+    wanted = _wanted(embedder_spec(embedder))
+    if detector is None:
+        return MarginCrop(size=wanted.size, margin=0)
+    return alignment_for(wanted, landmark_count(detector))
+
+
+def alignment_note(detector: str | None, embedder: str) -> str | None:
+    """What a user has to know of this pair's crops; None when they are what the embedder wants."""
+    used = alignment_of(detector, embedder)
+    if detector is None or used == embedder_spec(embedder).alignment:
+        return None
+    assert isinstance(used, MarginCrop)
+    return (
+        f"{detector} gives no landmarks: {embedder}, which wants five-point alignment, gets the margin crop "
+        f"({used.size} pixels, {used.margin} of them margin) and is much less accurate with it"
+    )
+
+
+def crop_of(image: np.ndarray, face: Face, recogniser: ModelSpec) -> np.ndarray | NoFace:
+    """The crop that a recogniser was given of a face that a run recorded; the face's own landmarks tell how."""
+    return _cut(image, face, alignment_for(_wanted(recogniser), len(face.landmarks)))
+
+
+def each_face(found: Detections) -> list[Face]:
+    """Detections one by one."""
+    rows = zip(found.boxes, found.scores, found.landmarks, strict=True)
+    return [Face(box, float(score), points) for box, score, points in rows]
+
+
+def _cut(image: np.ndarray, face: Face, alignment: Alignment) -> np.ndarray | NoFace:
+    try:
+        return align(image, face, alignment)
+    except DataError as error:  # a box beside the picture: said of this face, the others go on
+        return NoFace(error.what)
+
+
+def _wanted(spec: ModelSpec) -> Alignment:
+    assert spec.alignment is not None, f"{spec.name} is no recogniser of faces"
+    return spec.alignment
+
+
+def _whole(image: np.ndarray) -> Detections:
+    """The picture as one face."""
+    height, width = image.shape[:2]
+    box = np.array([[0, 0, width, height]], np.float32)
+    return Detections(box, np.ones(1, np.float32), np.zeros((1, 0, 2), np.float32))

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures of people into a gallery, and its threshold: what `facepipe gallery` does, for programs too."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from facepipe.backends.base import MadeBy
+from facepipe.catalogue import embedder
+from facepipe.datasets.face_sets import open_face_set
+from facepipe.datasets.image_records import read_labels
+from facepipe.datasets.images import list_keys
+from facepipe.datasets.lfw import read_pairs
+from facepipe.errors import DataError
+from facepipe.faces.photographs import EVERYDAY, Limits
+from facepipe.gallery.calibrate import calibrate, embed_set
+from facepipe.gallery.faces import Recogniser, folder_faces
+from facepipe.gallery.file import (
+    Gallery,
+    Threshold,
+    check_label,
+    empty_gallery,
+    require_model,
+    update_gallery,
+    with_rows,
+)
+from facepipe.store.files import read_json
+from facepipe.store.run_faces import EMBEDDINGS_FILE, FACES_FILE, read_embeddings, read_faces
+
+
+def named_pictures(root: Path, labels: Path | None = None, name: str | None = None) -> dict[str, str]:
+    """The pictures to enrol, sorted, and the name of each: by the lines of `labels`, or one name, or by sub-folder.
+
+    Raises:
+        DataError: a picture has no name, or a label names a picture that is not there.
+    """
+    if labels is None:
+        keys = list_keys(root)
+        if name is not None:
+            return dict.fromkeys(keys, name)
+        loose = [key for key in keys if "/" not in key]
+        if loose:
+            raise DataError(
+                f"{root}: {len(loose)} pictures lie in no person's folder (first: {loose[0]}), expected <name>/....",
+                "--labels with lines 'path<TAB>name', or --name for one person.",
+            )
+        return {key: key.partition("/")[0] for key in keys}
+    names: dict[str, str] = {}
+    for path, label in read_labels(labels):
+        key = Path(os.path.normpath(path)).as_posix()
+        if not (root / key).is_file():
+            raise DataError(f"{labels}: '{path}' is no file below {root}, expected its pictures' paths.")
+        if names.setdefault(key, label) != label:
+            raise DataError(f"{labels}: '{path}' is called '{names[key]}' and '{label}', expected one name.")
+    return dict(sorted(names.items()))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Enrolment:
+    """The main face of each picture.
+
+    Attributes:
+        labels, sources: N names and pictures, in the order of the pictures.
+        embeddings: float32 [N, D].
+        left_out: (picture, reason) of those without a row.
+        lost: people of whom no picture has a face.
+    """
+
+    labels: tuple[str, ...]
+    sources: tuple[str, ...]
+    embeddings: np.ndarray
+    left_out: tuple[tuple[str, str], ...]
+    lost: tuple[str, ...]
+
+
+def enrol(
+    root: Path,
+    names: Mapping[str, str],
+    recogniser: Recogniser,
+    *,
+    batch: int = 16,
+    limits: Limits = EVERYDAY,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Enrolment:
+    """One embedding for each picture that has a face; the others are listed with their reasons, none is lost.
+
+    Args:
+        names: picture below `root` to name; see `named_pictures`.
+
+    Raises:
+        DataError: a name is none that a gallery can hold.
+    """
+    people = set(names.values())
+    for name in sorted(people):
+        check_label(name)  # before anything is computed
+    found = folder_faces(
+        root, list(names), recogniser.pipeline, batch=batch, main=True, limits=limits, progress=progress
+    )
+    labels = tuple(names[key] for key in found.keys)
+    return Enrolment(labels, found.keys, found.embeddings, found.left_out, tuple(sorted(people - set(labels))))
+
+
+def new_gallery(recogniser: Recogniser, enrolled: Enrolment, threshold: Threshold | None, made_by: MadeBy) -> Gallery:
+    """A gallery of these rows, bound to the recogniser's weights, which tells what computed them."""
+    gallery = empty_gallery(recogniser.model, recogniser.weights_sha256, recogniser.dimension)
+    gallery = with_rows(gallery, list(enrolled.labels), list(enrolled.sources), enrolled.embeddings)
+    return replace(gallery, threshold=threshold, made_by=made_by)
+
+
+def add_to_gallery(path: Path, recogniser: Recogniser, enrolled: Enrolment) -> tuple[Gallery, int]:
+    """The gallery as it is by now with these rows, and how many of them took the place of older ones.
+
+    Raises:
+        StageError: the gallery is of other weights.
+    """
+    before: list[int] = []
+
+    def grown(now: Gallery) -> Gallery:
+        require_model(now, recogniser.model, recogniser.weights_sha256, str(path))
+        before.append(len(now))
+        return with_rows(now, list(enrolled.labels), list(enrolled.sources), enrolled.embeddings)
+
+    gallery = update_gallery(path, grown)
+    return gallery, before[0] + len(enrolled.labels) - len(gallery)
+
+
+def known_threshold(model: str) -> Threshold | None:
+    """The catalogue's threshold for an embedder; None where it holds none."""
+    known = embedder(model).threshold
+    return None if known is None else Threshold(1 - known.value / 2, None, known.source)  # from 2 - 2 cosine
+
+
+def calibrated(
+    where: Path,
+    pairs: Path | None,
+    far: float,
+    recogniser: Recogniser,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Threshold:
+    """The threshold for a false-accept rate, on a set of aligned faces or on the folder of a finished run.
+
+    Raises:
+        DataError: the set has too few pairs for the rate; or the run is of other weights, or no pairs file was given.
+    """
+    if not (where / FACES_FILE).is_file():
+        faces = open_face_set(where, pairs)
+        assert recogniser.pipeline.embedder is not None, "a recogniser embeds"
+        return calibrate(faces.pairs, embed_set(faces, recogniser.pipeline.embedder, progress), far, where.name)
+    if pairs is None:
+        raise DataError(f"{where}: it is a run, expected --pairs with the pairs of its photographs.")
+    lines = [line for line in read_faces(where / FACES_FILE) if line.row is not None]
+    embeddings = read_embeddings(where / EMBEDDINGS_FILE, len(lines))
+    if embeddings.shape[1] != recogniser.dimension:
+        raise DataError(f"{where}: embeddings of {embeddings.shape[1]} numbers, expected {recogniser.dimension}.")
+    _require_run_of(where, recogniser)
+    rows = {line.key: np.asarray(embeddings[line.row]) for line in lines}
+    return calibrate(read_pairs(pairs), rows, far, where.name)
+
+
+def _require_run_of(run: Path, recogniser: Recogniser) -> None:
+    """Refuse a run whose own record does not name these weights."""
+    record = read_json(run / "run.json")
+    models: Sequence[Mapping[str, object]] = record.get("models", []) if isinstance(record, dict) else []
+    wanted = (recogniser.model, recogniser.weights_sha256)
+    if not any((entry.get("model"), entry.get("weights_sha256")) == wanted for entry in models):
+        named = ", ".join(str(entry.get("model")) for entry in models) or "no model"
+        raise DataError(
+            f"{run / 'run.json'}: it names {named}, expected {recogniser.model} with weights "
+            f"{recogniser.weights_sha256[:12]}....",
+        )

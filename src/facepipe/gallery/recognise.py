@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names written on the faces of pictures and films, with the answers in JSON beside every drawing. Films stream."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from facepipe.datasets.video import Frame, open_writer, read_frames, read_info
+from facepipe.errors import DataError
+from facepipe.faces.photographs import EVERYDAY, Limits, checked, read_photographs
+from facepipe.gallery.naming import NamedFace, NamedPicture
+from facepipe.reports.drawings import write_drawing
+from facepipe.reports.fonts import Font
+from facepipe.reports.recognition_drawing import Colour, Label, draw_names
+from facepipe.results import Unread
+from facepipe.store.files import atomic_path, sidecar_of, write_json
+
+Name = Callable[[Sequence[np.ndarray]], list[NamedPicture]]
+
+
+@dataclass(frozen=True, slots=True)
+class Recognition:
+    """What is done to every picture.
+
+    Attributes:
+        name: from pictures to their faces with names.
+        font, colours: of the drawing.
+        head: begins every JSON file: which gallery, which models.
+        batch: pictures that are looked at together.
+    """
+
+    name: Name
+    font: Font
+    colours: Mapping[str, Colour]
+    head: Mapping[str, object]
+    batch: int
+    limits: Limits = EVERYDAY
+
+
+@dataclass(frozen=True, slots=True)
+class Recognised:
+    """What was done: pictures or frames, their faces, those with a name, and (picture, reason) of what was left out."""
+
+    pictures: int
+    faces: int
+    known: int
+    left_out: tuple[tuple[str, str], ...] = ()
+
+
+def _silent(key: str, picture: NamedPicture) -> None:
+    """Tells nobody."""
+
+
+def recognise_pictures(
+    asked: Recognition,
+    root: Path,
+    keys: Sequence[str],
+    output: Path,
+    *,
+    progress: Callable[[int], None] = lambda _: None,
+    told: Callable[[str, NamedPicture], None] = _silent,
+) -> Recognised:
+    """Draw the names on pictures below `root`, into `output`; beside each drawing its JSON file.
+
+    Args:
+        told: given each picture's key and faces.
+
+    Raises:
+        DataError: a drawing would be written over its photograph.
+    """
+    left_out: list[tuple[str, str]] = []
+    pictures = faces = known = 0
+    for members in read_photographs(root, keys, asked.batch, asked.limits):
+        left_out += [(one.key, one.pixels.reason) for one in members if isinstance(one.pixels, Unread)]
+        read = [(one.key, one.pixels) for one in members if not isinstance(one.pixels, Unread)]
+        for (key, image), picture in zip(read, asked.name([image for _, image in read]), strict=True):
+            target = output / _drawn_name(key)
+            if target.resolve() == (root / key).resolve():
+                raise DataError(f"{target}: it would be written over the photograph, expected another --output.")
+            write_drawing(target, _drawn(asked, image, picture))
+            content = {**asked.head, "picture": key, "height": image.shape[0], "width": image.shape[1]}
+            write_json(sidecar_of(target), content | _told(picture))
+            pictures += 1
+            faces += len(picture.faces)
+            known += sum(_person(face) is not None for face in picture.faces)
+            told(key, picture)
+        progress(len(members))
+    return Recognised(pictures, faces, known, tuple(left_out))
+
+
+def recognise_film(
+    asked: Recognition, film: Path, target: Path, *, progress: Callable[[int], None] = lambda _: None
+) -> Recognised:
+    """Draw the names on a film, frame by frame, into `target`; the answers go into a line for each frame beside it.
+
+    Raises:
+        DataError: the film cannot be read, its frames are larger than the limits, or it would be written over itself.
+        BackendError: PyAV is not installed.
+    """
+    info = read_info(film)
+    if target.resolve() == film.resolve():
+        raise DataError(f"{target}: it would be written over the film, expected another --output.")
+    frames = faces = known = 0
+    with (
+        open_writer(target, info) as write,
+        atomic_path(lines_of(target)) as part,
+        part.open("w", encoding="utf-8") as lines,
+    ):
+        _line(lines, {**asked.head, "film": film.name})
+        for batch in _in_batches(read_frames(film), asked.batch):
+            for frame, picture in zip(batch, asked.name(_looked_at(film, batch, asked.limits)), strict=True):
+                write(Frame(_drawn(asked, frame.image, picture), frame.ticks))
+                seconds = round(float(frame.ticks * info.time_base), 4)
+                _line(lines, {"frame": frames, "seconds": seconds} | _told(picture))
+                frames += 1
+                faces += len(picture.faces)
+                known += sum(_person(face) is not None for face in picture.faces)
+            progress(len(batch))
+    return Recognised(frames, faces, known)
+
+
+def lines_of(target: Path) -> Path:
+    """Where the answers for a drawn film's frames are."""
+    return target.with_name(f"{target.name}.jsonl")
+
+
+def _looked_at(film: Path, frames: Sequence[Frame], limits: Limits) -> list[np.ndarray]:
+    images = []
+    for frame in frames:
+        image = checked(frame.image, limits)
+        if isinstance(image, Unread):
+            raise DataError(f"{film}: a frame {image.reason}.", "--max-pixels with more.")
+        images.append(image)
+    return images
+
+
+def _in_batches(frames: Iterator[Frame], size: int) -> Iterator[list[Frame]]:
+    while batch := list(islice(frames, size)):
+        yield batch
+
+
+def _line(lines: IO[str], value: object) -> None:
+    lines.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _drawn_name(key: str) -> str:
+    """The photograph's own name where that format is written without loss of the drawing's sense, else PNG."""
+    path = Path(key)
+    return key if path.suffix.lower() in (".jpg", ".jpeg", ".png") else str(path.with_name(f"{path.name}.png"))
+
+
+def _drawn(job: Recognition, image: np.ndarray, picture: NamedPicture) -> np.ndarray:
+    labels = [Label(face.face.box, plate_of(face), _person(face)) for face in picture.faces]
+    return draw_names(image, labels, job.font, job.colours)
+
+
+def _person(face: NamedFace) -> str | None:
+    return None if face.answer is None else face.answer.label
+
+
+def plate_of(face: NamedFace) -> str:
+    """The name and how near it is; "unknown"; or the detector's score where no gallery was asked."""
+    if face.answer is None:
+        return f"{face.face.score:.2f}"
+    if not face.answer.is_known or face.answer.similarity is None:
+        return face.answer.text
+    return f"{face.answer.text} {face.answer.similarity:.2f}"
+
+
+def _told(picture: NamedPicture) -> dict[str, object]:
+    """The faces as JSON."""
+    faces = []
+    for named in picture.faces:
+        told: dict[str, object] = {
+            "box": [round(value, 2) for value in named.face.box.tolist()],
+            "score": round(named.face.score, 5),
+            "landmarks": [[round(x, 2), round(y, 2)] for x, y in named.face.landmarks.tolist()],
+        }
+        if named.answer is not None:
+            told["label"] = named.answer.label
+            told["similarity"] = named.answer.similarity
+            told["candidates"] = [
+                {"label": near.label, "similarity": near.similarity, "source": near.source}
+                for near in named.answer.candidates
+            ]
+        faces.append(told)
+    return {"faces": faces, "left_out": list(picture.left_out)}

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One composition for everybody: true batches, faces that cannot be cut, and one answer behind every door."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from facepipe.catalogue import model
+from facepipe.embed import Embedder
+from facepipe.errors import DataError
+from facepipe.faces.pipeline import FacePipeline, alignment_note, alignment_of, crop_of, open_pipeline
+from facepipe.results import Detections, EmbeddedFace, Face, NoFace
+from facepipe.specs import FivePoint, MarginCrop
+
+FACENET = model("facenet.seeded")  # takes a margin crop
+ARCFACE = model("mobilefacenet.paddle")  # takes five landmarks
+
+
+class Squares:
+    """Finds every plain white square of a black picture, by its rows; a detector of tests."""
+
+    name = "squares"
+    landmark_count = 0
+    calls: list[int]
+
+    def __init__(self) -> None:
+        self.calls = []
+
+    def detect(self, images: Sequence[np.ndarray]) -> list[Detections]:
+        self.calls.append(len(images))
+        return [self._one(image) for image in images]
+
+    def _one(self, image: np.ndarray) -> Detections:
+        boxes = []
+        white = (image[..., 0] > 128).any(axis=1)
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], white.astype(int), [0]])))
+        for top, bottom in zip(edges[::2], edges[1::2], strict=True):
+            columns = np.flatnonzero(image[top, :, 0] > 128)
+            boxes.append([columns[0], top, columns[-1] + 1, bottom])
+        if image[0, 0, 2] == 7:  # a mark: one more box, beside the picture
+            boxes.append([-50, -50, -40, -40])
+        array = np.array(boxes, np.float32).reshape(-1, 4)
+        return Detections(
+            array, np.linspace(0.9, 0.5, len(array), dtype=np.float32), np.zeros((len(array), 0, 2), np.float32)
+        )
+
+
+def _mean_colour(images: np.ndarray) -> tuple[np.ndarray]:
+    """A network: 512 numbers that depend on the crop alone."""
+    rng = np.random.default_rng(0)
+    return ((images.mean(axis=(2, 3)) @ rng.normal(size=(3, 512)) + rng.normal(size=512)).astype(np.float32),)
+
+
+def picture(*squares: tuple[int, int, int], size: int = 200, marked: bool = False) -> np.ndarray:
+    image = np.zeros((size, size, 3), np.uint8)
+    for number, (top, left, side) in enumerate(squares):
+        image[top : top + side, left : left + side] = (255, 40 * number, 255 - 60 * number)
+    if marked:
+        image[0, 0, 2] = 7
+    return image
+
+
+def squares(detector: Squares | None = None, least_score: float = 0.0) -> FacePipeline:
+    alignment = alignment_of("ultraface.rfb-320", FACENET.name)
+    return FacePipeline(detector or Squares(), Embedder(FACENET, _mean_colour, 4), alignment, "largest", least_score)
+
+
+def whole() -> FacePipeline:
+    return FacePipeline(None, Embedder(FACENET, _mean_colour, 4), alignment_of(None, FACENET.name))
+
+
+def test_faces_of_several_pictures_come_back_to_their_own_pictures() -> None:
+    images = [picture((10, 10, 40), (100, 20, 50)), picture(), picture((30, 60, 80)), picture((5, 5, 30), size=77)]
+    detector = Squares()
+    together = squares(detector).all_faces(images)
+    assert detector.calls == [4], "one call for all pictures"
+    assert [len(found.faces) for found in together] == [2, 0, 1, 1]
+    for image, found in zip(images, together, strict=True):
+        (alone,) = squares().all_faces([image])
+        for a, b in zip(found.faces, alone.faces, strict=True):
+            np.testing.assert_array_equal(a.face.box, b.face.box)
+            np.testing.assert_allclose(a.embedding, b.embedding, rtol=1e-5)
+
+
+def test_a_face_beside_its_picture_is_left_out_with_a_reason_and_moves_no_other() -> None:
+    images = [picture((10, 10, 40), marked=True), picture((10, 10, 40))]
+    first, second = squares().all_faces(images)
+    assert len(first.faces) == len(second.faces) == 1
+    assert "covers no pixel" in first.left_out[0]
+    np.testing.assert_allclose(first.faces[0].embedding, second.faces[0].embedding, atol=1e-3)
+
+
+def test_unsure_faces_are_passed_over() -> None:
+    (found,) = squares(least_score=0.8).all_faces([picture((10, 10, 40), (100, 20, 50))])
+    assert [round(face.face.score, 1) for face in found.faces] == [0.9]
+
+
+def test_the_main_face_or_the_reason_why_there_is_none() -> None:
+    images = [picture((10, 10, 40), (60, 60, 90)), picture(), picture(marked=True)]
+    main, nobody, beside = squares().main_faces(images)
+    assert isinstance(main, EmbeddedFace)
+    assert main.face.box.tolist() == [60, 60, 150, 150]
+    assert nobody == NoFace("no face found")
+    assert isinstance(beside, NoFace)
+    assert "covers no pixel" in beside.reason
+
+
+def test_without_a_detector_the_whole_picture_is_the_face() -> None:
+    (found,) = whole().all_faces([picture((0, 0, 160), size=160)])
+    assert found.faces[0].face.box.tolist() == [0, 0, 160, 160]
+    crops = picture((0, 0, 160), size=160)[None]
+    np.testing.assert_allclose(found.faces[0].embedding, Embedder(FACENET, _mean_colour, 1).embed(crops)[0])
+
+
+def test_a_detector_without_landmarks_gives_a_margin_crop_and_says_so() -> None:
+    assert isinstance(alignment_of("mtcnn", ARCFACE.name), FivePoint)
+    cut = alignment_of("ultraface.rfb-320", ARCFACE.name)
+    assert isinstance(cut, MarginCrop) and cut.size == 112
+    note = alignment_note("ultraface.rfb-320", ARCFACE.name)
+    assert note is not None and "gives no landmarks: mobilefacenet.paddle, which wants five-point alignment" in note
+    for detector, embedder in (("mtcnn", ARCFACE.name), ("ultraface.rfb-320", FACENET.name), (None, ARCFACE.name)):
+        assert alignment_note(detector, embedder) is None
+
+
+def test_the_crop_of_a_recorded_face_is_the_runs() -> None:
+    image = picture((10, 10, 40))
+    face = Face(np.array([10, 10, 50, 50], np.float32), 0.9, np.zeros((0, 2), np.float32))
+    recorded = crop_of(image, face, ARCFACE)
+    poor = FacePipeline(None, None, alignment_of("ultraface.rfb-320", ARCFACE.name))
+    np.testing.assert_array_equal(recorded, poor.crop(image, face))
+    beside = Face(np.array([-50, -50, -40, -40], np.float32), 0.9, np.zeros((0, 2), np.float32))
+    assert isinstance(crop_of(image, beside, ARCFACE), NoFace)
+
+
+def test_no_pictures_and_no_faces_are_no_special_case() -> None:
+    assert squares().main_faces([]) == [] and squares().all_faces([]) == []
+    (nothing,) = squares().all_faces([picture()])
+    assert nothing.faces == () and nothing.left_out == ()
+
+
+def test_a_selection_that_is_not_known_is_refused_before_anything_is_opened(tmp_path) -> None:
+    backend = object()
+    with (
+        pytest.raises(DataError, match="selection 'nearest' is not known, expected one of center_weighted_size"),
+        open_pipeline("mtcnn", FACENET.name, backend, tmp_path, 1, selection="nearest"),  # type: ignore[arg-type]
+    ):
+        pass
