@@ -108,19 +108,19 @@ def write_repetition(program: Program, name: str, step: Step, accumulators: int)
     times, memory = writer.function.args
     builder = writer.builder
 
-    def at(position: int, kind: ir.VectorType) -> Value:
-        return builder.bitcast(writer.place(memory, STRIDE * position), kind.as_pointer())
+    def at(position: int) -> Value:
+        return writer.place(memory, STRIDE * position)
 
-    one, other = (builder.load(at(position, step.operand), align=4) for position in (0, 1))
+    one, other = (builder.load(at(position), align=4, typ=step.operand) for position in (0, 1))
     held = []
     for position in range(accumulators):
         held.append(builder.alloca(step.accumulator))
-        builder.store(builder.load(at(2 + position, step.accumulator), align=4), held[-1])
+        builder.store(builder.load(at(2 + position), align=4, typ=step.accumulator), held[-1])
     with writer.loop(times):
         for place in held:
             builder.store(step.write(writer, builder.load(place), one, other), place)
     for position, place in enumerate(held):
-        builder.store(builder.load(place), at(2 + position, step.accumulator), align=4)
+        builder.store(builder.load(place), at(2 + position), align=4)
     writer.end()
 
 
