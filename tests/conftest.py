@@ -1,32 +1,75 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What tests share: the local mirror, the golden answers, weights with their converted models, the made sample."""
+"""What tests share: the local mirror, the golden answers, weights with their converted models, the made sample.
+
+It also holds a run to three promises: no test is skipped beyond a limit, as many tests are collected with the mirror as
+without, and the interpreter is the one that was asked for. The last line before pytest's own tells all three.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from facepipe.assets.workspace import MIRROR_VARIABLE, Workspace, fetch_weights, find_weights, open_workspace
 from facepipe.catalogue import MODELS
 from facepipe.errors import AssetError
-from facepipe.specs import Recipe, WheelMember
-from facepipe.store.files import sha256_of_file
-from facepipe.store.made_from import finished
+from facepipe.specs import ModelSpec, Recipe, WheelMember
+from facepipe.store.files import sha256_of_file, write_bytes
+from facepipe.store.made_from import finished, sidecar_path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+MOST_SKIPS = {"with": 8, "without": 39}
+"""Tests that may be skipped, with the mirror and without."""
+
+# No deadline: how long an example takes says how busy the machine is. Under CI the examples are the same in every run,
+# so that a red run is red again; elsewhere they are new ones each time, so that more is found as time goes by.
+settings.register_profile("facepipe", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("facepipe")
 
 
-def pytest_configure() -> None:
-    """For programs that tests start elsewhere: the mirror's path becomes absolute, and `python3` is this Python."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--expect-python", metavar="X.Y", help="the Python that this run is for; another one is an error")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The Python is the expected one. For programs that tests start elsewhere: the mirror's path becomes absolute, and
+    `python3` is this Python."""
+    expected = config.getoption("--expect-python")
+    if expected not in (None, _python()):
+        raise pytest.UsageError(f"this is Python {_python()} ({sys.executable}), expected {expected}. Try: make clean")
     if named := os.environ.get(MIRROR_VARIABLE):
         os.environ[MIRROR_VARIABLE] = str(Path(named).resolve())
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Tell what was collected and skipped, and fail a run that skipped too much; pytest-xdist's workers are silent."""
+    config = session.config
+    if hasattr(config, "workerinput") or config.option.collectonly:
+        return
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    skipped = len(reporter.stats.get("skipped", []))
+    mirror = "with" if os.environ.get(MIRROR_VARIABLE) else "without"
+    reporter.write_line(
+        f"\ncollected {session.testscollected} tests; skipped {skipped} of at most {MOST_SKIPS[mirror]} "
+        f"{mirror} the mirror; Python {_python()}"
+    )
+    if skipped > MOST_SKIPS[mirror]:
+        reporter.write_line(f"too many tests were skipped; `-rs` lists them, MOST_SKIPS of {__file__} is the limit.")
+        session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
+
+
+def _python() -> str:
+    return "{}.{}".format(*sys.version_info)
 
 
 @pytest.fixture(scope="session")
@@ -58,6 +101,26 @@ def weights_dir() -> Path:
         for name in MODELS:
             _convert_if_obtainable(name, ws)
     return ws.weights
+
+
+@pytest.fixture(scope="session")
+def seeded(weights_dir: Path) -> Callable[..., Path]:
+    """Call it with names of models: the folder that holds MTCNN, and those models converted from seeded weights.
+
+    For tests that need a network's shape and not its judgement: what such a network says of a face means nothing. The
+    folder is `build/seeded`; what was converted there once is kept, and only what a test asks for is converted.
+    """
+    folder = REPOSITORY / "build" / "seeded"
+
+    def having(*names: str) -> Path:
+        with _one_at_a_time(folder):
+            for name in ("pnet", "rnet", "onet"):
+                _copy_model(MODELS[name], weights_dir, folder)
+            for name in names:
+                _convert_seeded(MODELS[name], folder)
+        return folder
+
+    return having
 
 
 @pytest.fixture(scope="session")
@@ -101,6 +164,27 @@ def _convert_if_obtainable(name: str, ws: Workspace) -> None:
     from facepipe.convert.onnx.conversion import convert_model
 
     convert_model(spec, checkpoint, ws.weights)
+
+
+def _copy_model(spec: ModelSpec, source: Path, folder: Path) -> None:
+    """The final ONNX of a model and its sidecar, which comes last; a copy that is up to date stays."""
+    sidecar = sidecar_path(spec, folder)
+    if not sidecar.is_file() or sidecar.read_bytes() != sidecar_path(spec, source).read_bytes():
+        write_bytes(spec.final(folder), spec.final(source).read_bytes())
+        write_bytes(sidecar, sidecar_path(spec, source).read_bytes())
+
+
+def _convert_seeded(spec: ModelSpec, folder: Path) -> None:
+    """Convert the model from seeded weights unless it was; the catalogue's digest is the published weights' alone."""
+    if finished(spec, None, folder) is not None:
+        return
+    pytest.importorskip("onnxsim", reason="converting needs the extra [convert]")
+    from seeded_weights import write_checkpoint
+
+    from facepipe.convert.onnx.conversion import convert_model
+
+    checkpoint = write_checkpoint(spec.network, folder / f"{spec.name}.pt")
+    convert_model(replace(spec, weights=replace(spec.weights, sha256=None)), checkpoint, folder)
 
 
 @pytest.fixture(autouse=True, scope="session")

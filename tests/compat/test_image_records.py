@@ -74,7 +74,7 @@ def test_records_of_every_pickle_protocol_are_read(protocol: int) -> None:
     assert record_from_bytes(content, "x.bin") == ImageRecord("x.jpg", _picture("JPEG"))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_a_damaged_record_is_an_error_of_ours_or_a_record(data: st.DataObject) -> None:
     whole = bytearray(bytes_from_record(ImageRecord("x.jpg", b"\xff\xd8\xff" + bytes(40))))

@@ -25,13 +25,13 @@ plain = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(plain, st.integers(0, 5))
 def test_what_pickle_writes_is_read_back_at_every_protocol(value: object, protocol: int) -> None:
     assert read_pickle(pickle.dumps(value, protocol), "x.bin", ("list", "bool", "int", "bytes")) == value
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=200))
 def test_noise_is_an_error_of_ours_and_nothing_else(content: bytes) -> None:
     try:
@@ -40,7 +40,7 @@ def test_noise_is_an_error_of_ours_and_nothing_else(content: bytes) -> None:
         assert "noise.bin" in str(error)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_a_damaged_pickle_is_an_error_of_ours_or_a_plain_value(data: st.DataObject) -> None:
     whole = bytearray(pickle.dumps(([b"one", b"two" * 90], [True, False]), data.draw(st.integers(0, 5))))

@@ -152,7 +152,7 @@ def test_a_header_that_does_not_fit_is_named(tmp_path: Path, fields: dict[str, o
         read_gallery(tmp_path / "f.gallery")
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_damaged_file_is_an_error_of_ours_or_the_same_gallery(tmp_path: Path, data: st.DataObject) -> None:
     path = tmp_path / "f.gallery"

@@ -109,7 +109,7 @@ def test_kernels_are_chosen_by_name() -> None:
         kernels_by_name("cuda")
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     height=st.integers(1, 70),
     width=st.integers(1, 70),

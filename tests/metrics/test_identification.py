@@ -12,7 +12,7 @@ from facepipe.errors import DataError
 from facepipe.metrics.identification import open_set_rate, rank_one_rate, threshold_at
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.integers(-20, 20), min_size=10, max_size=60), st.floats(0.1, 0.9))
 def test_the_threshold_is_the_lowest_that_keeps_the_rate(values: list[int], rate: float) -> None:
     impostors = np.array(values, float) / 20

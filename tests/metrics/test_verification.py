@@ -184,7 +184,7 @@ def test_equal_error_rate_lies_on_the_curve():
         assert np.isclose(at, 1 - rate) or touching.min() <= 1 - rate <= touching.max()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 10**6), per_kind=st.integers(1, 9), fold_count=st.integers(2, 10))
 def test_no_metric_depends_on_the_order_of_the_pairs(seed, per_kind, fold_count):
     distances, same, folds = _pairs(seed, per_kind, fold_count, overlap=2)
@@ -196,7 +196,7 @@ def test_no_metric_depends_on_the_order_of_the_pairs(seed, per_kind, fold_count)
     assert auc(roc(distances, same)) == pytest.approx(auc(roc(distances[order], same[order])), abs=1e-12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 10**6))
 def test_the_curve_rises_from_corner_to_corner_and_rates_are_shares(seed):
     distances, same, folds = _pairs(seed, overlap=3)

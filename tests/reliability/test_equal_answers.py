@@ -23,9 +23,7 @@ from facepipe.results import Detections
 from facepipe.store.stage import Stage
 
 BOX_PIXELS, EMBEDDING = 0.05, 1e-3
-QUICK = settings(
-    max_examples=6, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+QUICK = settings(max_examples=6, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(scope="module", params=["onnxruntime", "openvino"])
@@ -71,7 +69,7 @@ def test_the_same_call_again_gives_the_same_bits(detector: Detector, photographs
         assert (a.boxes.tobytes(), a.scores.tobytes()) == (b.boxes.tobytes(), b.scores.tobytes())
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40, derandomize=True)
 @given(count=st.integers(0, 9), batch=st.integers(1, 5), fixed=st.sampled_from([None, 1, 3]))
 def test_batches_and_padding_do_not_reach_an_embedding(count: int, batch: int, fixed: int | None) -> None:
     crops = np.random.default_rng(count).integers(0, 256, (count, 6, 6, 3), np.uint8)

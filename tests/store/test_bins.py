@@ -60,7 +60,7 @@ def test_packing_and_reading_is_the_identity_for_every_batch(tmp_path: Path, bat
     assert len(list((tmp_path / "bins").iterdir())) == -(-37 // batch)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(count=st.integers(1, 33), batch=st.integers(1, 33), dtype=st.sampled_from(["float32", "float16", "uint8"]))
 def test_a_batch_is_padded_with_zeros_in_its_own_dtype(count: int, batch: int, dtype: str) -> None:
     rows = np.ones((count, 2), dtype)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,13 +14,14 @@ import pytest
 torch = pytest.importorskip("torch", reason="converting needs the extra [convert]")
 pytest.importorskip("onnxsim", reason="converting needs the extra [convert]")
 
+from seeded_weights import write_checkpoint  # noqa: E402
+
 from facepipe.backends.base import RuntimeOptions, open_session  # noqa: E402
 from facepipe.backends.ort import OnnxRuntime  # noqa: E402
 from facepipe.catalogue import model  # noqa: E402
 from facepipe.convert.onnx.conversion import convert_model  # noqa: E402
 from facepipe.errors import WeightsError  # noqa: E402
 from facepipe.networks import build  # noqa: E402
-from facepipe.networks.seeded import values_from_key  # noqa: E402
 
 
 @pytest.fixture
@@ -31,31 +31,13 @@ def roomy(tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree(tmp_path)
 
 
-def _checkpoint(network: str, path: Path) -> Path:
-    """Random weights that keep activations near 1, with statistics that are not those of a fresh network."""
-    state = build(network).state_dict()
-    filled = {
-        key: torch.from_numpy(np.asarray(_values(key, tuple(entry.shape)))).to(entry.dtype)
-        for key, entry in state.items()
-    }
-    torch.save(filled, path)
-    return path
-
-
-def _values(key: str, shape: tuple[int, ...]) -> np.ndarray:
-    """A one-axis weight is a batch normalisation's or PReLU's, by whatever name."""
-    if key.endswith("weight") and len(shape) == 1:
-        return np.random.default_rng(zlib.crc32(key.encode())).uniform(0.1, 0.9, shape)
-    return values_from_key(key, shape)
-
-
 @pytest.mark.parametrize(
     "name",
     ["mobilefacenet.paddle", "arcface.iresnet18", pytest.param("arcface.iresnet50", marks=pytest.mark.slow)],
 )
 def test_torch_and_the_final_onnx_give_the_same_embeddings(name: str, roomy: Path) -> None:
     spec = model(name)
-    checkpoint = _checkpoint(spec.network, roomy / spec.weights.file)
+    checkpoint = write_checkpoint(spec.network, roomy / spec.weights.file)
     report = convert_model(spec, checkpoint, roomy / "weights")
     assert [step.step for step in report.steps] == ["export", "match_prelu_slope", "simplify"]
     network = build(spec.network)
@@ -73,7 +55,7 @@ def test_torch_and_the_final_onnx_give_the_same_embeddings(name: str, roomy: Pat
 
 
 def test_the_weights_of_another_depth_are_refused(tmp_path: Path) -> None:
-    checkpoint = _checkpoint("iresnet18", tmp_path / "arcface.iresnet34.pth")
+    checkpoint = write_checkpoint("iresnet18", tmp_path / "arcface.iresnet34.pth")
     with pytest.raises(WeightsError, match=r"arcface\.iresnet34\.pth"):
         convert_model(model("arcface.iresnet34"), checkpoint, tmp_path / "weights")
     assert not (tmp_path / "weights").exists()
