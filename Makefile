@@ -10,17 +10,22 @@ DETECTOR  ?= mtcnn
 SOC       ?= Ascend310
 # From the environment or the command line alone: DATA PAIRS RUN ALL PRECISION THREADS WORKERS AIPP DRY_RUN MODELS
 
+# What `make quick` needs, which is no torch: an environment of its own for every Python that is named.
+QUICK     := ort,fast,report,wider,gallery,cluster,video,dev
 EXTRAS    := convert,ort,openvino,quantise,fast,report,wider,demo,gallery,cluster,video,dev
 VENV      := .venv
 READY     := $(VENV)/installed
 FACEPIPE  := $(VENV)/bin/facepipe
+NAMED     := $(filter-out file default,$(origin PYTHON))
+VERSION    = $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+QUICKLY   := $(if $(NAMED),.venv-$(VERSION),$(VENV))
 
 # option,variable: "--option value" where the variable is set, nothing where it is not
 option     = $(if $($2),--$1 '$($2)')
 flag       = $(if $(filter-out 0,$($2)),--$1)
 
 .DEFAULT_GOAL := help
-.PHONY: help onnx om plan check rehearse lfw verify wider demo test accept bench kill fuzz load audit lint clean
+.PHONY: help onnx om plan check rehearse lfw verify wider demo test quick accept bench kill fuzz load audit lint docs clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -29,6 +34,11 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("facepipe needs Python 3.10 or newer, and %s is %s. Try: make PYTHON=/path/to/python3.12" % (sys.executable, sys.version.split()[0]) if sys.version_info < (3, 10) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	@touch $@
+
+.venv-%/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(QUICK)]'
 	@touch $@
 
 onnx: $(READY)  ## weights to ONNX, parity after every step [MODELS="pnet rnet onet ..."]
@@ -87,7 +97,10 @@ demo: $(READY)  ## the whole job on a sample that is made on the spot; needs onl
 test: lint  ## every check a change must pass
 	@$(FACEPIPE) fetch mtcnn
 	@$(FACEPIPE) onnx
-	@$(VENV)/bin/python -m pytest -n 2 --dist loadfile
+	@$(VENV)/bin/python -m pytest -n 2 --dist loadfile $(if $(NAMED),--expect-python=$(VERSION))
+
+quick: $(QUICKLY)/installed  ## the tests without weights, torch and processes, under a minute [PYTHON=python3.13]
+	@$(QUICKLY)/bin/python -m pytest -n 2 --dist loadfile --quick --expect-python=$(VERSION)
 
 accept: $(READY)  ## every promise of the project in full, into runs/accept.json [ONLY="name ..."]
 	@$(VENV)/bin/python tests/acceptance $(ONLY)
@@ -126,5 +139,8 @@ lint: $(READY)  ## style and types
 	@$(VENV)/bin/ruff format --check --quiet
 	@$(VENV)/bin/mypy --no-error-summary
 
+docs: $(READY)  ## docs/commands.md from the table of commands and their help
+	@$(VENV)/bin/python docs/commands.py
+
 clean:  ## environments, caches and runs go; weights and data stay
-	rm -rf $(VENV) .venv-peer runs build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-* runs build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import re
+import runpy
 import shlex
 import subprocess
 from pathlib import Path
@@ -96,6 +97,13 @@ def test_the_example_that_begins_the_help_parses(name: str) -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_is_in_the_readme_or_the_docs(name: str) -> None:
     assert any(f"facepipe {name}" in page.read_text(encoding="utf-8") for page in PAGES)
+
+
+def test_the_page_of_commands_is_the_generated_one() -> None:
+    folder = REPOSITORY / "docs"
+    made = runpy.run_path(str(folder / "commands.py"))
+    assert sorted(name for names in made["PURPOSES"].values() for name in names) == sorted(COMMANDS)
+    assert made["page"]() == (folder / "commands.md").read_text(encoding="utf-8"), "write it again: make docs"
 
 
 @pytest.mark.parametrize(("page", "line"), facepipe_lines())
