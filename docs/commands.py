@@ -39,9 +39,9 @@ have a page of their own: [galleries.md](galleries.md).
 """
 
 END = """
-Results go to standard output, progress and messages to standard error. Exit status: 0 done; 1 something you can mend, told
-in one line; 2 usage; 130 and 143 stopped by a signal, and the same command resumes. `--traceback` shows where an error was
-raised.
+Results go to standard output, progress and messages to standard error. Exit status: 0 done; 1 something you can mend,
+told in one line; 2 usage; 130 and 143 stopped by a signal, and the same command resumes. `--traceback` shows where an
+error was raised.
 """
 
 

@@ -22,7 +22,7 @@ from facepipe.assets.workspace import MIRROR_VARIABLE, Workspace, fetch_weights,
 from facepipe.catalogue import MODELS
 from facepipe.errors import AssetError
 from facepipe.specs import ModelSpec, Recipe, WheelMember
-from facepipe.store.files import sha256_of_file, write_bytes
+from facepipe.store.files import sha256_of_file
 from facepipe.store.made_from import finished, sidecar_path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -105,17 +105,18 @@ def weights_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def seeded(weights_dir: Path) -> Callable[..., Path]:
-    """Call it with names of models: the folder that holds MTCNN, and those models converted from seeded weights.
+    """Call it with names of models: the folder of MTCNN, facenet.seeded and those models, from seeded weights.
 
     For tests that need a network's shape and not its judgement: what such a network says of a face means nothing. The
-    folder is `build/seeded`; what was converted there once is kept, and only what a test asks for is converted.
+    folder is in `build/seeded`, named for the recipe; what was converted once is kept, and only what a test asks for is
+    converted.
     """
-    folder = REPOSITORY / "build" / "seeded"
+    folder = REPOSITORY / "build" / "seeded" / sha256_of_file(REPOSITORY / "tests/fakes/seeded_weights.py")[:12]
 
     def having(*names: str) -> Path:
         with _one_at_a_time(folder):
-            for name in ("pnet", "rnet", "onet"):
-                _copy_model(MODELS[name], weights_dir, folder)
+            for name in ("pnet", "rnet", "onet", "facenet.seeded"):
+                _link_model(MODELS[name], weights_dir, folder)
             for name in names:
                 _convert_seeded(MODELS[name], folder)
         return folder
@@ -132,6 +133,14 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sample")
     make_sample(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def album(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photographs of people that a recogniser of seeded weights tells apart: see `album` among the fakes."""
+    from album import make_album
+
+    return make_album(sample, tmp_path_factory.mktemp("album"))
 
 
 @contextmanager
@@ -166,12 +175,11 @@ def _convert_if_obtainable(name: str, ws: Workspace) -> None:
     convert_model(spec, checkpoint, ws.weights)
 
 
-def _copy_model(spec: ModelSpec, source: Path, folder: Path) -> None:
-    """The final ONNX of a model and its sidecar, which comes last; a copy that is up to date stays."""
-    sidecar = sidecar_path(spec, folder)
-    if not sidecar.is_file() or sidecar.read_bytes() != sidecar_path(spec, source).read_bytes():
-        write_bytes(spec.final(folder), spec.final(source).read_bytes())
-        write_bytes(sidecar, sidecar_path(spec, source).read_bytes())
+def _link_model(spec: ModelSpec, source: Path, folder: Path) -> None:
+    """Links to the final ONNX of a model and to its sidecar."""
+    for path in (spec.final(source), sidecar_path(spec, source)):
+        if not (folder / path.name).is_symlink():
+            (folder / path.name).symlink_to(path)
 
 
 def _convert_seeded(spec: ModelSpec, folder: Path) -> None:
