@@ -8,7 +8,9 @@ without, and the interpreter is the one that was asked for. The last line before
 from __future__ import annotations
 
 import fcntl
+import multiprocessing
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -37,6 +39,48 @@ settings.load_profile("facepipe")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--expect-python", metavar="X.Y", help="the Python that this run is for; another one is an error")
+
+    parser.addoption("--quick", action="store_true", help="only tests that need no weights, torch or other process")
+
+
+SLOW_ROOMS = ("acceptance", "backends", "benchmarks", "compat", "convert", "fuzz", "networks", "reliability")
+"""Under --quick these folders are not looked into: their tests need torch, onnx or processes."""
+SLOW_FILES = ("test_acceptance.py", "test_ascend_acceptance.py", "test_packaging.py", "test_seed_commands.py")
+SLOW_FIXTURES = {"weights_dir", "seeded", "sample", "assets", "golden"}
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    if not config.getoption("--quick"):
+        return None
+    inside = collection_path.relative_to(REPOSITORY / "tests").parts if collection_path.suffix else ()
+    return True if inside and (inside[0] in SLOW_ROOMS or inside[-1] in SLOW_FILES) else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--quick"):
+        return
+    kept = [item for item in items if _is_quick(item)]
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = kept
+
+
+def _is_quick(item: pytest.Item) -> bool:
+    marked = any(item.get_closest_marker(name) for name in ("weights", "slow", "process"))
+    return not marked and not SLOW_FIXTURES & set(getattr(item, "fixturenames", ()))
+
+
+@pytest.fixture(autouse=True)
+def _no_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under --quick a process that is started fails its test: mark the test `process`."""
+    if not request.config.getoption("--quick"):
+        return
+
+    def refused(*arguments: object, **options: object) -> None:
+        raise AssertionError("this test starts a process, and the run is --quick. Try: @pytest.mark.process")
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", refused)
+    monkeypatch.setattr(multiprocessing.Process, "start", refused)
+    monkeypatch.setattr(multiprocessing.get_context("spawn").Process, "start", refused)
 
 
 def pytest_configure(config: pytest.Config) -> None:

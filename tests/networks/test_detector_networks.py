@@ -23,6 +23,7 @@ from facepipe.geometry.anchors import decode_boxes, face_scores, prior_count, pr
 from facepipe.geometry.normalise import normalise  # noqa: E402
 from facepipe.networks import build  # noqa: E402
 from facepipe.specs import ModelSpec, SingleShot  # noqa: E402
+from facepipe.store.files import sha256_of_file  # noqa: E402
 
 PUBLISHED = (
     "ultraface.slim-320",
@@ -33,11 +34,6 @@ PUBLISHED = (
     "blazeface.front",
     "blazeface.back",
 )
-
-
-def _weight_file(assets: Path, spec: ModelSpec) -> Path:
-    assert spec.weights.mirror is not None
-    return assets / spec.weights.mirror
 
 
 def _shot(spec: ModelSpec) -> SingleShot:
@@ -71,9 +67,16 @@ def test_number_of_parameters_is_the_published_one(name: str, numbers: int) -> N
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_published_weights_load_strictly(name: str, assets: Path) -> None:
+def test_weights_load_strictly_and_the_published_digest_is_required(name: str, tmp_path: Path) -> None:
     spec = model(name)
-    assert load(spec, _weight_file(assets, spec)).sha256 == spec.weights.sha256
+    path = write_checkpoint(spec.network, tmp_path / "seeded.pt")
+    assert load(spec, path, any_digest=True).sha256 == sha256_of_file(path)
+    with pytest.raises(WeightsError, match=f"expected {spec.weights.sha256}"):
+        load(spec, path)
+    state = torch.load(path, weights_only=True)
+    torch.save(dict(list(state.items())[1:]), path)
+    with pytest.raises(WeightsError, match=r"1 \(.*\) missing"):
+        load(spec, path, any_digest=True)
 
 
 def test_another_detectors_weights_are_refused(tmp_path: Path) -> None:
