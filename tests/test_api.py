@@ -17,6 +17,7 @@ from facepipe.errors import BackendError, DataError
 from facepipe.results import NoFace
 
 
+@pytest.mark.process
 def test_importing_facepipe_loads_no_numpy() -> None:
     code = "import sys, facepipe; sys.exit('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

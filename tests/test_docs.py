@@ -146,6 +146,7 @@ MAKE_VARIABLES = {
 }
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("target", MAKE_VARIABLES)
 def test_every_variable_reaches_facepipe(target: str) -> None:
     given = dict(word.split("=") for word in MAKE_VARIABLES[target].split())
@@ -165,6 +166,7 @@ def test_every_variable_reaches_facepipe(target: str) -> None:
         assert last[last.index("--data") + 1] == "a folder"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("target", MAKE_VARIABLES)
 def test_a_variable_that_is_not_given_is_not_passed(target: str) -> None:
     done = subprocess.run(

@@ -175,6 +175,7 @@ def test_the_rules_catch_a_planted_fault(file: str, source: str, expected: str) 
     assert expected in "\n".join(complaints(SRC / file, source))
 
 
+@pytest.mark.process
 def test_the_command_table_and_every_command_load_without_a_heavy_library() -> None:
     code = (
         "import importlib, sys\n"

@@ -82,6 +82,7 @@ def go(running: subprocess.Popen[str]) -> None:
     running.stdin.flush()
 
 
+@pytest.mark.process
 def test_two_that_add_and_one_that_removes_at_once_lose_no_row(tmp_path: Path) -> None:
     path = of_people(tmp_path / "p.gallery", "Cy")
     with (
@@ -101,6 +102,7 @@ def test_two_that_add_and_one_that_removes_at_once_lose_no_row(tmp_path: Path) -
     assert [entry.name for entry in tmp_path.iterdir()] == ["p.gallery"], "neither a lock nor a part is left"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("where", ["change", "written"])
 def test_one_that_is_killed_in_the_middle_leaves_the_old_gallery_and_no_lock_to_break(
     where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -141,6 +143,7 @@ def test_a_link_to_a_gallery_stays_a_link(tmp_path: Path) -> None:
     assert read_gallery(path).people() == {"Ana": 1}
 
 
+@pytest.mark.process
 def test_two_add_commands_at_once_add_both(album: Path, seeded: Callable[..., Path], tmp_path: Path) -> None:
     pytest.importorskip("faiss", reason="gallery search needs the extra [gallery]")
     people = {"Person_06": "first", "Person_07": "second", "Person_04": "enrolled"}
