@@ -36,7 +36,8 @@ def few(sample: Path, tmp_path: Path) -> Path:
         shutil.copy(path, data / "images")
     faces = {path.stem: [[75, 55, 100, 120], [60, 40, 130, 150]] for path in photographs}
     counted = {setting: {key: [1, 2] for key in faces} for setting in SETTINGS}
-    write_truth(data / "ground_truth", {"0--Portrait": faces}, counted)
+    truth = {"0--Portrait": {**faces, "not_here": [[1, 1, 9, 9]]}}
+    write_truth(data / "ground_truth", truth, counted)
     lines = [f"# 0--Portrait/{path.name} 250 250" for path in photographs]
     (data / "val_labelv2.txt").write_text("\n".join(lines) + "\n")
     return data
@@ -106,7 +107,7 @@ def test_other_suppressions_are_recorded(nms: str, few: Path, weights: Path, tmp
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--whole",), "3 photographs, expected all 3,226"),
+        (("--whole",), "3 photographs, expected all 4"),
         (("--detector", "blazeface.front", "--size", "300"), "blazeface.front takes 128x128 alone"),
         (("--detector", "mtcnn", "--nms", "soft"), "mtcnn is a cascade"),
         (("--threshold", "1.5"), "threshold is 1.5, expected 0 up to, but not including, 1"),

@@ -29,7 +29,7 @@ def write_truth(
     content = {
         "event_list": column(list(events)),
         "file_list": column([column(list(event)) for event in events.values()]),
-        "face_bbx_list": column([column(event) for event in boxes]),
+        "face_bbx_list": column(boxes),
     }
     savemat(folder / "wider_face_val.mat", content)
     for setting, numbers in counted.items():
