@@ -15,7 +15,7 @@ import pytest
 
 pytest.importorskip("faiss", reason="gallery search needs the extra [gallery]")
 
-from album import THRESHOLD
+from album import THRESHOLD, album_pairs
 
 from facepipe.catalogue import model
 from facepipe.cli import main
@@ -164,22 +164,21 @@ def test_a_gallery_of_other_weights_is_refused(
 
 
 def test_the_threshold_is_calibrated_on_a_verification_set(
-    gallery: Path, assets: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    gallery: Path, album: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lines = (assets / "lfw" / "pairs.txt").read_text().splitlines()
-    (tmp_path / "pairs.txt").write_text("\n".join(["1\t50", *lines[1:51], *lines[301:351]]))
-    faces = str(assets / "lfw_aligned112" / "images")
+    (tmp_path / "pairs.txt").write_text(album_pairs(1, 33))
+    faces = str(album / "aligned")
     command = ["gallery", "calibrate", str(gallery), faces, "--pairs", str(tmp_path / "pairs.txt")]
     common = ["--weights", str(weights)]
     assert main([*command, *common]) == 1
-    assert "50 comparisons of different people cannot show a rate of 0.001, expected at least 1,000" in (
+    assert "33 comparisons of different people cannot show a rate of 0.001, expected at least 1,000" in (
         capsys.readouterr().err
     )
     assert main([*command, "--far", "0.1", *common]) == 0
     threshold = read_gallery(gallery).threshold
     assert threshold is not None
     assert threshold.far == 0.1
-    assert threshold.source == "images: 50 pairs of different people"
+    assert threshold.source == "aligned: 33 pairs of different people"
     assert 0 < threshold.similarity < 1
 
 

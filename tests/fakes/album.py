@@ -33,6 +33,20 @@ def make_album(sample: Path, folder: Path) -> Path:
     return folder
 
 
+def album_pairs(folds: int, per_kind: int) -> str:
+    """LFW's pairs file over the album: in each fold so many pairs of one person, then so many of two."""
+    lines = [f"{folds}\t{per_kind}"]
+    count = len(PEOPLE)
+    same = [f"{PEOPLE[i % count]}\t{1 + i // count % 3}\t4" for i in range(folds * per_kind)]
+    other = [
+        f"{PEOPLE[i % count]}\t{1 + i // count % 4}\t{PEOPLE[(i + 1 + i // count) % count]}\t1"
+        for i in range(folds * per_kind)
+    ]
+    for first in range(0, folds * per_kind, per_kind):
+        lines += same[first : first + per_kind] + other[first : first + per_kind]
+    return "\n".join(lines) + "\n"
+
+
 def _write(image: np.ndarray, path: Path, number: int = 0) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(image).save(path, quality=100, subsampling=0, comment=f"picture {number}")
