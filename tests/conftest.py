@@ -8,6 +8,7 @@ without, and the interpreter is the one that was asked for. The last line before
 from __future__ import annotations
 
 import fcntl
+import importlib.util
 import multiprocessing
 import os
 import subprocess
@@ -96,6 +97,8 @@ def pytest_configure(config: pytest.Config) -> None:
     expected = config.getoption("--expect-python")
     if expected not in (None, _python()):
         raise pytest.UsageError(f"this is Python {_python()} ({sys.executable}), expected {expected}. Try: make clean")
+    if config.getoption("--quick") and importlib.util.find_spec("matplotlib") is not None:
+        importlib.import_module("matplotlib.font_manager")  # its first import asks fc-list for the system's fonts
     if named := os.environ.get(MIRROR_VARIABLE):
         os.environ[MIRROR_VARIABLE] = str(Path(named).resolve())
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
