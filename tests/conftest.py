@@ -8,7 +8,10 @@ without, and the interpreter is the one that was asked for. The last line before
 from __future__ import annotations
 
 import fcntl
+import importlib.util
+import multiprocessing
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,10 +26,10 @@ from facepipe.catalogue import MODELS
 from facepipe.convert.onnx.report import finished
 from facepipe.errors import AssetError
 from facepipe.specs import ModelSpec, Recipe, WheelMember
-from facepipe.store.files import sha256_of_file, sidecar_of, write_bytes
+from facepipe.store.files import sha256_of_file, sidecar_of
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-MOST_SKIPS = {"with": 8, "without": 39}
+MOST_SKIPS = {"with": 8, "without": 49}
 """Tests that may be skipped, with the mirror and without."""
 
 # No deadline: how long an example takes says how busy the machine is. Under CI the examples are the same in every run,
@@ -38,6 +41,55 @@ settings.load_profile("facepipe")
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--expect-python", metavar="X.Y", help="the Python that this run is for; another one is an error")
 
+    parser.addoption("--quick", action="store_true", help="only tests that need no weights, torch or other process")
+
+
+SLOW_ROOMS = ("acceptance", "backends", "benchmarks", "compat", "convert", "fuzz", "networks", "reliability")
+"""Under --quick these folders are not looked into: their tests need torch, onnx or processes."""
+SLOW_FILES = (
+    "test_acceptance.py",
+    "test_ascend_acceptance.py",
+    "test_ascend_mutations.py",
+    "test_packaging.py",
+    "test_seed_commands.py",
+)
+SLOW_FIXTURES = {"weights_dir", "seeded", "sample", "assets", "golden"}
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    if not config.getoption("--quick"):
+        return None
+    tests = REPOSITORY / "tests"
+    inside = collection_path.relative_to(tests).parts if tests in collection_path.parents else ()
+    return True if inside and (inside[0] in SLOW_ROOMS or inside[-1] in SLOW_FILES) else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--quick"):
+        return
+    kept = [item for item in items if _is_quick(item)]
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = kept
+
+
+def _is_quick(item: pytest.Item) -> bool:
+    marked = any(item.get_closest_marker(name) for name in ("weights", "slow", "process"))
+    return not marked and not SLOW_FIXTURES & set(getattr(item, "fixturenames", ()))
+
+
+@pytest.fixture(autouse=True)
+def _no_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under --quick a process that is started fails its test: mark the test `process`."""
+    if not request.config.getoption("--quick"):
+        return
+
+    def refused(*arguments: object, **options: object) -> None:
+        raise AssertionError("this test starts a process, and the run is --quick. Try: @pytest.mark.process")
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", refused)
+    monkeypatch.setattr(multiprocessing.Process, "start", refused)
+    monkeypatch.setattr(multiprocessing.get_context("spawn").Process, "start", refused)
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """The Python is the expected one. For programs that tests start elsewhere: the mirror's path becomes absolute, and
@@ -45,6 +97,8 @@ def pytest_configure(config: pytest.Config) -> None:
     expected = config.getoption("--expect-python")
     if expected not in (None, _python()):
         raise pytest.UsageError(f"this is Python {_python()} ({sys.executable}), expected {expected}. Try: make clean")
+    if config.getoption("--quick") and importlib.util.find_spec("matplotlib") is not None:
+        importlib.import_module("matplotlib.font_manager")  # its first import asks fc-list for the system's fonts
     if named := os.environ.get(MIRROR_VARIABLE):
         os.environ[MIRROR_VARIABLE] = str(Path(named).resolve())
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
@@ -63,7 +117,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         f"\ncollected {session.testscollected} tests; skipped {skipped} of at most {MOST_SKIPS[mirror]} "
         f"{mirror} the mirror; Python {_python()}"
     )
-    if skipped > MOST_SKIPS[mirror]:
+    if skipped > MOST_SKIPS[mirror] and not config.getoption("--quick"):  # which has fewer extras
         reporter.write_line(f"too many tests were skipped; `-rs` lists them, MOST_SKIPS of {__file__} is the limit.")
         session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
 
@@ -105,17 +159,18 @@ def weights_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def seeded(weights_dir: Path) -> Callable[..., Path]:
-    """Call it with names of models: the folder that holds MTCNN, and those models converted from seeded weights.
+    """Call it with names of models: the folder of MTCNN, facenet.seeded and those models, from seeded weights.
 
     For tests that need a network's shape and not its judgement: what such a network says of a face means nothing. The
-    folder is `build/seeded`; what was converted there once is kept, and only what a test asks for is converted.
+    folder is in `build/seeded`, named for the recipe; what was converted once is kept, and only what a test asks for is
+    converted.
     """
-    folder = REPOSITORY / "build" / "seeded"
+    folder = REPOSITORY / "build" / "seeded" / sha256_of_file(REPOSITORY / "tests/fakes/seeded_weights.py")[:12]
 
     def having(*names: str) -> Path:
         with _one_at_a_time(folder):
-            for name in ("pnet", "rnet", "onet"):
-                _copy_model(MODELS[name], weights_dir, folder)
+            for name in ("pnet", "rnet", "onet", "facenet.seeded"):
+                _link_model(MODELS[name], weights_dir, folder)
             for name in names:
                 _convert_seeded(MODELS[name], folder)
         return folder
@@ -132,6 +187,14 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sample")
     make_sample(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def album(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photographs of people that a recogniser of seeded weights tells apart: see `album` among the fakes."""
+    from album import make_album
+
+    return make_album(sample, tmp_path_factory.mktemp("album"))
 
 
 @contextmanager
@@ -166,12 +229,11 @@ def _convert_if_obtainable(name: str, ws: Workspace) -> None:
     convert_model(spec, checkpoint, ws.weights)
 
 
-def _copy_model(spec: ModelSpec, source: Path, folder: Path) -> None:
-    """The final ONNX of a model and its sidecar, which comes last; a copy that is up to date stays."""
-    sidecar = sidecar_of(spec.final(folder))
-    if not sidecar.is_file() or sidecar.read_bytes() != sidecar_of(spec.final(source)).read_bytes():
-        write_bytes(spec.final(folder), spec.final(source).read_bytes())
-        write_bytes(sidecar, sidecar_of(spec.final(source)).read_bytes())
+def _link_model(spec: ModelSpec, source: Path, folder: Path) -> None:
+    """Links to the final ONNX of a model and to its sidecar."""
+    for path in (spec.final(source), sidecar_of(spec.final(source))):
+        if not (folder / path.name).is_symlink():
+            (folder / path.name).symlink_to(path)
 
 
 def _convert_seeded(spec: ModelSpec, folder: Path) -> None:

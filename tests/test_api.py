@@ -22,6 +22,7 @@ from facepipe.results import Detections
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "api.md"
 
 
+@pytest.mark.process
 def test_importing_facepipe_loads_no_numpy() -> None:
     code = "import sys, facepipe; sys.exit('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

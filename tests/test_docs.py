@@ -162,6 +162,7 @@ def commands_of(target: str, *assignments: str) -> list[list[str]]:
     return [shlex.split(line) for line in done.stdout.replace("\\\n", " ").replace(";", " ; ").strip().splitlines()]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("target", "name"), variables_of_targets())
 def test_every_variable_reaches_what_its_target_runs(target: str, name: str) -> None:
     value = "1" if name in SWITCHES else VALUES.get(name, f"given-{name.lower()}")
@@ -180,6 +181,7 @@ def test_every_variable_reaches_what_its_target_runs(target: str, name: str) -> 
         parser_of(commands[-1][1]).parse_args(commands[-1][2:])
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("target", sorted({target for target, _ in variables_of_targets()}))
 def test_a_variable_that_is_not_given_is_not_passed(target: str) -> None:
     words = [word for command in commands_of(target, "SET=s", "ALL=0") for word in command]

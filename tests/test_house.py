@@ -130,6 +130,7 @@ def _is_telling(number: str) -> bool:
     return len(re.sub(r"\D", "", number).lstrip("0")) >= 6
 
 
+@pytest.mark.process
 def test_nothing_large_or_binary_is_tracked() -> None:
     done = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True, check=False)
     if done.returncode:

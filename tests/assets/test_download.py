@@ -161,6 +161,7 @@ def test_a_file_that_is_there_is_not_asked_for(tmp_path: Path, site: Site) -> No
     assert site.asked == []
 
 
+@pytest.mark.process
 def test_a_killed_download_leaves_only_its_part_and_is_resumed(tmp_path: Path) -> None:
     """A child is killed in the middle of a transfer that stands still; this process brings the rest."""
     with socket.create_server(("127.0.0.1", 0)) as stalling:
@@ -191,6 +192,7 @@ def test_a_killed_download_leaves_only_its_part_and_is_resumed(tmp_path: Path) -
     assert names(tmp_path) == ["f.pt"]
 
 
+@pytest.mark.process
 def test_processes_take_turns_and_download_once(tmp_path: Path, site: Site) -> None:
     context = multiprocessing.get_context("spawn")
     arguments = (f"{site.url}/file", tmp_path / "f.pt", SHA256)

@@ -15,6 +15,8 @@ from facepipe.assets.wheel import extract_member
 from facepipe.errors import AssetError
 from facepipe.specs import WheelMember
 
+pytestmark = pytest.mark.process  # pip
+
 WHEEL = "made_up_project-1.0-py3-none-any.whl"
 CONTENT = b"three convolutions"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,10 +37,14 @@ def answers(
 ) -> tuple[np.ndarray, ...]:
     spec, opened = model(name), backend_by_name(backend, options)
     path = model_file(opened, spec, weights, len(image))
-    if not path.is_file():
-        pytest.skip(f"{path.name} is not converted: its weights are not at hand")
     with open_session(opened, spec, path) as session:
         return session.run(image)
+
+
+@pytest.fixture
+def weights(seeded: Callable[..., Path]) -> Path:
+    """MTCNN, and a recogniser of seeded weights."""
+    return seeded("mobilefacenet.ms1m")
 
 
 def probe(name: str) -> np.ndarray:
@@ -48,10 +53,10 @@ def probe(name: str) -> np.ndarray:
 
 @pytest.mark.weights
 @pytest.mark.parametrize("name", NETWORKS)
-def test_f32_answers_as_onnxruntime_does(name: str, weights_dir: Path) -> None:
+def test_f32_answers_as_onnxruntime_does(name: str, weights: Path) -> None:
     image = probe(name)
-    reference = answers(name, image, weights_dir, "onnxruntime", RuntimeOptions())
-    mine = answers(name, image, weights_dir, "openvino", RuntimeOptions())
+    reference = answers(name, image, weights, "onnxruntime", RuntimeOptions())
+    mine = answers(name, image, weights, "openvino", RuntimeOptions())
     for one, other in zip(reference, mine, strict=True):
         np.testing.assert_allclose(other, one, atol=1e-4 * max(1, float(np.abs(one).max())))
 
@@ -59,22 +64,22 @@ def test_f32_answers_as_onnxruntime_does(name: str, weights_dir: Path) -> None:
 @pytest.mark.weights
 @pytest.mark.parametrize("hint", ["latency", "throughput"])
 @pytest.mark.parametrize("rows", [1, 2, 5])
-def test_several_threads_give_every_row_in_its_place(hint: str, rows: int, weights_dir: Path) -> None:
+def test_several_threads_give_every_row_in_its_place(hint: str, rows: int, weights: Path) -> None:
     image = probe("rnet")[:rows]
-    one = answers("rnet", image, weights_dir, "openvino", RuntimeOptions())
-    two = answers("rnet", image, weights_dir, "openvino", RuntimeOptions(threads=2, hint=hint))
+    one = answers("rnet", image, weights, "openvino", RuntimeOptions())
+    two = answers("rnet", image, weights, "openvino", RuntimeOptions(threads=2, hint=hint))
     for first, second in zip(one, two, strict=True):
         np.testing.assert_allclose(first, second, atol=1e-5)
 
 
 @pytest.mark.weights
-def test_one_session_takes_one_shape_after_another_and_its_answers_are_the_callers(weights_dir: Path) -> None:
+def test_one_session_takes_one_shape_after_another_and_its_answers_are_the_callers(weights: Path) -> None:
     spec, backend = model("pnet"), backend_by_name("openvino")
     rng = np.random.default_rng(0)
     images = [
         rng.uniform(-1, 1, shape).astype(np.float32) for shape in ((1, 3, 30, 30), (2, 3, 12, 50), (1, 3, 30, 30))
     ]
-    with open_session(backend, spec, spec.final(weights_dir)) as session:
+    with open_session(backend, spec, spec.final(weights)) as session:
         first = session.run(images[0])
         kept = [array.copy() for array in first]
         for image in images[1:]:
@@ -86,24 +91,24 @@ def test_one_session_takes_one_shape_after_another_and_its_answers_are_the_calle
 
 
 @pytest.mark.weights
-def test_bf16_is_the_recognisers_and_detectors_stay_in_f32(weights_dir: Path) -> None:
+def test_bf16_is_the_recognisers_and_detectors_stay_in_f32(weights: Path) -> None:
     if not has_bf16():
         pytest.skip("this processor does not compute in bf16")
     options = RuntimeOptions(precision="bf16")
     backend = backend_by_name("openvino", options)
-    seen = {name: backend.load(model(name), model(name).final(weights_dir)).precision for name in ("pnet", "rnet")}
+    seen = {name: backend.load(model(name), model(name).final(weights)).precision for name in ("pnet", "rnet")}
     assert seen == {"pnet": "f32", "rnet": "f32"}
     image = probe("mobilefacenet.ms1m")
-    (exact,) = answers("mobilefacenet.ms1m", image, weights_dir, "openvino", RuntimeOptions())
-    (rough,) = answers("mobilefacenet.ms1m", image, weights_dir, "openvino", options)
+    (exact,) = answers("mobilefacenet.ms1m", image, weights, "openvino", RuntimeOptions())
+    (rough,) = answers("mobilefacenet.ms1m", image, weights, "openvino", options)
     assert float(np.abs(exact - rough).max()) > 1e-5  # it is another arithmetic
     assert parity(exact, rough).cosine > 0.995  # of noise, which is no face
     everywhere = backend_by_name("openvino", replace(options, precision="bf16-all"))
-    assert everywhere.load(model("pnet"), model("pnet").final(weights_dir)).precision == "bf16"
+    assert everywhere.load(model("pnet"), model("pnet").final(weights)).precision == "bf16"
 
 
 @pytest.mark.weights
-def test_a_precision_that_would_not_run_is_an_error(weights_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_precision_that_would_not_run_is_an_error(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import openvino
 
     compile_model = openvino.Core.compile_model
@@ -114,18 +119,18 @@ def test_a_precision_that_would_not_run_is_an_error(weights_dir: Path, monkeypat
     monkeypatch.setattr(openvino.Core, "compile_model", without_bf16)
     backend = backend_by_name("openvino", RuntimeOptions(precision="bf16-all"))
     with pytest.raises(BackendError, match="would compute rnet in f32, expected bf16"):
-        backend.load(model("rnet"), model("rnet").final(weights_dir))
+        backend.load(model("rnet"), model("rnet").final(weights))
 
 
 @pytest.mark.weights
 @pytest.mark.parametrize(("name", "suffix"), [("onet", "blob"), ("mobilefacenet.ms1m", "blob")])
-def test_compiled_models_are_kept_and_read_again(name: str, suffix: str, weights_dir: Path, tmp_path: Path) -> None:
+def test_compiled_models_are_kept_and_read_again(name: str, suffix: str, weights: Path, tmp_path: Path) -> None:
     image = probe(name)
     options = RuntimeOptions(cache=tmp_path / "cache")
-    first = answers(name, image, weights_dir, "openvino", options)
+    first = answers(name, image, weights, "openvino", options)
     kept = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "cache").glob(f"*.{suffix}")}
     assert kept
-    second = answers(name, image, weights_dir, "openvino", options)
+    second = answers(name, image, weights, "openvino", options)
     assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "cache").glob(f"*.{suffix}")} == kept
     for one, other in zip(first, second, strict=True):
         np.testing.assert_array_equal(one, other)

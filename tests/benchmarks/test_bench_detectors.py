@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ def test_every_detector_of_the_catalogue_with_weights_is_measured_at_some_size()
 
 
 def test_figures_are_measured_written_and_shown(
-    weights_dir: Path, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    seeded: Callable[..., Path], sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(detectors, "SIZES", {"ultraface.slim-320": ((96, 128),)})
     arguments = [
@@ -35,8 +36,7 @@ def test_figures_are_measured_written_and_shown(
         "--data",
         str(sample / "images"),
     ]
-    if not (weights_dir / "ultraface.slim-320.simplified.onnx").is_file():
-        pytest.skip("this test needs the converted ultraface.slim-320")
+    weights_dir = seeded("ultraface.slim-320")
     assert main(["detectors", *arguments, "--weights", str(weights_dir), "--out", str(tmp_path)]) == 0
     found = json.loads((tmp_path / "bench.json").read_text())
     row = found["detectors"]["onnxruntime_f32"]["ultraface.slim-320"]["128x96"]["1"]

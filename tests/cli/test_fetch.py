@@ -87,6 +87,7 @@ def test_lfw_without_network_is_one_line_and_nothing_is_written(
 
 
 @pytest.mark.usefixtures("no_network")
+@pytest.mark.process
 def test_all_goes_on_after_a_failure_and_counts_at_the_end(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

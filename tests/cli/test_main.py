@@ -7,7 +7,10 @@ import os
 import subprocess
 import sys
 
+import pytest
 
+
+@pytest.mark.process
 def test_a_reader_that_has_seen_enough_ends_a_command_without_a_word() -> None:
     reader, writer = os.pipe()
     os.close(reader)

@@ -91,6 +91,7 @@ def test_back_ends_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(row["note"] for row in content["backends"])
 
 
+@pytest.mark.process
 def test_a_missing_library_is_a_reason_and_no_failure(tmp_path: Path) -> None:
     """In an interpreter that sees no onnxruntime and no numba, both are said to be unavailable, and how to get them."""
     code = (

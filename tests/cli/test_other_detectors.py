@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -61,19 +62,20 @@ def test_lfw_runs_with_every_kind_of_detector_and_says_when_it_falls_back(
 
 
 def test_stages_are_refused_for_a_detector_of_one_network(
-    lfw: Path, weights_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    sample: Path, seeded: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    common = ["--weights", str(weights_dir), "--embedder", "mobilefacenet.ms1m", "--workers", "1", "--staged"]
+    lfw, weights = sample, seeded("blazeface.back", "mobilefacenet.ms1m")
+    common = ["--weights", str(weights), "--embedder", "mobilefacenet.ms1m", "--workers", "1", "--staged"]
     status = main(["lfw", "--data", str(lfw), "--run", str(tmp_path / "run"), "--detector", "blazeface.back", *common])
     assert status == 1
     assert "is MTCNN's, and the detector is blazeface.back" in capsys.readouterr().err
 
 
 def test_a_least_face_is_refused_where_there_is_no_pyramid(
-    assets: Path, weights_dir: Path, capsys: pytest.CaptureFixture[str]
+    album: Path, seeded: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    photograph = str(assets / "photos" / "multiface.jpg")
-    arguments = ["--weights", str(weights_dir), "--detector", "ultraface.rfb-320", "--min-face", "40"]
+    photograph, weights = str(album / "group.jpg"), seeded("ultraface.rfb-320")
+    arguments = ["--weights", str(weights), "--detector", "ultraface.rfb-320", "--min-face", "40"]
     assert main(["detect", photograph, *arguments]) == 1
     assert "--min-face: 40 was asked for, and ultraface.rfb-320 has no pyramid" in capsys.readouterr().err
 

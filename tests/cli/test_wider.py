@@ -1,15 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""facepipe wider, on the mirror's photographs, and its errors."""
+"""facepipe wider, on the mirror's photographs and on made ones, and its errors."""
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+pytest.importorskip("scipy.io", reason="scipy reads the .mat files")
+
+from wider_truth import write_truth
+
 from facepipe.cli import main
+from facepipe.datasets.widerface import SETTINGS
 
 pytestmark = pytest.mark.weights
 
@@ -22,15 +28,25 @@ def _wider(*arguments: object) -> int:
 
 
 @pytest.fixture
-def few(assets: Path, tmp_path: Path) -> Path:
-    """The mirror's ground truth and size list with three of its photographs."""
-    data = tmp_path / "widerface"
+def few(sample: Path, tmp_path: Path) -> Path:
+    """Three photographs of the made sample in WIDER FACE's layout; the face is always in the middle."""
+    data, photographs = tmp_path / "widerface", sorted(sample.rglob("*_0001.jpg"))[:3]
     (data / "images").mkdir(parents=True)
-    (data / "ground_truth").symlink_to(assets / "widerface" / "ground_truth")
-    shutil.copy(assets / "widerface" / "val_labelv2.txt", data)
-    for path in sorted((assets / "widerface" / "val416").glob("*.jpg"))[:3]:
+    for path in photographs:
         shutil.copy(path, data / "images")
+    faces = {path.stem: [[75, 55, 100, 120], [60, 40, 130, 150]] for path in photographs}
+    counted = {setting: {key: [1, 2] for key in faces} for setting in SETTINGS}
+    truth = {"0--Portrait": {**faces, "not_here": [[1, 1, 9, 9]]}}
+    write_truth(data / "ground_truth", truth, counted)
+    lines = [f"# 0--Portrait/{path.name} 250 250" for path in photographs]
+    (data / "val_labelv2.txt").write_text("\n".join(lines) + "\n")
     return data
+
+
+@pytest.fixture(scope="module")
+def weights(seeded: Callable[..., Path]) -> Path:
+    """Detectors of seeded weights, which find boxes anywhere."""
+    return seeded("ultraface.slim-320", "ultraface.rfb-320", "blazeface.front")
 
 
 def test_average_precision_of_a_hundred_photographs_is_the_reference(
@@ -56,7 +72,7 @@ def test_average_precision_of_a_hundred_photographs_is_the_reference(
 
 
 def test_five_sizes_are_averaged_and_multi_scale_is_another_protocol(
-    few: Path, weights_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    few: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Small sizes: what is tested is how passes come together.
     monkeypatch.setattr("facepipe.runs.wider_protocol.FIVE_SIZES", (96, 128, 160, 192, 224))
@@ -64,7 +80,7 @@ def test_five_sizes_are_averaged_and_multi_scale_is_another_protocol(
     for protocol in ("five-size-mean", "multi-scale"):
         run = tmp_path / protocol
         arguments = ("--data", few, "--detector", "ultraface.slim-320", "--protocol", protocol, "--workers", 1)
-        assert _wider(*arguments, "--weights", weights_dir, "--run", run) == 0
+        assert _wider(*arguments, "--weights", weights, "--run", run) == 0
         content = json.loads((run / "wider.json").read_text())
         labels[protocol] = content["protocol"]
         if protocol == "five-size-mean":
@@ -78,18 +94,20 @@ def test_five_sizes_are_averaged_and_multi_scale_is_another_protocol(
 
 
 @pytest.mark.parametrize("nms", ["soft", "blending"])
-def test_other_suppressions_are_recorded(nms: str, few: Path, weights_dir: Path, tmp_path: Path) -> None:
+def test_other_suppressions_are_recorded(nms: str, few: Path, weights: Path, tmp_path: Path) -> None:
     arguments = ("--data", few, "--detector", "ultraface.slim-320", "--nms", nms, "--threshold", 0.3, "--workers", 1)
-    assert _wider(*arguments, "--weights", weights_dir, "--run", tmp_path / "run") == 0
+    assert _wider(*arguments, "--weights", weights, "--run", tmp_path / "run") == 0
     content = json.loads((tmp_path / "run" / "wider.json").read_text())
     assert content["settings"]["suppression"]["method"] == nms
-    assert content["ap"]["medium"] > 0
+    written = [path.read_text().splitlines() for path in (tmp_path / "run" / "predictions").rglob("*.txt")]
+    assert len(written) == 3
+    assert all(len(lines) == 2 + int(lines[1]) > 2 for lines in written)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--whole",), "3 photographs, expected all 3,226"),
+        (("--whole",), "3 photographs, expected all 4"),
         (("--detector", "blazeface.front", "--size", "300"), "blazeface.front takes 128x128 alone"),
         (("--detector", "mtcnn", "--nms", "soft"), "mtcnn is a cascade"),
         (("--threshold", "1.5"), "threshold is 1.5, expected 0 up to, but not including, 1"),
@@ -101,10 +119,10 @@ def test_what_a_user_can_repair_is_one_line_and_status_1(
     arguments: tuple[str, ...],
     message: str,
     few: Path,
-    weights_dir: Path,
+    weights: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert _wider("--data", few, "--weights", weights_dir, "--run", tmp_path / "run", *arguments) == 1
+    assert _wider("--data", few, "--weights", weights, "--run", tmp_path / "run", *arguments) == 1
     printed = capsys.readouterr().err.splitlines()
     assert message in printed[-1]

@@ -145,6 +145,7 @@ def test_an_array_that_claims_more_than_it_brings_is_refused() -> None:
         read_pickle(content, "index.bin", ("list", "array"))
 
 
+@pytest.mark.process
 def test_reading_imports_no_module() -> None:
     """A pickle that mentions a harmless standard module leaves it unimported."""
     code = (

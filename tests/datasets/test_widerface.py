@@ -21,6 +21,8 @@ from facepipe.metrics.detection import detection_curve, held_against
 
 savemat = pytest.importorskip("scipy.io", reason="scipy reads the .mat files").savemat
 
+from wider_truth import column, write_truth  # noqa: E402
+
 EVENTS = {
     "0--Parade": {"0_Parade_a_1": [[1, 2, 30, 40], [50, 60, 8, 9]], "0_Parade_b_2": [[5, 5, 20, 20]]},
     "1--Handshaking": {"1_Handshaking_c_3": []},
@@ -32,35 +34,10 @@ COUNTED = {
 }
 
 
-def _column(cells: list[object]) -> np.ndarray:
-    column = np.empty((len(cells), 1), object)
-    for row, cell in enumerate(cells):
-        column[row, 0] = cell
-    return column
-
-
 @pytest.fixture
 def truth_folder(tmp_path: Path) -> Path:
     """Ground truth of the official form for three photographs."""
-    folder = tmp_path / "ground_truth"
-    folder.mkdir()
-    savemat(
-        folder / "wider_face_val.mat",
-        {
-            "event_list": _column(list(EVENTS)),
-            "file_list": _column([_column(list(event)) for event in EVENTS.values()]),
-            "face_bbx_list": _column(
-                [
-                    _column([np.array(boxes, np.int32).reshape(-1, 4) for boxes in event.values()])
-                    for event in EVENTS.values()
-                ]
-            ),
-        },
-    )
-    for setting, counted in COUNTED.items():
-        lists = [_column([np.array(counted.get(name, []), np.uint8) for name in event]) for event in EVENTS.values()]
-        savemat(folder / f"wider_{setting}_val.mat", {"gt_list": _column(lists)})
-    return folder
+    return write_truth(tmp_path / "ground_truth", EVENTS, COUNTED)
 
 
 def _write(folder: Path, key: str, text: str) -> Path:
@@ -178,12 +155,12 @@ def test_a_mat_of_another_kind_is_refused(truth_folder: Path) -> None:
 
 
 def test_lists_that_do_not_agree_are_refused(truth_folder: Path) -> None:
-    short = _column([_column([np.array([1], np.uint8)])])
+    short = column([column([np.array([1], np.uint8)])])
     savemat(truth_folder / "wider_easy_val.mat", {"gt_list": short})
     with pytest.raises(DataError, match="another form or length"):
         read_truth(truth_folder)
-    beyond = [_column([np.array([9], np.uint8) for _ in event]) for event in EVENTS.values()]
-    savemat(truth_folder / "wider_easy_val.mat", {"gt_list": _column(beyond)})
+    beyond = [column([np.array([9], np.uint8) for _ in event]) for event in EVENTS.values()]
+    savemat(truth_folder / "wider_easy_val.mat", {"gt_list": column(beyond)})
     with pytest.raises(DataError, match="faces 9 to 9 of 2 count"):
         read_truth(truth_folder)
 

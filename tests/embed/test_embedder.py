@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +22,8 @@ def crops(count: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, 112, 112, 3), np.uint8)
 
 
-def test_batch_size_does_not_change_embeddings(weights_dir: Path) -> None:
-    if not SPEC.final(weights_dir).is_file():
-        pytest.skip("mobilefacenet.ms1m is not converted here")
+def test_batch_size_does_not_change_embeddings(seeded: Callable[..., Path]) -> None:
+    weights_dir = seeded(SPEC.name)
     answers = []
     for batch in (1, 3, 16):
         with open_embedder(SPEC, backend_by_name("onnxruntime"), weights_dir, batch) as recogniser:

@@ -44,16 +44,19 @@ def open_dying(job: int, worker: int) -> Iterator[Callable[[int], int]]:
     yield lambda _: os._exit(7)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("workers", [1, 2])
 def test_every_item_comes_back_once(workers: int) -> None:
     assert sorted(Local(workers).map(open_doubling, 2, range(5))) == [(item, 2 * item) for item in range(5)]
 
 
+@pytest.mark.process
 def test_a_worker_that_dies_at_its_work_is_named_with_its_status() -> None:
     with pytest.raises(StageError, match=r"worker process \d+ ended with status 7 while it had work to do"):
         list(Local(2).map(open_dying, 1, range(4)))
 
 
+@pytest.mark.process
 def test_a_worker_that_dies_between_two_items_is_named_too() -> None:
     with pytest.raises(StageError, match=r"worker process \d+ ended with status -9 while it had work to do"):
         list(Local(2).map(open_deadly, 1, range(6)))

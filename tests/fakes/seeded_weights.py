@@ -27,5 +27,5 @@ def write_checkpoint(network: str, path: Path) -> Path:
 def _values(key: str, shape: tuple[int, ...]) -> np.ndarray:
     """float64 of `shape`. A one-axis weight is a batch normalisation's or PReLU's, by whatever name."""
     if key.endswith("weight") and len(shape) == 1:
-        return np.random.default_rng(zlib.crc32(key.encode())).uniform(0.1, 0.9, shape)
+        return np.random.default_rng(zlib.crc32(key.encode())).uniform(0.4, 1.2, shape)
     return values_from_key(key, shape)

@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 pytest.importorskip("sklearn", reason="clustering needs the extra [cluster]")
+
+from album import THRESHOLD
 
 from facepipe.cli import main
 from facepipe.datasets.images import read
@@ -69,16 +72,17 @@ def test_b_cubed_is_its_definition() -> None:
 
 
 def test_a_folder_becomes_sheets_of_people(
-    assets: Path, weights_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    album: Path, seeded: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("faiss", reason="the command shares its options with galleries")
     folder, out = tmp_path / "in", tmp_path / "out"
-    for name, count in (("Vladimir_Putin", 4), ("Jennifer_Capriati", 3), ("Matt_LeBlanc", 1)):
+    for name, count in (("Person_07", 4), ("Person_06", 3), ("Person_03", 1)):
         (folder / name).mkdir(parents=True)
-        for path in sorted((assets / "lfw" / "images" / name).iterdir())[:count]:
+        for path in sorted((album / "people" / name).iterdir())[:count]:
             shutil.copy(path, folder / name)
     (folder / "broken.jpg").write_bytes(b"none")
-    common = ["--weights", str(weights_dir), "--embedder", "mobilefacenet.ms1m", "--batch", "3"]
+    common = ["--weights", str(seeded("mobilefacenet.ms1m")), "--embedder", "mobilefacenet.ms1m", "--batch", "3"]
+    common += ["--similarity", str(THRESHOLD)]
     assert main(["cluster", str(folder), "--out", str(out), "--truth", *common]) == 0
     captured = capsys.readouterr()
     assert "2 people with two or more" in captured.out
@@ -86,7 +90,7 @@ def test_a_folder_becomes_sheets_of_people(
     assert "broken.jpg: left out, is no picture" in captured.err
     content = json.loads((out / "clusters.json").read_text())
     first = {face["key"].split("/")[0] for face in content["faces"] if face["group"] == "person-0001"}
-    assert first == {"Vladimir_Putin"}
+    assert first == {"Person_07"}
     assert content["b_cubed"]["precision"] == 1
     sheet = read(out / "person-0001.png")
     assert sheet.shape[1] > 4 * 112
@@ -95,11 +99,11 @@ def test_a_folder_becomes_sheets_of_people(
 
 
 def test_a_run_is_clustered_with_its_own_embeddings(
-    assets: Path, weights_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    album: Path, seeded: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, run = tmp_path / "in", tmp_path / "run"
-    shutil.copytree(assets / "lfw" / "images" / "Vladimir_Putin", folder / "Vladimir_Putin")
-    common = ["--weights", str(weights_dir), "--embedder", "mobilefacenet.ms1m"]
+    shutil.copytree(album / "people" / "Person_07", folder / "Person_07")
+    common = ["--weights", str(seeded("mobilefacenet.ms1m")), "--embedder", "mobilefacenet.ms1m"]
     assert main(["embed", str(folder), "--out", str(run), "--workers", "1", *common]) == 0
     assert main(["cluster", str(run), "--out", str(tmp_path / "out"), "--no-sheets"]) == 0
     assert "1 people with two or more, 0 faces alone" in capsys.readouterr().out

@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -83,6 +83,7 @@ def go(running: subprocess.Popen[str]) -> None:
     running.stdin.flush()
 
 
+@pytest.mark.process
 def test_two_that_add_and_one_that_removes_at_once_lose_no_row(tmp_path: Path) -> None:
     path = of_people(tmp_path / "p.gallery", "Cy")
     with (
@@ -102,6 +103,7 @@ def test_two_that_add_and_one_that_removes_at_once_lose_no_row(tmp_path: Path) -
     assert [entry.name for entry in tmp_path.iterdir()] == ["p.gallery"], "neither a lock nor a part is left"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("where", ["change", "written"])
 def test_one_that_is_killed_in_the_middle_leaves_the_old_gallery_and_no_lock_to_break(
     where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -142,16 +144,17 @@ def test_a_link_to_a_gallery_stays_a_link(tmp_path: Path) -> None:
     assert read_gallery(path).people() == {"Ana": 1}
 
 
-def test_two_add_commands_at_once_add_both(assets: Path, weights_dir: Path, tmp_path: Path) -> None:
+@pytest.mark.process
+def test_two_add_commands_at_once_add_both(album: Path, seeded: Callable[..., Path], tmp_path: Path) -> None:
     pytest.importorskip("faiss", reason="gallery search needs the extra [gallery]")
-    people = {"Jennifer_Capriati": "first", "Vladimir_Putin": "second", "Tony_Blair": "enrolled"}
+    people = {"Person_06": "first", "Person_07": "second", "Person_04": "enrolled"}
     for name, folder in people.items():
         (tmp_path / folder / name).mkdir(parents=True)
-        shutil.copy(sorted((assets / "lfw" / "images" / name).iterdir())[0], tmp_path / folder / name)
+        shutil.copy(sorted((album / "people" / name).iterdir())[0], tmp_path / folder / name)
     path = tmp_path / "people.gallery"
 
     def command(*arguments: object) -> list[str]:
-        weights = ["--weights", str(weights_dir), "--batch", "1"]
+        weights = ["--weights", str(seeded(EMBEDDER)), "--batch", "1"]
         return [sys.executable, "-m", "facepipe", "gallery", *map(str, arguments), *weights]
 
     build = command("build", tmp_path / "enrolled", "--out", path, "--embedder", EMBEDDER, "--threshold", 0.4)

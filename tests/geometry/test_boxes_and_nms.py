@@ -135,6 +135,7 @@ def test_both_kernels_resize_to_the_same_bits(
     assert (answers[0] == answers[1]).all()
 
 
+@pytest.mark.process
 def test_kernels_compile_where_nothing_can_be_kept() -> None:
     # The locator of zip files finds no place for a module that is in none: as for a user without a writable home.
     program = (

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 from PIL import Image
 
 torch = pytest.importorskip("torch")
+
+from seeded_weights import write_checkpoint  # noqa: E402
 
 from facepipe.backends.base import open_session  # noqa: E402
 from facepipe.backends.ort import OnnxRuntime  # noqa: E402
@@ -20,6 +23,7 @@ from facepipe.geometry.anchors import decode_boxes, face_scores, priors  # noqa:
 from facepipe.geometry.normalise import normalise  # noqa: E402
 from facepipe.networks import build  # noqa: E402
 from facepipe.specs import ModelSpec, SingleShot  # noqa: E402
+from facepipe.store.files import sha256_of_file  # noqa: E402
 
 PUBLISHED = (
     "ultraface.slim-320",
@@ -30,11 +34,6 @@ PUBLISHED = (
     "blazeface.front",
     "blazeface.back",
 )
-
-
-def _weight_file(assets: Path, spec: ModelSpec) -> Path:
-    assert spec.weights.mirror is not None
-    return assets / spec.weights.mirror
 
 
 def _shot(spec: ModelSpec) -> SingleShot:
@@ -68,15 +67,22 @@ def test_number_of_parameters_is_the_published_one(name: str, numbers: int) -> N
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_published_weights_load_strictly(name: str, assets: Path) -> None:
+def test_weights_load_strictly_and_the_published_digest_is_required(name: str, tmp_path: Path) -> None:
     spec = model(name)
-    assert load(spec, _weight_file(assets, spec)).sha256 == spec.weights.sha256
+    path = write_checkpoint(spec.network, tmp_path / "seeded.pt")
+    assert load(spec, path, any_digest=True).sha256 == sha256_of_file(path)
+    with pytest.raises(WeightsError, match=f"expected {spec.weights.sha256}"):
+        load(spec, path)
+    state = torch.load(path, weights_only=True)
+    torch.save(dict(list(state.items())[1:]), path)
+    with pytest.raises(WeightsError, match=r"1 \(.*\) missing"):
+        load(spec, path, any_digest=True)
 
 
-def test_another_detectors_weights_are_refused(assets: Path) -> None:
+def test_another_detectors_weights_are_refused(tmp_path: Path) -> None:
     spec = model("ultraface.rfb-320")
     with pytest.raises(WeightsError, match=r"weights of another network than ultraface\.rfb-320"):
-        load(spec, _weight_file(assets, model("ultraface.slim-320")), any_digest=True)
+        load(spec, write_checkpoint("ultraface_slim", tmp_path / "slim.pt"), any_digest=True)
 
 
 @pytest.mark.parametrize("name", [name for name, spec in MODELS.items() if spec.single_shot and "50" not in name])
@@ -99,20 +105,21 @@ def test_rows_are_as_many_as_priors_and_a_batch_changes_nothing(name: str) -> No
 @pytest.mark.weights
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_final_onnx_equals_pytorch_on_a_photograph_alone_and_in_a_batch(
-    name: str, assets: Path, weights_dir: Path
+    name: str, sample: Path, seeded: Callable[..., Path]
 ) -> None:
     spec = model(name)
-    image = _image(spec, assets / "photos" / "multiface.jpg")
+    image = _image(spec, sample / "images" / "Person_01" / "Person_01_0001.jpg")
     images = np.concatenate([image, image[:, :, :, ::-1], image * np.float32(0.5)])
-    network = load(spec, _weight_file(assets, spec)).network
+    folder = seeded(name)
+    network = load(spec, folder / f"{name}.pt", any_digest=True).network
     with torch.inference_mode():
         expected = [output.numpy() for output in network(torch.from_numpy(images))]
-    with open_session(OnnxRuntime(), spec, spec.final(weights_dir)) as session:
+    with open_session(OnnxRuntime(), spec, spec.final(folder)) as session:
         batch = session.run(np.ascontiguousarray(images))
         alone = session.run(image)
     for tensor, reference, three, one in zip(spec.outputs, expected, batch, alone, strict=True):
-        # 1e-4; and for BlazeFace, whose logits here go down to -979, the conversion's own criterion, since one float32
-        # step at that size is 6e-5 and torch's answer changes by several with its number of threads.
+        # 1e-4; and for BlazeFace, whose answers here are large, the conversion's own criterion, since one float32 step
+        # at that size is more, and torch's answer changes by several with its number of threads.
         limit = max(1e-4, 1e-5 * float(np.abs(reference).max()))
         assert np.abs(three - reference).max() <= limit, tensor.name
         assert np.abs(one - reference[:1]).max() <= limit, tensor.name
@@ -148,10 +155,10 @@ def test_ours_agrees_with_the_published_onnx(name: str, published: str, assets: 
 
 
 @pytest.mark.weights
-def test_a_side_that_the_stride_does_not_divide_is_refused_in_words(assets: Path, weights_dir: Path) -> None:
+def test_a_side_that_the_stride_does_not_divide_is_refused_in_words(seeded: Callable[..., Path]) -> None:
     spec = model("retinaface.mobilenet0.25")
     with (
-        open_session(OnnxRuntime(), spec, spec.final(weights_dir)) as session,
+        open_session(OnnxRuntime(), spec, spec.final(seeded(spec.name))) as session,
         pytest.raises(TensorError, match=r"is float32 \[1, 3, 250, 250\], expected .*32~8192 in steps of 32"),
     ):
         session.run(np.zeros((1, 3, 250, 250), np.float32))

@@ -166,6 +166,7 @@ def test_the_command_takes_photographs_and_pairs_from_the_runs_record(
         write_html_report(run, pairs, root)
 
 
+@pytest.mark.process
 def test_a_browser_shows_the_page(scored: tuple[Path, VerificationSet, Path], tmp_path: Path) -> None:
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if browser is None:

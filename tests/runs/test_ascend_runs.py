@@ -148,6 +148,7 @@ def test_the_staged_run_packs_bytes_for_a_recogniser_with_aipp(backend: str, boa
     assert report["weights"]["rnet"] is not None and report["backend"] == backend
 
 
+@pytest.mark.process
 def test_two_devices_share_the_work(board: Board) -> None:
     report = board.root / "devices.report"
     done = board.embed(

@@ -82,6 +82,7 @@ def test_what_cannot_be_read_is_listed_with_its_reason(few: Path, weights_dir: P
     assert np.load(tmp_path / "run/embeddings.npy").shape == (len(faces), 512)
 
 
+@pytest.mark.process
 @pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_bytes(few: Path, weights_dir: Path, tmp_path: Path) -> None:
     undisturbed = embed(few, tmp_path / "whole", weights_dir, "--workers", "1")
@@ -103,6 +104,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(few: Path, weights_dir: Path, tm
     assert not list(out.rglob("*.part"))
 
 
+@pytest.mark.process
 def test_sigterm_ends_a_run_cleanly(few: Path, weights_dir: Path, tmp_path: Path) -> None:
     out = tmp_path / "stopped"
     command = [sys.executable, "-m", "facepipe", "embed", str(few), "--out", str(out), "--weights", str(weights_dir)]

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from album import album_pairs
 
 from facepipe.catalogue import model
 from facepipe.cli import main
@@ -15,6 +17,7 @@ from facepipe.datasets.lfw import Pair, VerificationSet, read_pairs
 from facepipe.embed.embedder import Embedder
 from facepipe.errors import DataError
 from facepipe.runs.score_verification import MirroredEmbeddings, embed_mirrored, keys_in_order, score
+from facepipe.store.made_from import weights_digest
 
 SPEC = model("mobilefacenet.paddle")
 
@@ -104,27 +107,15 @@ def test_no_face_is_an_error() -> None:
         embed_mirrored((), {}.__getitem__, Embedder(SPEC, _colours, 4))
 
 
-@pytest.fixture(scope="module")
-def small_lfw(assets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten folds of four same and four different pairs of LFW, as a pairs file."""
-    lines = (assets / "lfw" / "pairs.txt").read_text().splitlines()
-    kept = ["10\t4"]
-    for fold in range(10):
-        first = 1 + fold * 600
-        kept += lines[first : first + 4] + lines[first + 300 : first + 304]
-    path = tmp_path_factory.mktemp("pairs") / "pairs.txt"
-    path.write_text("\n".join(kept) + "\n")
-    return path
-
-
 def test_a_folder_and_the_set_that_was_packed_from_it_score_alike_to_the_last_digit(
-    assets: Path, weights_dir: Path, small_lfw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    album: Path, seeded: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    faces = assets / "lfw_aligned112" / "images"
+    faces, weights, pairs = album / "aligned", seeded("mobilefacenet.ms1m"), tmp_path / "pairs.txt"
+    pairs.write_text(album_pairs(10, 4))
     packed = tmp_path / "lfw.bin"
-    common = ["--weights", str(weights_dir), "--embedder", "mobilefacenet.ms1m"]
-    assert main(["verification", str(faces), "--pairs", str(small_lfw), "--pack", str(packed)]) == 0
-    folder = ["verification", str(faces), "--pairs", str(small_lfw), "--run", str(tmp_path / "a"), *common]
+    common = ["--weights", str(weights), "--embedder", "mobilefacenet.ms1m"]
+    assert main(["verification", str(faces), "--pairs", str(pairs), "--pack", str(packed)]) == 0
+    folder = ["verification", str(faces), "--pairs", str(pairs), "--run", str(tmp_path / "a"), *common]
     assert main([*folder, "--batch", "32"]) == 0
     assert main(["verification", str(packed), "--run", str(tmp_path / "b"), *common, "--batch", "32"]) == 0
     assert main(["verification", str(packed), "--run", str(tmp_path / "c"), *common, "--batch", "7"]) == 0
@@ -134,8 +125,8 @@ def test_a_folder_and_the_set_that_was_packed_from_it_score_alike_to_the_last_di
     assert three["accuracy_flip"] == two["accuracy_flip"], "the short last batch counts like a full one"
     assert one["accuracy_flip"]["mean"] >= 0.95
     assert len(one["accuracy_flip"]["per_fold"]) == 10
-    assert one["weights"]["mobilefacenet.ms1m"] == model("mobilefacenet.ms1m").weights.sha256
-    assert one["set"]["pairs"] == 80 == len(read_pairs(small_lfw).pairs)
+    assert one["weights"]["mobilefacenet.ms1m"] == weights_digest(model("mobilefacenet.ms1m").final(weights))
+    assert one["set"]["pairs"] == 80 == len(read_pairs(pairs).pairs)
     assert "Accuracy-Flip: " in capsys.readouterr().out
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,18 +34,29 @@ pytestmark = pytest.mark.weights
 
 
 @pytest.fixture
-def job(assets: Path, weights_dir: Path, tmp_path: Path) -> WiderJob:
+def job(album: Path, seeded: Callable[..., Path], tmp_path: Path) -> WiderJob:
+    """Of a made group, with a detector of seeded weights, which finds boxes anywhere."""
+    return _job(album / "group.jpg", seeded("ultraface.rfb-640"), tmp_path)
+
+
+@pytest.fixture
+def published(assets: Path, weights_dir: Path, tmp_path: Path) -> WiderJob:
+    """Of a photograph, with published weights, which find its six faces."""
+    return _job(assets / "photos" / "multiface.jpg", weights_dir, tmp_path)
+
+
+def _job(photograph: Path, weights: Path, tmp_path: Path) -> WiderJob:
     """Three copies of a group photograph, two of them squashed; all are listed with the original's size."""
     root = tmp_path / "photographs"
     root.mkdir()
-    with Image.open(assets / "photos" / "multiface.jpg") as opened:
+    with Image.open(photograph) as opened:
         whole = opened.convert("RGB")
     for name, size in (("a", whole.size), ("b", (416, 416)), ("c", (600, 315))):
         whole.resize(size, Image.Resampling.BILINEAR).save(root / f"{name}.png")
     return WiderJob(
         root=root,
         folder=tmp_path / "shards",
-        weights=weights_dir,
+        weights=weights,
         detector="ultraface.rfb-640",
         backend="onnxruntime",
         settings=replace(single_shot_settings(model("ultraface.rfb-640")), threshold=0.6),
@@ -73,8 +85,8 @@ def _run(job: WiderJob) -> list[int]:
     return told
 
 
-def test_boxes_of_a_squashed_copy_are_in_the_listed_size(job: WiderJob) -> None:
-    original, squashed, small = _boxes(job)
+def test_boxes_of_a_squashed_copy_are_in_the_listed_size(published: WiderJob) -> None:
+    original, squashed, small = _boxes(published)
     assert len(original) == len(squashed) == len(small) == 6
     for copy in (squashed, small):
         assert (iou_matrix(original, copy).max(axis=1) > 0.8).all()
@@ -94,9 +106,9 @@ def test_mirrored_boxes_return_to_where_they_were() -> None:
     assert unmirrored(mirrored, 100).boxes.tolist() == found.boxes.tolist()
 
 
-def test_several_sizes_and_mirror_images_give_each_face_once(job: WiderJob) -> None:
-    merged = _boxes(replace(job, fits=(Stretch(240, 320), Stretch(480, 640)), flips=True))
-    single = _boxes(job)
+def test_several_sizes_and_mirror_images_give_each_face_once(published: WiderJob) -> None:
+    merged = _boxes(replace(published, fits=(Stretch(240, 320), Stretch(480, 640)), flips=True))
+    single = _boxes(published)
     for one, many in zip(single, merged, strict=True):
         assert len(many) == 6
         assert (iou_matrix(one, many).max(axis=1) > 0.75).all()
@@ -105,7 +117,7 @@ def test_several_sizes_and_mirror_images_give_each_face_once(job: WiderJob) -> N
 def test_a_resumed_run_writes_the_same_predictions_and_another_size_is_refused(job: WiderJob, tmp_path: Path) -> None:
     stage = wider_stage(job, _files(job), wider_models(job))
     assert _run(job) == [2, 1]
-    assert write_predictions(stage, tmp_path / "first") == 18
+    assert write_predictions(stage, tmp_path / "first") > 18
     stage.shard_path(1).unlink()
     (stage.folder / "manifest.json").unlink()
     assert _run(job) == [2, 1]

@@ -41,6 +41,7 @@ def another(path: Path, seconds: float = 60) -> Iterator[subprocess.Popen[bytes]
         holder.stdout.close()
 
 
+@pytest.mark.process
 def test_the_owner_is_told_and_what_a_killed_one_left_is_taken(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     with another(path) as holder:
@@ -63,6 +64,7 @@ def test_the_number_of_a_living_process_in_an_old_file_locks_nobody_out(tmp_path
     assert not (tmp_path / "lock").exists()
 
 
+@pytest.mark.process
 def test_an_owner_that_gives_the_lock_back_is_waited_for_though_its_file_goes(tmp_path: Path) -> None:
     with another(tmp_path / "lock", 0.3), held(tmp_path / "lock", busy, wait_seconds=20):
         assert (tmp_path / "lock").read_text() == f"{os.getpid()} on {host()}\n"

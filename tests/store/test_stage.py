@@ -73,6 +73,7 @@ def test_shards_of_unknown_origin_are_refused(tmp_path: Path) -> None:
         begin(item)
 
 
+@pytest.mark.process
 def test_two_runs_into_one_folder_are_refused_with_the_owner(tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; from facepipe.store.stage import locked\n"
@@ -133,22 +134,26 @@ def open_failing(kind: str, worker: int) -> Iterator[Callable[[int], int]]:
     yield do
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("workers", [1, 3])
 def test_every_item_comes_back_with_its_own_result(workers: int) -> None:
     assert dict(Local(workers).map(open_squares, 5, range(9))) == {item: item * item + 5 for item in range(9)}
 
 
+@pytest.mark.process
 def test_an_error_of_a_worker_is_raised_whole() -> None:
     with pytest.raises(DataError, match=r"photo\.jpg: is broken, expected whole\. Try: another one\.") as caught:
         dict(Local(2).map(open_failing, "data", range(5)))
     assert caught.value.attempt == "another one."
 
 
+@pytest.mark.process
 def test_a_bug_in_a_worker_keeps_its_traceback() -> None:
     with pytest.raises(RuntimeError, match=r"(?s)in a worker process.*ZeroDivisionError: a bug"):
         dict(Local(2).map(open_failing, "bug", range(5)))
 
 
+@pytest.mark.process
 def test_a_worker_that_dies_is_an_error_and_not_a_gap() -> None:
     with pytest.raises(StageError, match="ended with status -9 while it had work to do"):
         dict(Local(2).map(open_failing, "killed", range(5)))

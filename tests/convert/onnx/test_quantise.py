@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,11 +29,9 @@ EMBEDDER = "mobilefacenet.ms1m"
 
 
 @pytest.fixture(scope="module")
-def quantised(weights_dir: Path, sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def quantised(seeded: Callable[..., Path], sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of weights with the recogniser in eight bits, calibrated on the made sample."""
-    spec = model(EMBEDDER)
-    if not spec.final(weights_dir).is_file():
-        pytest.skip(f"{EMBEDDER} is not converted: its weights are not at hand")
+    weights_dir = seeded(EMBEDDER)
     folder = tmp_path_factory.mktemp("quantised")
     for name in ("pnet", "rnet", "onet", EMBEDDER):
         for path in (model(name).final(weights_dir), Path(f"{model(name).final(weights_dir)}.json")):
@@ -114,7 +113,7 @@ def test_a_photograph_of_the_test_set_is_refused(quantised: Path) -> None:
 
 
 @pytest.mark.weights
-def test_a_model_that_is_not_quantised_is_named_with_the_command(weights_dir: Path, tmp_path: Path) -> None:
+def test_a_model_that_is_not_quantised_is_named_with_the_command(tmp_path: Path) -> None:
     backend = backend_by_name("onnxruntime", RuntimeOptions(precision="int8"))
     with (
         pytest.raises(BackendError, match=rf"`facepipe quantise {EMBEDDER}`"),

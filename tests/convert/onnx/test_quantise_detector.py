@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 pytest.importorskip("onnxruntime.quantization", exc_type=ImportError)
 onnx = pytest.importorskip("onnx")
@@ -31,16 +33,27 @@ SPEC = model("ultraface.slim-320")
 
 
 @pytest.fixture(scope="module")
-def quantised(assets: Path, weights_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def quantised(sample: Path, seeded: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the converted slim-320 and its quantised file, made by the command from eight photographs."""
-    folder = tmp_path_factory.mktemp("quantised")
-    for path in (SPEC.final(weights_dir), sidecar_of(SPEC.final(weights_dir))):
+    photographs = [_larger(path, tmp_path_factory.mktemp("larger")) for path in sorted(sample.rglob("*_0001.jpg"))[:8]]
+    return _quantised(seeded(SPEC.name), photographs, tmp_path_factory.mktemp("quantised"))
+
+
+def _larger(path: Path, folder: Path) -> Path:
+    """The photograph in four times its size, of which quarters are taken."""
+    with Image.open(path) as opened:
+        opened.resize((1000, 1000)).save(folder / path.name)
+    return folder / path.name
+
+
+def _quantised(weights: Path, photographs: list[Path], folder: Path) -> Path:
+    for path in (SPEC.final(weights), sidecar_of(SPEC.final(weights))):
         shutil.copy(path, folder)
-    photographs = folder / "photographs"
-    photographs.mkdir()
-    for path in sorted((assets / "photos").glob("*.jpg"))[:8]:
-        shutil.copy(path, photographs)
-    assert main(["quantise", SPEC.name, "--weights", str(folder), "--photographs", str(photographs)]) == 0
+    chosen = folder / "photographs"
+    chosen.mkdir()
+    for path in photographs:
+        shutil.copy(path, chosen)
+    assert main(["quantise", SPEC.name, "--weights", str(folder), "--photographs", str(chosen)]) == 0
     return folder
 
 
@@ -51,7 +64,7 @@ def test_the_file_is_a_third_and_the_sidecar_tells_where_it_came_from(quantised:
     told = json.loads(sidecar_of(SPEC.quantised(quantised)).read_text())
     facts = told["facts"]
     assert (facts["f32_bytes"], facts["int8_bytes"]) == (whole, small)
-    assert told["inputs"]["weights"] == SPEC.weights.sha256
+    assert told["inputs"]["weights"] == read_record(SPEC.final(quantised)).made_from.inputs["weights"]
     assert len(facts["calibration"]["photographs"]) == 8
     assert facts["calibration"]["crops"] > 8  # quarters too
     assert facts["figure"] == "mean_score_difference" and facts["value"] < 0.1
@@ -74,7 +87,8 @@ def test_every_convolution_is_in_eight_bits(quantised: Path) -> None:
         assert [made_by[name].op_type for name in node.input[:2]] == ["DequantizeLinear"] * 2
 
 
-def test_the_faces_are_those_of_f32(quantised: Path, assets: Path) -> None:
+def test_the_faces_are_those_of_f32(assets: Path, weights_dir: Path, tmp_path: Path) -> None:
+    quantised = _quantised(weights_dir, sorted((assets / "photos").glob("*.jpg"))[:8], tmp_path)
     image = read(assets / "photos" / "multiface.jpg")
     found = {}
     for precision in ("f32", "int8-all"):
@@ -115,13 +129,14 @@ def test_a_network_that_is_not_converted_is_named(tmp_path: Path) -> None:
         quantise_model(SPEC, tmp_path, [], nothing, DETECTOR)
 
 
-def test_short_names_change_no_answer(weights_dir: Path, tmp_path: Path) -> None:
-    model_before = onnx.load(SPEC.final(weights_dir))
+def test_short_names_change_no_answer(seeded: Callable[..., Path], tmp_path: Path) -> None:
+    final = SPEC.final(seeded(SPEC.name))
+    model_before = onnx.load(final)
     renamed = tmp_path / "renamed.onnx"
     onnx.save(short_names(model_before), renamed)
     image = np.random.default_rng(0).uniform(-1, 1, (1, 3, 64, 96)).astype(np.float32)
     answers = []
-    for path in (SPEC.final(weights_dir), renamed):
+    for path in (final, renamed):
         with open_session(OnnxRuntime(), SPEC, path) as session:
             answers.append(session.run(image))
     for a, b in zip(*answers, strict=True):
