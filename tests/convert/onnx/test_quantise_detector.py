@@ -27,6 +27,7 @@ from facepipe.detect import open_detector  # noqa: E402
 from facepipe.errors import ConversionError  # noqa: E402
 from facepipe.geometry.boxes import iou_matrix  # noqa: E402
 from facepipe.store.files import sidecar_of  # noqa: E402
+from facepipe.store.made_from import read_record  # noqa: E402
 
 pytestmark = pytest.mark.weights
 SPEC = model("ultraface.slim-320")
