@@ -51,7 +51,6 @@ from facepipe.gallery.faces import EmbeddedFace, Enrolment, Recogniser, enrol, o
 from facepipe.gallery.file import (
     Gallery,
     Threshold,
-    check_label,
     empty_gallery,
     read_gallery,
     require_model,
@@ -61,6 +60,7 @@ from facepipe.gallery.file import (
     without,
     write_gallery,
 )
+from facepipe.gallery.person_name import person_name
 from facepipe.gallery.search import build_index, identify
 from facepipe.store.files import read_json, write_json
 from facepipe.store.run_faces import EMBEDDINGS_FILE, FACES_FILE, read_embeddings, read_faces
@@ -376,7 +376,7 @@ def _enrolled(
 ) -> tuple[list[str], Enrolment]:
     """The pictures with a face, and the name for each; the others are said."""
     for name in sorted(set(names.values())):
-        check_label(name)  # before anything is computed
+        person_name(name)  # before anything is computed
     with tqdm(total=len(keys), desc="enrol", unit="picture", disable=None) as bar:
         found = enrol(args.photographs, keys, recogniser, batch=args.batch, selection=args.select, progress=bar.update)
     for key, reason in found.without:

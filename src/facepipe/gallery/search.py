@@ -19,7 +19,8 @@ from typing import Any, Literal
 import numpy as np
 
 from facepipe.errors import BackendError, DataError
-from facepipe.gallery.file import UNKNOWN, Gallery, Threshold
+from facepipe.gallery.file import Gallery, Threshold
+from facepipe.gallery.person_name import UNKNOWN
 
 IndexKind = Literal["exact", "approximate"]
 Rule = Literal["best", "majority"]
