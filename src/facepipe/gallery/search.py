@@ -104,7 +104,8 @@ class Index:
         if self.kind == "approximate":
             from faiss import IndexRefineSearchParameters
 
-            options["params"] = IndexRefineSearchParameters(k_factor=max(1.0, self.effort / looked_at))
+            options["params"] = IndexRefineSearchParameters()
+            options["params"].k_factor = max(1.0, self.effort / looked_at)
         _, rows = self.inner.search(probes, looked_at, **options)  # (P, looked_at)
         found = self.inner.reconstruct_batch(np.maximum(rows, 0).ravel())
         near = cosines(np.repeat(probes, looked_at, axis=0), found).reshape(rows.shape)
