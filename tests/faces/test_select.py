@@ -45,6 +45,18 @@ def test_centre_weighting_is_area_minus_twice_the_squared_distance() -> None:
     assert isinstance(face, Face) and face.box[0] == 85
 
 
+@pytest.mark.parametrize(("height", "width"), [(100, 400), (400, 100)])
+def test_the_centre_is_half_the_width_and_half_the_height(height: int, width: int) -> None:
+    """The middle of a photograph that is not square; the other point would be the middle of one on its side."""
+    points = np.array([[height / 2, width / 2], [width / 2, height / 2]], np.float32)
+    two = Detections(
+        np.concatenate([points - 20, points + 20], axis=1), np.ones(2, np.float32), np.zeros((2, 5, 2), np.float32)
+    )
+    face = choose(two, height, width)
+    assert isinstance(face, Face)
+    assert face.box.tolist() == [width / 2 - 20, height / 2 - 20, width / 2 + 20, height / 2 + 20]
+
+
 def test_no_face_and_no_sure_face_have_reasons() -> None:
     assert choose(no_detections(5), 10, 10) == NoFace("no face found")
     unsure = FOUND.take(np.array([0]))
