@@ -18,7 +18,7 @@ FACEPIPE  := $(VENV)/bin/facepipe
 # What a person gives is text: make expands nothing in it (so: $(value NAME), and none of it goes into the environment,
 # for which make would), and the shell is handed it in quotes. A list is cut at its spaces, each word quoted.
 GIVEN     := PYTHON BATCH BACKEND EMBEDDER DETECTOR SOC DATA PAIRS RUN ALL PRECISION THREADS WORKERS AIPP DRY_RUN MODELS \
-             CANN SHAPES PLAN PHOTOGRAPHS WEIGHTS OUT SET CFP SIZE PROTOCOL ONLY PARTS PAGE KILLS PICTURES SECONDS
+             CANN SHAPES PLAN PHOTOGRAPHS WEIGHTS OUT SET CFP SIZE PROTOCOL ONLY PARTS PAGE KILLS PICTURES SECONDS MUTANTS
 unexport $(GIVEN)
 
 define newline
@@ -35,7 +35,7 @@ option     = $(if $(value $2),--$1 $(call quoted,$2))
 flag       = $(if $(filter-out 0,$(value $2)),--$1)
 
 .DEFAULT_GOAL := help
-.PHONY: help onnx om plan check rehearse lfw verify wider demo test accept bench kill fuzz load audit lint clean
+.PHONY: help onnx om plan check rehearse lfw verify wider demo test accept bench kill fuzz mutants load audit lint clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -131,6 +131,12 @@ fuzz: $(READY)  ## 10,000 bad pictures, then every parser under atheris [PICTURE
 	@$(VENV)/bin/python tests/reliability pictures $(call list,PICTURES)
 	@set -e; for target in $$($(VENV)/bin/python tests/fuzz/run.py --list); do \
 	  $(VENV)/bin/python tests/fuzz/run.py "$$target" -max_total_time=$(if $(value SECONDS),$(call quoted,SECONDS),60); done
+
+mutants: $(READY)  ## small changes of the source that the tests should notice, into runs/mutants.json [MUTANTS of each room]
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mutants]'
+	@$(FACEPIPE) fetch mtcnn
+	@$(FACEPIPE) onnx mtcnn facenet.seeded
+	@$(VENV)/bin/python tests/mutants $(call list,MUTANTS)
 
 load: $(READY)  ## 100,000 photographs with two workers: flat memory, speed and files [PHOTOGRAPHS]
 	@$(FACEPIPE) fetch mtcnn
