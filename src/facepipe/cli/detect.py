@@ -9,7 +9,6 @@ folder.
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import numpy as np
 from facepipe.backends import backend_by_name
 from facepipe.cli.run_options import add_model_arguments, detector_settings, read_or_tell, runtime_options
 from facepipe.detect import open_detector
+from facepipe.escape import for_json, for_terminal
 from facepipe.results import Detections
 
 # Loading a kernel compiler takes longer than it saves on a handful of photographs; the bits are the same.
@@ -74,11 +74,11 @@ def _as_json(path: Path, found: Detections) -> str:
         {"box": box.tolist(), "score": float(score), "landmarks": points.tolist()}
         for box, score, points in zip(found.boxes, found.scores, found.landmarks, strict=True)
     ]
-    return json.dumps({"photograph": str(path), "faces": faces}, ensure_ascii=False)
+    return for_json({"photograph": str(path), "faces": faces})
 
 
 def _as_text(path: Path, found: Detections) -> str:
-    lines = [f"{path}: {len(found)} face{'' if len(found) == 1 else 's'}"]
+    lines = [f"{for_terminal(str(path))}: {len(found)} face{'' if len(found) == 1 else 's'}"]
     for box, score, points in zip(found.boxes, found.scores, found.landmarks, strict=True):
         corners = " ".join(f"{value:8.1f}" for value in box)
         marks = " ".join(f"({x:.1f}, {y:.1f})" for x, y in points)

@@ -19,6 +19,7 @@ from facepipe.datasets.images import read
 from facepipe.detect import DetectorSettings, default_settings
 from facepipe.detect.mtcnn import MtcnnSettings
 from facepipe.errors import BackendError, DataError
+from facepipe.escape import for_terminal
 from facepipe.faces.photographs import MAX_PIXELS
 from facepipe.faces.select import SELECTIONS
 from facepipe.geometry.pyramid import CELL
@@ -161,5 +162,5 @@ def read_or_tell(path: Path, command: str, *, alone: bool) -> np.ndarray | None:
     except DataError as error:
         if alone:
             raise
-        print(f"facepipe {command}: {error}", file=sys.stderr)
+        print(f"facepipe {command}: {for_terminal(str(error))}", file=sys.stderr)
         return None
