@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ast
 import random
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,13 +79,16 @@ def sites_of(source: str) -> Iterator[tuple[str, list[tuple[str, int]]]]:
 
 
 def mutated(source: str, file: str, name: str, occurrence: int) -> Mutant | None:
-    """The file with that one change; None where it is no Python any more, or the same."""
+    """The file with that one change; None where it is the same, no Python any more, or what Python itself warns of
+    (`is` with a number), which every test would notice."""
     changed = mutate_code(source, get_operator(name)(), occurrence)
     if changed is None or changed == source:
         return None
     try:
-        compile(changed, file, "exec")
-    except SyntaxError:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            compile(changed, file, "exec")
+    except (SyntaxError, SyntaxWarning):
         return None
     old, new = source.splitlines(), changed.splitlines()
     first = next(i for i, (a, b) in enumerate(zip(old, new, strict=False)) if a != b)

@@ -49,6 +49,7 @@ def test_annotations_and_data_classes_are_left_alone() -> None:
     assert {kind for kind, _ in sites} == {"ReplaceComparisonOperator", "NumberReplacer", "AddNot"}
     changed = [mutated(SOURCE, "a.py", *one) for _, forms in sites for one in forms]
     assert {mutant.line for mutant in changed if mutant is not None} == {13, 14}
+    assert not any("is" in mutant.now.split() for mutant in changed if mutant is not None)
 
 
 def test_a_mutant_is_killed_by_the_test_that_sees_it_and_lives_without(tmp_path: Path) -> None:
