@@ -34,7 +34,7 @@ from facepipe.store.files import write_json
 
 FIGURES = REPOSITORY / "runs" / "mutants.json"
 JUDGED = REPOSITORY / "docs" / "mutants.md"
-COUNT = 40  # of each room: half an hour on two cores
+COUNT = 40  # of each room
 SEED = "1"
 WORKERS = 2
 
