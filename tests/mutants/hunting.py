@@ -20,7 +20,8 @@ from sampling import Mutant
 COPIED = ("src", "tests", "benchmarks", "docs", "pyproject.toml", "README.md", "Makefile", "constraints.txt")
 LINKED = ("weights", ".venv")
 MEMORY = 16_000_000  # kilobytes of address space: a mutant may build without end
-FAILED, COLLECTION_FAILED = 1, 2  # pytest's; others are faults of the hunt
+# Of pytest's: a test failed, or a file or conftest.py cannot be imported. Others are faults of the hunt.
+NOTICED = (1, 2, 4)
 _EPOCH = 1_000_000_000
 
 
@@ -67,7 +68,7 @@ class Tree:
         os.utime(path, (_EPOCH + self._changes, _EPOCH + self._changes))
 
     def test(self, tests: Sequence[str], timeout: float) -> Outcome:
-        """Run the tests until one fails.
+        """Run the tests until one fails. Without a mutant they have to survive first, or a lack would look like a kill.
 
         Raises:
             RuntimeError: pytest itself fails, or there are no tests.
@@ -89,7 +90,7 @@ class Tree:
         seconds = time.monotonic() - began
         if process.returncode == 0:
             return Outcome("survived", "", seconds)
-        if process.returncode not in (FAILED, COLLECTION_FAILED) and process.returncode > 0:
+        if process.returncode not in NOTICED and process.returncode > 0:
             raise RuntimeError(f"pytest ended with {process.returncode}:\n{output[-2000:]}")
         named = re.search(r"^(?:FAILED|ERROR) (\S+)", output, re.MULTILINE)
         return Outcome("killed", named.group(1) if named else f"status {process.returncode}", seconds)

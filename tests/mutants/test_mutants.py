@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -74,5 +75,9 @@ def test_a_mutant_is_killed_by_the_test_that_sees_it_and_lives_without(tmp_path:
     assert (found.verdict, found.by) == ("killed", "tests/test_edge.py::test")
     assert (copy / "src" / "small" / "__init__.py").read_text() == SOURCE
     assert tree.test((*blind, *edge), 60).verdict == "survived"
-    with pytest.raises(RuntimeError, match="pytest ended with 4"):
-        tree.test(("tests/absent.py",), 60)
+    with pytest.raises(RuntimeError, match="pytest ended with 5"):
+        tree.test((*blind, "-k", "absent"), 60)
+    (copy / "tests" / "conftest.py").write_text("import small\nassert small.clipped(3.0) == 3.0\n")
+    broken = mutated(SOURCE, "__init__.py", "core/NumberReplacer", 0)
+    assert broken is not None and broken.now == "if value > 4:"
+    assert hunt(tree, replace(broken, source="raise ValueError"), (blind,), (60,)).verdict == "killed"
