@@ -20,19 +20,35 @@ NAMED     := $(filter-out file default,$(origin PYTHON))
 VERSION    = $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 QUICKLY   := $(if $(NAMED),.venv-$(VERSION),$(VENV))
 
-# option,variable: "--option value" where the variable is set, nothing where it is not
-option     = $(if $($2),--$1 '$($2)')
-flag       = $(if $(filter-out 0,$($2)),--$1)
+# What a person gives is text: make expands nothing in it (so: $(value NAME), and none of it goes into the environment,
+# for which make would), and the shell is handed it in quotes. A list is cut at its spaces, each word quoted.
+GIVEN     := PYTHON BATCH BACKEND EMBEDDER DETECTOR SOC DATA PAIRS RUN ALL PRECISION THREADS WORKERS AIPP DRY_RUN MODELS \
+             CANN SHAPES PLAN PHOTOGRAPHS WEIGHTS OUT SET CFP SIZE PROTOCOL ONLY PARTS PAGE KILLS PICTURES SECONDS MUTANTS
+unexport $(GIVEN)
+
+define newline
+
+
+endef
+$(foreach name,$(GIVEN),$(if $(findstring $(newline),$(value $(name))),$(error $(name) has more than one line)))
+
+text       = '$(subst ','\'',$1)'
+quoted     = $(call text,$(value $1))
+list       = $(foreach word,$(value $1),$(call text,$(word)))
+# option,variable: "--option 'value'" where the variable is set, nothing where it is not
+option     = $(if $(value $2),--$1 $(call quoted,$2))
+flag       = $(if $(filter-out 0,$(value $2)),--$1)
 
 .DEFAULT_GOAL := help
-.PHONY: help onnx om plan check rehearse lfw verify wider demo test quick accept bench kill fuzz load audit lint docs clean
+.PHONY: help onnx om plan check rehearse lfw verify wider demo test quick accept bench kill fuzz mutants load audit lint \
+  docs clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 $(READY): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit("facepipe needs Python 3.10 or newer, and %s is %s. Try: make PYTHON=/path/to/python3.12" % (sys.executable, sys.version.split()[0]) if sys.version_info < (3, 10) else 0)'
-	$(PYTHON) -m venv $(VENV)
+	@$(call quoted,PYTHON) -c 'import sys; sys.exit("facepipe needs Python 3.10 or newer, and %s is %s. Try: make PYTHON=/path/to/python3.12" % (sys.executable, sys.version.split()[0]) if sys.version_info < (3, 10) else 0)'
+	$(call quoted,PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@
 
@@ -42,52 +58,57 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 onnx: $(READY)  ## weights to ONNX, parity after every step [MODELS="pnet rnet onet ..."]
-	@$(FACEPIPE) fetch $(DETECTOR)
-	@$(FACEPIPE) onnx $(MODELS)
+	@$(FACEPIPE) fetch $(call quoted,DETECTOR)
+	@$(FACEPIPE) onnx $(call list,MODELS)
 
 # A dry run needs no weights, no ONNX files and no CANN.
 om: $(READY)  ## ONNX to .om by Ascend's ATC [SOC BATCH PRECISION AIPP DRY_RUN MODELS CANN SHAPES PLAN PHOTOGRAPHS]
-	@$(if $(filter-out 0,$(DRY_RUN)),,$(FACEPIPE) fetch $(DETECTOR) && $(FACEPIPE) onnx $(MODELS))
-	@$(FACEPIPE) om $(MODELS) --soc '$(SOC)' --batch '$(BATCH)' --detector '$(DETECTOR)' --embedder '$(EMBEDDER)' \
+	@$(if $(filter-out 0,$(value DRY_RUN)),,$(FACEPIPE) fetch $(call quoted,DETECTOR) && $(FACEPIPE) onnx $(call list,MODELS))
+	@$(FACEPIPE) om $(call list,MODELS) $(call option,soc,SOC) $(call option,batch,BATCH) \
+	  $(call option,detector,DETECTOR) $(call option,embedder,EMBEDDER) \
 	  $(call option,precision,PRECISION) $(call flag,aipp,AIPP) $(call flag,dry-run,DRY_RUN) $(call option,cann,CANN) \
 	  $(call option,shapes,SHAPES) $(call option,plan,PLAN) $(call option,photographs,PHOTOGRAPHS) \
 	  $(call option,weights,WEIGHTS)
 
 plan: $(READY)  ## which input shapes photographs need, and the gears for them [PHOTOGRAPHS SOC BATCH PLAN]
-	@$(FACEPIPE) plan $(if $(PHOTOGRAPHS),'$(PHOTOGRAPHS)') --soc '$(SOC)' --batch '$(BATCH)' $(call option,out,PLAN)
+	@$(FACEPIPE) plan $(if $(value PHOTOGRAPHS),$(call quoted,PHOTOGRAPHS)) $(call option,soc,SOC) $(call option,batch,BATCH) \
+	  $(call option,out,PLAN)
 
 check: $(READY)  ## will ATC take the ONNX files? [MODELS="weights/pnet.simplified.onnx ..." SOC CANN]
-	@$(FACEPIPE) check $(MODELS) --soc '$(SOC)' $(call option,cann,CANN)
+	@$(FACEPIPE) check $(call list,MODELS) $(call option,soc,SOC) $(call option,cann,CANN)
 
 rehearse: $(READY)  ## the run in half precision, as an .om computes it, without a board [EMBEDDER DATA PAIRS BATCH]
-	@$(FACEPIPE) fetch $(DETECTOR) $(EMBEDDER) $(if $(DATA),,lfw)
-	@$(FACEPIPE) onnx $(DETECTOR) $(EMBEDDER)
-	@$(FACEPIPE) rehearse --precision fp16 --batch '$(BATCH)' --detector '$(DETECTOR)' --embedder '$(EMBEDDER)' \
+	@$(FACEPIPE) fetch $(call quoted,DETECTOR) $(call quoted,EMBEDDER) $(if $(value DATA),,lfw)
+	@$(FACEPIPE) onnx $(call quoted,DETECTOR) $(call quoted,EMBEDDER)
+	@$(FACEPIPE) rehearse --precision fp16 $(call option,batch,BATCH) $(call option,detector,DETECTOR) \
+	  $(call option,embedder,EMBEDDER) \
 	  $(call option,data,DATA) $(call option,pairs,PAIRS) $(call option,out,OUT)
 
 # A board runs .om files, which `make om` made, perhaps elsewhere: it needs neither weights nor ONNX.
 lfw: $(READY)  ## photographs to LFW accuracy [BATCH BACKEND EMBEDDER DETECTOR DATA PAIRS RUN ALL PRECISION THREADS WORKERS]
-	@$(if $(DATA),,$(FACEPIPE) fetch lfw)
-	@$(FACEPIPE) fetch $(DETECTOR) $(EMBEDDER) --for-backend '$(BACKEND)'
-	@$(FACEPIPE) onnx $(DETECTOR) $(EMBEDDER) --for-backend '$(BACKEND)'
-	@$(if $(filter int8,$(PRECISION)),$(FACEPIPE) quantise $(EMBEDDER))
-	@$(FACEPIPE) lfw --batch '$(BATCH)' --backend '$(BACKEND)' --embedder '$(EMBEDDER)' --detector '$(DETECTOR)' \
+	@$(if $(value DATA),,$(FACEPIPE) fetch lfw)
+	@$(FACEPIPE) fetch $(call quoted,DETECTOR) $(call quoted,EMBEDDER) $(call option,for-backend,BACKEND)
+	@$(FACEPIPE) onnx $(call quoted,DETECTOR) $(call quoted,EMBEDDER) $(call option,for-backend,BACKEND)
+	@$(if $(filter int8,$(value PRECISION)),$(FACEPIPE) quantise $(call quoted,EMBEDDER))
+	@$(FACEPIPE) lfw $(call option,batch,BATCH) $(call option,backend,BACKEND) $(call option,embedder,EMBEDDER) \
+	  $(call option,detector,DETECTOR) \
 	  $(call option,data,DATA) $(call option,pairs,PAIRS) $(call option,run,RUN) $(call flag,all,ALL) \
 	  $(call option,precision,PRECISION) $(call option,threads,THREADS) $(call option,workers,WORKERS) \
 	  $(call option,weights,WEIGHTS)
 
 verify: $(READY)  ## a recogniser on a verification set [SET=lfw.bin, or a folder with PAIRS; EMBEDDER BATCH BACKEND THREADS RUN]
-	@$(if $(SET),,$(error SET is empty. Try: make verify SET=data/lfw.bin EMBEDDER=$(EMBEDDER)))
-	@$(FACEPIPE) fetch $(EMBEDDER)
-	@$(FACEPIPE) onnx $(EMBEDDER)
-	@$(FACEPIPE) verification '$(SET)' --embedder '$(EMBEDDER)' --batch '$(BATCH)' --backend '$(BACKEND)' \
+	@$(if $(value SET),,$(error SET is empty. Try: make verify SET=data/lfw.bin EMBEDDER=$(call quoted,EMBEDDER)))
+	@$(FACEPIPE) fetch $(call quoted,EMBEDDER)
+	@$(FACEPIPE) onnx $(call quoted,EMBEDDER)
+	@$(FACEPIPE) verification $(call quoted,SET) $(call option,embedder,EMBEDDER) $(call option,batch,BATCH) \
+	  $(call option,backend,BACKEND) \
 	  $(call option,pairs,PAIRS) $(call option,cfp,CFP) $(call option,threads,THREADS) $(call option,run,RUN)
 
 wider: $(READY)  ## a detector on WIDER FACE [DETECTOR SIZE PROTOCOL DATA RUN BACKEND PRECISION THREADS WORKERS]
-	@$(FACEPIPE) fetch $(DETECTOR)
-	@$(FACEPIPE) onnx $(DETECTOR)
-	@$(if $(filter int8,$(PRECISION)),$(FACEPIPE) quantise $(DETECTOR))
-	@$(FACEPIPE) wider --detector '$(DETECTOR)' --backend '$(BACKEND)' $(call option,size,SIZE) \
+	@$(FACEPIPE) fetch $(call quoted,DETECTOR)
+	@$(FACEPIPE) onnx $(call quoted,DETECTOR)
+	@$(if $(filter int8,$(value PRECISION)),$(FACEPIPE) quantise $(call quoted,DETECTOR))
+	@$(FACEPIPE) wider $(call option,detector,DETECTOR) $(call option,backend,BACKEND) $(call option,size,SIZE) \
 	  $(call option,protocol,PROTOCOL) $(call option,data,DATA) $(call option,run,RUN) $(call option,precision,PRECISION) \
 	  $(call option,threads,THREADS) $(call option,workers,WORKERS)
 
@@ -103,32 +124,38 @@ quick: $(QUICKLY)/installed  ## the tests without weights, torch and processes, 
 	@$(QUICKLY)/bin/python -m pytest -n 2 --dist loadfile --quick --expect-python=$(VERSION)
 
 accept: $(READY)  ## every promise of the project in full, into runs/accept.json [ONLY="name ..."]
-	@$(VENV)/bin/python tests/acceptance $(ONLY)
+	@$(VENV)/bin/python tests/acceptance $(call list,ONLY)
 
 bench: $(READY)  ## speed beside facenet-pytorch, never accuracy, into runs/bench/bench.json [PARTS="end_to_end ..." PAGE]
 	@$(FACEPIPE) fetch mtcnn facenet.seeded
 	@$(FACEPIPE) onnx mtcnn facenet.seeded
 	@$(FACEPIPE) quantise facenet.seeded
-	@$(VENV)/bin/python -m benchmarks $(PARTS) $(call option,page,PAGE)
+	@$(VENV)/bin/python -m benchmarks $(call list,PARTS) $(call option,page,PAGE)
 
 kill: $(READY)  ## 200 random kills of `facepipe lfw`, one at every change of a file, and the other commands [KILLS]
 	@$(FACEPIPE) fetch mtcnn
 	@$(FACEPIPE) onnx mtcnn facenet.seeded
-	@$(VENV)/bin/python tests/reliability kill $(KILLS)
+	@$(VENV)/bin/python tests/reliability kill $(call list,KILLS)
 
 # Linux on x86 alone: atheris has no other wheels.
 fuzz: $(READY)  ## 10,000 bad pictures, then every parser under atheris [PICTURES SECONDS of each parser]
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz]'
 	@$(FACEPIPE) fetch mtcnn
 	@$(FACEPIPE) onnx mtcnn facenet.seeded
-	@$(VENV)/bin/python tests/reliability pictures $(PICTURES)
+	@$(VENV)/bin/python tests/reliability pictures $(call list,PICTURES)
 	@set -e; for target in $$($(VENV)/bin/python tests/fuzz/run.py --list); do \
-	  $(VENV)/bin/python tests/fuzz/run.py "$$target" -max_total_time='$(or $(SECONDS),60)'; done
+	  $(VENV)/bin/python tests/fuzz/run.py "$$target" -max_total_time=$(if $(value SECONDS),$(call quoted,SECONDS),60); done
+
+mutants: $(READY)  ## small changes of the source that the tests should notice, into runs/mutants.json [MUTANTS of each room]
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mutants]'
+	@$(FACEPIPE) fetch mtcnn
+	@$(FACEPIPE) onnx mtcnn facenet.seeded
+	@$(VENV)/bin/python tests/mutants $(call list,MUTANTS)
 
 load: $(READY)  ## 100,000 photographs with two workers: flat memory, speed and files [PHOTOGRAPHS]
 	@$(FACEPIPE) fetch mtcnn
 	@$(FACEPIPE) onnx mtcnn
-	@$(VENV)/bin/python tests/reliability load $(PHOTOGRAPHS)
+	@$(VENV)/bin/python tests/reliability load $(call list,PHOTOGRAPHS)
 
 audit: $(READY)  ## known vulnerabilities of the pinned versions; asks the advisory database, so it needs a network
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[audit]'

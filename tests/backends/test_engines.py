@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from facepipe.runs.fused import fused_stage
+from facepipe.runs.staged import staged_stage
 
 from facepipe.backends import AUTO, FASTEST_FIRST, backend_by_name, resolve_backend
 from facepipe.backends.base import RuntimeOptions
@@ -15,9 +17,7 @@ from facepipe.backends.native.backend import Native
 from facepipe.cli import main
 from facepipe.detect.mtcnn import MtcnnSettings
 from facepipe.errors import StageError
-from facepipe.runs.fused import fused_stage
 from facepipe.runs.job import RunJob, models_of
-from facepipe.runs.staged import staged_stage
 from facepipe.store.files import read_json
 from facepipe.store.stage import begin
 

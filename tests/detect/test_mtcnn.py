@@ -181,7 +181,7 @@ def test_propose_without_a_photograph_that_is_large_enough_never_calls_the_netwo
 
 
 @pytest.mark.parametrize("height", [12, 13, 23, 24, 47, 48, 101])
-@pytest.mark.parametrize("rows", [2, 5, 12, 31])
+@pytest.mark.parametrize("rows", [1, 2, 5, 12, 31])
 def test_pnet_in_strips_gives_every_cell_of_the_whole_level(weights_dir: Path, height: int, rows: int) -> None:
     level = np.random.default_rng(height).normal(size=(2, 3, height, 40)).astype(np.float32)
     with open_session(
@@ -190,3 +190,36 @@ def test_pnet_in_strips_gives_every_cell_of_the_whole_level(weights_dir: Path, h
         whole, strips = (_pnet(level, s.run, MtcnnSettings(strip_pixels=pixels)) for pixels in (0, 40 * rows))
     for a, b in zip(whole, strips, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+@pytest.mark.parametrize(("stage", "place"), [("refine", 1), ("locate", 2)])
+def test_every_stage_has_a_threshold_of_its_own(stage: str, place: int) -> None:
+    """A face of probability 0.8 passes a stage whose threshold is 0.75, whatever the others' are."""
+    item = photograph(np.zeros((60, 60, 3), np.uint8), numpy_kernels())
+    proposals = Detections(
+        np.array([[5, 5, 40, 40]], np.float32), np.ones(1, np.float32), np.zeros((1, 0, 2), np.float32)
+    )
+    logits = np.log(np.array([[0.2, 0.8]], np.float32))
+
+    def run(crops: np.ndarray) -> tuple[np.ndarray, ...]:
+        count = len(crops)
+        points = (np.zeros((count, 10), np.float32),) if stage == "locate" else ()
+        return np.zeros((count, 4), np.float32), *points, np.repeat(logits, count, axis=0)
+
+    look = {"refine": cascade.refine, "locate": cascade.locate}[stage]
+    for others, own, found in ((0.95, 0.75, 1), (0.1, 0.85, 0)):
+        thresholds = tuple(own if i == place else others for i in range(3))
+        (faces,) = look([item], [proposals], run, MtcnnSettings(thresholds=thresholds, crop_step=1))
+        assert len(faces) == found
+
+
+def test_the_first_threshold_is_pnets() -> None:
+    item = photograph(np.zeros((20, 20, 3), np.uint8), numpy_kernels())
+    logits = np.log(np.array([0.2, 0.8], np.float32)).reshape(1, 2, 1, 1)
+
+    def run(scaled: np.ndarray) -> tuple[np.ndarray, ...]:
+        return np.zeros((1, 4, 1, 1), np.float32), logits
+
+    for first, others, found in ((0.75, 0.95, 1), (0.85, 0.1, 0)):
+        (faces,) = propose([item], run, MtcnnSettings(thresholds=(first, others, others)))
+        assert len(faces) == found

@@ -59,6 +59,7 @@ def test_a_face_is_found_where_it_was_planted_in_photographs_of_any_shape(name: 
     spec = model(name)
     detector = SingleShotDetector(spec, _planted(spec, (0.25, 0.25, 0.5, 0.75)), single_shot_settings(spec))
     images = [np.zeros((height, width, 3), np.uint8) for height, width in ((480, 640), (96, 64), (480, 640), (33, 700))]
+    assert detector.name == name
     for image, found in zip(images, detector.detect(images), strict=True):
         assert len(found) == 1
         height, width = image.shape[:2]
@@ -66,6 +67,12 @@ def test_a_face_is_found_where_it_was_planted_in_photographs_of_any_shape(name: 
             expected = [0.25 * width, 0.25 * height, 0.5 * width, 0.75 * height]
             assert found.boxes[0] == pytest.approx(expected, abs=0.02)
         assert found.landmarks.shape == (1, detector.landmark_count, 2)
+
+
+def test_as_many_candidates_and_faces_are_kept_as_in_the_published_evaluation() -> None:
+    """biubug6/Pytorch_Retinaface, test_widerface.py: --top_k 5000 --keep_top_k 750."""
+    settings = single_shot_settings(model("retinaface.mobilenet0.25"))
+    assert (settings.candidates, settings.faces) == (5000, 750)
 
 
 def test_the_filled_up_part_of_an_input_does_not_move_boxes() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from facepipe.errors import DataError
-from facepipe.faces.select import choose
+from facepipe.faces.select import center_weighted_size, choose
 from facepipe.results import Detections, Face, NoFace, no_detections
 
 FOUND = Detections(
@@ -43,6 +43,24 @@ def test_centre_weighting_is_area_minus_twice_the_squared_distance() -> None:
     )
     face = choose(two, 200, 200)  # 1600 - 2 * 2 * 80**2 against 900 - 0
     assert isinstance(face, Face) and face.box[0] == 85
+
+
+def test_the_preference_is_the_number_of_its_definition() -> None:
+    one = Detections(np.array([[10, 20, 30, 60]], np.float32), np.ones(1, np.float32), np.zeros((1, 5, 2), np.float32))
+    # 20 * 40 square pixels; the middle (20, 40) lies 80 and 10 from (100, 50).
+    assert center_weighted_size(one, 100, 200).tolist() == [800 - 2 * (80**2 + 10**2)]
+
+
+@pytest.mark.parametrize(("height", "width"), [(100, 400), (400, 100)])
+def test_the_centre_is_half_the_width_and_half_the_height(height: int, width: int) -> None:
+    """The middle of a photograph that is not square; the other point would be the middle of one on its side."""
+    points = np.array([[height / 2, width / 2], [width / 2, height / 2]], np.float32)
+    two = Detections(
+        np.concatenate([points - 20, points + 20], axis=1), np.ones(2, np.float32), np.zeros((2, 5, 2), np.float32)
+    )
+    face = choose(two, height, width)
+    assert isinstance(face, Face)
+    assert face.box.tolist() == [width / 2 - 20, height / 2 - 20, width / 2 + 20, height / 2 + 20]
 
 
 def test_no_face_and_no_sure_face_have_reasons() -> None:

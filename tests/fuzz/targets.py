@@ -24,14 +24,15 @@ from facepipe.datasets.lfw import read_pairs
 from facepipe.datasets.restricted_pickle import read_pickle
 from facepipe.datasets.verification_bin import read_verification_bin, verification_bin
 from facepipe.datasets.widerface import read_prediction, read_sizes
-from facepipe.errors import FacepipeError
-from facepipe.gallery.file import empty_gallery, read_gallery, with_rows, write_gallery
+from facepipe.errors import DataError, FacepipeError
+from facepipe.gallery.file import MAGIC, empty_gallery, read_gallery, with_rows, write_gallery
 from facepipe.runs.provenance_check import changes
 from facepipe.runs.unpack import output_files
 from facepipe.store.bins import BinTensor, write_bins
 from facepipe.store.files import read_arrays, write_arrays
 from facepipe.store.photograph_digests import read_digests
 from facepipe.store.run_faces import read_embeddings, read_faces
+from facepipe.store.sealed_json import sealed, strict_json, unsealed
 from facepipe.store.stage import require_complete
 
 KINDS = ("list", "tuple", "dict", "bool", "int", "float", "bytes", "str", "none", "array")
@@ -88,6 +89,41 @@ def _parse_index(content: bytes, folder: Path) -> object:
 def _gallery(folder: Path) -> None:
     rows = np.eye(3, 4, dtype=np.float32)
     write_gallery(folder / "g", with_rows(empty_gallery("m", DIGEST, 4), ["A", "B", "A"], ["1", "2", "3"], rows))
+
+
+def _gallery_header(content: bytes, folder: Path) -> object:
+    """A header that somebody sealed: what the reader does once the seal is right."""
+    body = _object(content)
+    _gallery(folder)
+    rows = (folder / "g").read_bytes()[-48:]
+    text = json.dumps(sealed(body)).encode()
+    text += b" " * (-(16 + len(text)) % 64)
+    (folder / "h").write_bytes(MAGIC + struct.pack("<Q", len(text)) + text + rows)
+    return read_gallery(folder / "h")
+
+
+def _object(content: bytes) -> dict[str, object]:
+    try:
+        body = strict_json(content)
+    except ValueError as error:
+        raise DataError(f"x: {error}") from error
+    if not isinstance(body, dict) or "seal" in body:
+        raise DataError("x: no object without a seal")
+    return body
+
+
+def _header(folder: Path) -> list[bytes]:
+    _gallery(folder)
+    content = (folder / "g").read_bytes()
+    header = json.loads(content[16 : 16 + struct.unpack("<Q", content[8:16])[0]])
+    return [json.dumps({name: value for name, value in header.items() if name != "seal"}).encode()]
+
+
+def _sealed(content: bytes, _: Path) -> object:
+    try:
+        return unsealed(content)
+    except ValueError as error:
+        raise DataError(f"x: {error}") from error
 
 
 def _faces() -> bytes:
@@ -150,6 +186,10 @@ TARGETS: dict[str, Target] = {
         _parse_names, lambda _: [b"000000_output_0.bin\n000001_output_0.bin", b"000000_0.txt\n000001_0.txt"]
     ),
     "gallery": Target(_in_file("g", read_gallery), _seed("g", _gallery)),
+    "gallery_header": Target(_gallery_header, _header),
+    "sealed_json": Target(
+        _sealed, lambda _: [json.dumps(sealed({"a": [1, 0.5, {"b": "\u00e9"}], "c": None})).encode()]
+    ),
     "port_index": Target(_in_file("index.bin", lambda path: read_port_index(path, "m", DIGEST, 4)), lambda _: [PORT]),
     "faces": Target(_in_file("faces.jsonl", lambda path: list(read_faces(path))), lambda _: [_faces()]),
     "embeddings": Target(

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import pickle
 import struct
 from dataclasses import replace
@@ -28,6 +30,7 @@ from facepipe.gallery.file import (
     without,
     write_gallery,
 )
+from facepipe.store.sealed_json import sealed
 
 SHA = "ab" * 32
 
@@ -61,10 +64,13 @@ def test_the_bytes_are_those_of_the_described_format_and_depend_on_the_content_a
     write_gallery(tmp_path / "b.gallery", friends())
     content = (tmp_path / "a.gallery").read_bytes()
     assert content == (tmp_path / "b.gallery").read_bytes()
-    assert content[:8] == b"FACEGAL1"
+    assert content[:8] == b"FACEGAL2"
     (length,) = struct.unpack("<Q", content[8:16])
     assert (16 + length) % 64 == 0
     header = json.loads(content[16 : 16 + length])
+    body = {name: value for name, value in header.items() if name != "seal"}
+    written = json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
+    assert header["seal"] == hashlib.sha256(written).hexdigest()
     assert header["labels"] == ["Ana", "瑞秋", "Ana"]
     assert header["threshold"] == {"similarity": 0.41, "far": 1e-3, "source": "lfw.bin, 3,000 different pairs"}
     assert content[16 + length :] == friends().embeddings.tobytes()
@@ -104,10 +110,17 @@ def test_a_person_or_one_picture_can_be_removed() -> None:
         without(friends(), "Ana", "a/9.jpg")
 
 
-@pytest.mark.parametrize("label", ["", " Ana", "Ana\n", "a\x00b", "unknown", "Unknown"])
-def test_a_name_that_could_be_mistaken_is_refused(label: str) -> None:
+def test_the_two_forms_of_a_name_are_one_person() -> None:
+    gallery = with_rows(friends(), ["Jose\u0301", "Jos\u00e9"], ["1", "2"], unit(2, seed=9))
+    assert gallery.people() == {"Ana": 2, "Jos\u00e9": 2, "瑞秋": 1}
+    assert without(gallery, "Jose\u0301").people() == friends().people()
+
+
+def test_a_name_that_is_none_and_a_source_that_is_no_text_are_refused() -> None:
     with pytest.raises(DataError, match="cannot be a person's name"):
-        with_rows(friends(), [label], ["x.jpg"], unit(1))
+        with_rows(friends(), ["Unknown"], ["x.jpg"], unit(1))
+    with pytest.raises(DataError, match=r"'\\udce9\.jpg' is no text in UTF-8"):
+        with_rows(friends(), ["Ben"], ["\udce9.jpg"], unit(1))
 
 
 def test_rows_that_are_no_unit_vectors_are_refused() -> None:
@@ -127,20 +140,24 @@ def test_a_gallery_of_another_model_or_other_weights_is_refused() -> None:
         require_model(friends(), "mobilefacenet.ms1m", "cd" * 32, "f.gallery")
 
 
-def _rewritten(path: Path, **fields: object) -> None:
-    """The gallery at `path` with other header fields."""
-    content = path.read_bytes()
+def header_of(content: bytes) -> dict[str, object]:
     (length,) = struct.unpack("<Q", content[8:16])
-    header = json.loads(content[16 : 16 + length]) | fields
-    text = json.dumps(header).encode()
+    return json.loads(content[16 : 16 + length])
+
+
+def with_header(content: bytes, text: bytes) -> bytes:
+    """The gallery's bytes with another header."""
+    (length,) = struct.unpack("<Q", content[8:16])
     text += b" " * (-(16 + len(text)) % 64)
-    path.write_bytes(content[:8] + struct.pack("<Q", len(text)) + text + content[16 + length :])
+    return content[:8] + struct.pack("<Q", len(text)) + text + content[16 + length :]
 
 
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"format": 2}, "gallery format 2, expected 1"),
+        ({"format": 3}, "gallery format 3, expected 2"),
+        ({"format": True}, "gallery format True, expected 2"),
+        ({"format": 2.0}, "gallery format 2.0, expected 2"),
         ({"metric": "euclidean"}, "metric 'euclidean', expected 'cosine'"),
         ({"dimension": 64}, "bytes, expected"),
         ({"dimension": -1}, "3 labels and 3 sources"),
@@ -148,19 +165,90 @@ def _rewritten(path: Path, **fields: object) -> None:
         ({"labels": ["Ana"]}, "1 labels and 3 sources"),
         ({"labels": ["Ana", 7, "Ana"]}, "7 among its labels"),
         ({"labels": ["Ana", "unknown", "Ana"]}, "cannot be a person's name"),
+        ({"labels": ["Ana", "Jose\u0301", "Ana"]}, "not in Unicode's composed form"),
         ({"model": None}, "field 'model' is None"),
         ({"threshold": 0.5}, "its threshold is 0.5"),
         ({"threshold": {"similarity": 2, "far": None, "source": ""}}, "its threshold is"),
         ({"made_by": "onnxruntime"}, "its made_by is 'onnxruntime', expected backend and precision"),
         ({"made_by": {"backend": "onnxruntime", "precision": 1}}, "its made_by is"),
         ({"rows_sha256": "00"}, "its rows are not those that its header describes"),
+        ({"note": ""}, "the field 'note' is lacking in its header, or is none"),
     ],
 )
 def test_a_header_that_does_not_fit_is_named(tmp_path: Path, fields: dict[str, object], said: str) -> None:
-    write_gallery(tmp_path / "f.gallery", friends())
-    _rewritten(tmp_path / "f.gallery", **fields)
+    """Sealed as it should be, by a program that writes other things."""
+    path = tmp_path / "f.gallery"
+    write_gallery(path, friends())
+    content = path.read_bytes()
+    body = {name: value for name, value in header_of(content).items() if name != "seal"}
+    path.write_bytes(with_header(content, json.dumps(sealed(body | fields)).encode()))
     with pytest.raises(DataError, match=said):
-        read_gallery(tmp_path / "f.gallery")
+        read_gallery(path)
+
+
+@pytest.mark.parametrize(
+    ("found", "instead", "said"),
+    [
+        (b'"similarity": 0.41', b'"similarity": 0.11', "not what its 'seal' was made of"),
+        (b'"similarity": 0.41', b'"similarity": 0.41, "similarity": 0.11', "key 'similarity' stands there twice"),
+        (b'"similarity": 0.41', b'"similarity": NaN', "NaN, which JSON has not"),
+        (b'"a/1.jpg"', b'"a/\\ud800.jpg"', "half a surrogate pair"),
+        (b'"seal"', b'"Seal"', "it has no 'seal'"),
+    ],
+)
+def test_a_header_that_was_edited_is_refused(tmp_path: Path, found: bytes, instead: bytes, said: str) -> None:
+    path = tmp_path / "f.gallery"
+    write_gallery(path, friends())
+    content = path.read_bytes()
+    (length,) = struct.unpack("<Q", content[8:16])
+    text = content[16 : 16 + length].rstrip()
+    assert found in text
+    path.write_bytes(with_header(content, text.replace(found, instead)))
+    with pytest.raises(DataError, match=said):
+        read_gallery(path)
+
+
+def test_a_header_that_is_not_padded_to_its_multiple_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "f.gallery"
+    write_gallery(path, friends())
+    content = path.read_bytes()
+    (length,) = struct.unpack("<Q", content[8:16])
+    path.write_bytes(
+        content[:8] + struct.pack("<Q", length + 1) + content[16 : 16 + length] + b" " + content[16 + length :]
+    )
+    with pytest.raises(DataError, match="expected one whose end is a multiple of 64"):
+        read_gallery(path)
+
+
+def test_no_bit_of_a_gallery_changes_without_being_found(tmp_path: Path) -> None:
+    """Every single one, through the reader: it is refused in words, or what is read is the same."""
+    path = tmp_path / "s.gallery"
+    small = with_rows(empty_gallery("facenet.casia", SHA, 8), ["Ana", "瑞秋"], ["a/1.jpg", "é"], unit(2, 8))
+    small = replace(small, threshold=Threshold(0.41, 1e-3, "lfw.bin"))
+    write_gallery(path, small)
+    content = bytearray(path.read_bytes())
+    unnoticed = []
+    with path.open("r+b", buffering=0) as file:
+        for bit in range(8 * len(content)):
+            place, value = bit // 8, content[bit // 8] ^ 1 << bit % 8
+            os.pwrite(file.fileno(), bytes([value]), place)
+            try:
+                back = read_gallery(path)
+            except DataError as error:
+                assert str(path) in str(error)
+            else:
+                if not same(back, small):
+                    unnoticed.append((place, value))
+            os.pwrite(file.fileno(), content[place : place + 1], place)
+    assert not unnoticed
+    assert same(read_gallery(path), small)
+
+
+def same(one: Gallery, other: Gallery) -> bool:
+    def told(gallery: Gallery) -> tuple[object, ...]:
+        return gallery.model, gallery.weights_sha256, gallery.threshold, gallery.labels, gallery.sources
+
+    return told(one) == told(other) and np.array_equal(one.embeddings, other.embeddings)
 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -177,15 +265,20 @@ def test_a_damaged_file_is_an_error_of_ours_or_the_same_gallery(tmp_path: Path, 
     except DataError as error:
         assert "gallery" in str(error)
     else:
-        np.testing.assert_array_equal(back.embeddings, friends().embeddings)
+        assert same(back, friends())
 
 
 def test_other_files_are_told_apart(tmp_path: Path) -> None:
     (tmp_path / "index.bin").write_bytes(pickle.dumps({"label": [], "feature": []}))
-    with pytest.raises(DataError, match=r"expected a gallery .FACEGAL1.*`facepipe gallery import` reads"):
+    with pytest.raises(DataError, match=r"expected a gallery .FACEGAL2.*`facepipe gallery import` reads"):
         read_gallery(tmp_path / "index.bin")
     with pytest.raises(DataError, match="cannot be opened"):
         read_gallery(tmp_path / "absent.gallery")
+    (tmp_path / "old.gallery").write_bytes(b"FACEGAL1" + bytes(120))
+    with pytest.raises(
+        DataError, match=r"begins with b'FACEGAL1', .* build it again, where it is of an older facepipe"
+    ):
+        read_gallery(tmp_path / "old.gallery")
 
 
 @pytest.mark.parametrize("protocol", range(5))
@@ -224,8 +317,8 @@ def test_an_index_that_would_run_code_runs_nothing(tmp_path: Path) -> None:
 
 def test_a_header_of_brackets_is_an_error_of_ours(tmp_path: Path) -> None:
     path = tmp_path / "deep.gallery"
-    path.write_bytes(b"FACEGAL1" + struct.pack("<Q", 200_000 - 16) + b"[" * (200_000 - 16))
-    with pytest.raises(DataError, match=r"deep\.gallery: its header is no JSON"):
+    path.write_bytes(b"FACEGAL2" + struct.pack("<Q", 200_000 - 16) + b"[" * (200_000 - 16))
+    with pytest.raises(DataError, match=r"deep\.gallery: its header cannot be used \(brackets in brackets"):
         read_gallery(path)
 
 

@@ -12,7 +12,7 @@ pytest.importorskip("faiss", reason="gallery search needs the extra [gallery]")
 
 from facepipe.errors import DataError
 from facepipe.gallery.file import Gallery, Threshold, empty_gallery, with_rows
-from facepipe.gallery.search import build_index, identify
+from facepipe.gallery.search import IndexKind, build_index, identify
 
 
 def unit(count: int, dimension: int = 128, seed: int = 0) -> np.ndarray:
@@ -63,6 +63,13 @@ def test_an_approximate_index_of_few_rows_is_refused() -> None:
         build_index(unit(100), "approximate")
 
 
+def test_numbers_that_make_no_pairs_are_refused_by_the_approximate_index_and_searched_by_the_exact_one() -> None:
+    rows = unit(10_000, 7)
+    with pytest.raises(DataError, match=r"rows of 7 numbers, expected an even number .*Try: the exact one"):
+        build_index(rows, "approximate")
+    assert build_index(rows).search(rows[:1], 1)[1].tolist() == [[0]]
+
+
 def _vote_gallery() -> tuple[Gallery, np.ndarray]:
     """Ana once, near; Ben three times, a little further; Zoe far away. And the probe."""
     probe = np.zeros(128, np.float32)
@@ -111,6 +118,60 @@ def test_a_strong_opposite_is_no_match() -> None:
     assert answer.similarity == pytest.approx(-0.9)
 
 
+@pytest.mark.parametrize("dimension", [8, 128])
+def test_a_face_at_the_threshold_has_no_name_and_one_above_it_has(dimension: int) -> None:
+    """The threshold is the very similarity: only `>` leaves it out, and only the least step below lets it in."""
+    rows, probes = unit(40, dimension), unit(25, dimension, seed=3)
+    gallery = with_rows(
+        empty_gallery("m", "00", dimension), [f"P{i}" for i in range(40)], list(map(str, range(40))), rows
+    )
+    index = build_index(rows)
+    for probe, near in zip(probes, identify(gallery, index, probes, by_hand(-1)), strict=True):
+        assert near.similarity is not None
+        (at,) = identify(gallery, index, probe[None], by_hand(near.similarity))
+        assert (at.label, at.similarity) == (None, near.similarity)
+        below = float(np.nextafter(np.float32(near.similarity), np.float32(-2)))
+        (above,) = identify(gallery, index, probe[None], by_hand(below))
+        assert above.label == near.label
+
+
+@pytest.mark.parametrize("kind", ["exact", "approximate"])
+def test_a_similarity_has_the_same_bits_in_any_company(kind: IndexKind) -> None:
+    """faiss sums in another order from twenty probes on."""
+    rows, probes = unit(12_000, 64), unit(300, 64, seed=2)
+    index = build_index(rows, kind)
+    together = index.search(probes, 3)
+    for some in (slice(0, 1), slice(5, 6), slice(0, 19), slice(10, 40), slice(250, 300)):
+        for one, other in zip(index.search(probes[some], 3), together, strict=True):
+            np.testing.assert_array_equal(one, other[some])
+    np.testing.assert_array_equal(index.search(probes, 1)[0], together[0][:, :1])
+
+
+def test_of_equal_rows_the_first_is_the_nearest() -> None:
+    rows = np.repeat(unit(5), 3, axis=0)
+    similarities, found = build_index(rows).search(rows, 3)
+    assert (found[:, 0] // 3 == np.arange(15) // 3).all()
+    assert (found == np.sort(found, axis=1)).all()
+    assert (similarities[:, 0] == similarities[:, 2]).all()
+
+
+def test_dense_people_are_found_by_the_approximate_index() -> None:
+    """Twenty people with five hundred pictures each: their sketches hardly differ, and the majority votes on five."""
+    rng = np.random.default_rng(0)
+    centres = unit(20, 32)
+    whose = rng.integers(0, 20, 100)
+    rows = np.repeat(centres, 500, axis=0) + 0.5 * unit(10_000, 32, seed=1)
+    probes = centres[whose] + 0.5 * unit(100, 32, seed=2)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    probes /= np.linalg.norm(probes, axis=1, keepdims=True)
+    _, near = build_index(rows).search(probes, 5)
+    _, found = build_index(rows, "approximate").search(probes, 5)
+    assert np.mean([len(set(a) & set(b)) / 5 for a, b in zip(found, near, strict=True)]) >= 0.99
+    _, one = build_index(rows, "approximate").search(probes, 1)
+    assert (one[:, 0] == near[:, 0]).mean() >= 0.95
+    assert (found // 500 == whose[:, None]).all()
+
+
 def test_many_probes_are_answered_as_each_alone() -> None:
     rows = unit(50)
     gallery = with_rows(
@@ -119,5 +180,5 @@ def test_many_probes_are_answered_as_each_alone() -> None:
     index, probes = build_index(rows), unit(13, seed=4)
     together = identify(gallery, index, probes, by_hand(0.2))
     alone = [identify(gallery, index, probe[None], by_hand(0.2))[0] for probe in probes]
-    assert [answer.label for answer in together] == [answer.label for answer in alone]
+    assert together == alone
     assert {answer.is_known for answer in together} == {True, False}

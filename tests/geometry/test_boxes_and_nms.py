@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -52,6 +53,32 @@ def test_square_keeps_the_centre_and_takes_the_longer_side() -> None:
     longer = np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
     np.testing.assert_allclose(squared[:, 2] - squared[:, 0], longer, rtol=1e-4)
     np.testing.assert_allclose(squared[:, 3] - squared[:, 1], longer, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kernels", [numpy_kernels, compiled_kernels], ids=["numpy", "compiled"])
+@pytest.mark.parametrize(
+    ("second", "limit", "over_minimum", "plus_one"),
+    [
+        ([0, 0, 10, 5], 0.5, False, False),  # 50 of 100
+        ([0, 0, 10, 7], 0.7, False, False),
+        ([3, 0, 13, 10], 0.7, True, False),  # 70 of the smaller one's 100
+        ([3, 0, 12, 9], 0.7, True, True),
+        ([0, 0, 4, 9], 0.5, False, True),
+    ],
+)
+def test_a_box_that_overlaps_by_just_the_limit_stays_and_by_a_step_more_goes(
+    kernels: Callable[[], Kernels], second: list[float], limit: float, over_minimum: bool, plus_one: bool
+) -> None:
+    """Common among the whole numbers of PNet's boxes: an IoU of exactly one half."""
+    first = [0, 0, 9, 9] if plus_one else [0, 0, 10, 10]
+    boxes, scores = np.array([first, second], np.float32), np.array([0.9, 0.8], np.float32)
+    groups = np.zeros(2, np.int64)
+    over = "minimum" if over_minimum else "union"
+    assert overlap(boxes[0], boxes[1:], over=over, plus_one=plus_one)[0] == np.float32(limit)
+    below = float(np.nextafter(np.float32(limit), np.float32(0)))
+    for at, kept in ((limit, [0, 1]), (below, [0])):
+        assert kernels().suppress(boxes, scores, groups, at, over_minimum, plus_one).tolist() == kept
+        assert nms(boxes, scores, at, over=over, plus_one=plus_one).tolist() == kept
 
 
 def test_clip_cuts_to_the_photograph() -> None:

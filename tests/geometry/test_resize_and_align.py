@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from facepipe.catalogue.mobilefacenet import ARCFACE_112
 from facepipe.geometry.align import align, crop_with_margin, similarity, warp_five_point
@@ -100,6 +101,48 @@ def test_landmarks_on_the_template_leave_the_picture_alone() -> None:
     landmarks = np.array(ARCFACE_112.template, np.float32)
     warped = warp_five_point(image, landmarks, ARCFACE_112).astype(int)
     assert np.abs(warped - image)[1:-1, 1:-1].max() <= 1
+
+
+@pytest.mark.parametrize(("scale", "degrees"), [(1.7, 0), (0.6, 0), (2.3, 20), (1.2, -35)])
+def test_a_five_point_crop_is_the_bilinear_one_of_first_principles(scale: float, degrees: float) -> None:
+    """Pixel (x, y) of the crop shows the photograph at the point that the template's transform brings there, where a
+    pixel's number is its centre: the landmarks' and the template's convention. Between four centres weights are linear.
+    """
+    image = np.random.default_rng(4).integers(0, 256, (300, 320, 3), np.uint8)
+    turn = scale * np.exp(1j * np.deg2rad(degrees))
+    rotation = np.array([[turn.real, -turn.imag], [turn.imag, turn.real]])
+    shift = np.array([160.0, 150.0]) - rotation @ np.array([56.0, 56.0])
+    landmarks = (np.array(ARCFACE_112.template) @ rotation.T + shift).astype(np.float32)
+    rows, columns = np.mgrid[0:112, 0:112]
+    x, y = np.moveaxis(np.stack([columns, rows], axis=-1) @ rotation.T + shift, -1, 0)
+    left, top = np.floor(x).astype(int), np.floor(y).astype(int)
+    inside = (left >= 0) & (top >= 0) & (left < 319) & (top < 299)
+    left, top, across, down = left[inside], top[inside], (x - left)[inside, None], (y - top)[inside, None]
+    expected = (1 - down) * ((1 - across) * image[top, left] + across * image[top, left + 1]) + down * (
+        (1 - across) * image[top + 1, left] + across * image[top + 1, left + 1]
+    )
+    assert inside.mean() > 0.9
+    crop = warp_five_point(image, landmarks, ARCFACE_112)[inside]
+    assert np.abs(crop - expected).max() < 1.01
+
+
+@pytest.mark.parametrize(
+    ("box", "margin", "region"),
+    [
+        ([20.9, 30.6, 80.4, 90.9], 0, (30, 90, 20, 80)),
+        ([50, 60, 96, 106], 14, (57, 108, 47, 98)),  # 14 * 46 / (160 - 14) / 2 = 2.205 to each side
+        ([-3.7, 5.8, 60.2, 250.6], 0, (5, 150, 0, 60)),
+    ],
+)
+def test_corners_of_a_margin_crop_are_truncated_not_rounded(
+    box: list[float], margin: int, region: tuple[int, int, int, int]
+) -> None:
+    image = np.random.default_rng(5).integers(0, 256, (150, 120, 3), np.uint8)
+    top, bottom, left, right = region
+    cut = Image.fromarray(np.ascontiguousarray(image[top:bottom, left:right]))
+    expected = np.asarray(cut.resize((160, 160), Image.Resampling.BILINEAR))
+    crop = crop_with_margin(image, np.array(box, np.float32), MarginCrop(size=160, margin=margin))
+    assert (crop == expected).all()
 
 
 def test_five_point_alignment_without_landmarks_is_an_error() -> None:

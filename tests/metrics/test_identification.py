@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facepipe.errors import DataError
-from facepipe.metrics.identification import open_set_rate, rank_one_rate, threshold_at
+from facepipe.metrics.identification import cosines, open_set_rate, rank_one_rate, threshold_at
 
 
 @settings(max_examples=200)
@@ -40,6 +40,36 @@ def test_rates_are_those_of_the_definition() -> None:
     looser = open_set_rate(mated, right, strangers, 0.1)
     assert looser.threshold < rate.threshold
     assert rate.dir < looser.dir < rank_one_rate(right)
+
+
+@pytest.mark.parametrize("dimension", [3, 64, 127, 128, 512])
+def test_a_pair_has_the_same_bits_in_any_company(dimension: int) -> None:
+    rng = np.random.default_rng(dimension)
+    sides = rng.normal(size=(2, 400, dimension)).astype(np.float32)
+    first, second = sides / np.linalg.norm(sides, axis=2, keepdims=True)
+    whole = cosines(first, second)
+    assert whole.dtype == np.float32
+    np.testing.assert_allclose(whole, (first.astype(np.float64) * second).sum(axis=1), atol=6e-8)
+    assert all(
+        (cosines(first[i : i + n], second[i : i + n]) == whole[i : i + n]).all() for i in range(390) for n in (1, 7)
+    )
+    assert (cosines(first[::-3], second[::-3]) == whole[::-3]).all()
+    assert (cosines(np.asfortranarray(first), second[:, ::-1][:, ::-1]) == whole).all()
+    assert (cosines(second, first) == whole).all()
+
+
+def test_cosines_stay_cosines_and_shapes_are_compared() -> None:
+    long = np.full((1, 4), 0.5001, np.float32)
+    assert cosines(long, long).tolist() == [1.0] and cosines(long, -long).tolist() == [-1.0]
+    with pytest.raises(DataError, match=r"shapes are \[1, 4\] and \[2, 4\], expected one"):
+        cosines(long, np.vstack([long, long]))
+
+
+def test_the_threshold_of_float32_similarities_is_a_float32() -> None:
+    impostors = np.random.default_rng(0).random(50, np.float32)
+    assert np.float32(threshold_at(impostors, 0.1)) == threshold_at(impostors, 0.1)
+    everybody = threshold_at(impostors, 1 - 1e-12)
+    assert np.float32(everybody) == everybody < impostors.min()
 
 
 def test_what_cannot_be_told_is_refused() -> None:

@@ -75,6 +75,17 @@ def _literal_tar(distances, same, folds, far):
     return tars, fars
 
 
+@pytest.mark.parametrize("dimension", [5, 128, 512])
+def test_a_distance_has_the_same_bits_in_any_company(dimension):
+    """`facepipe verify` computes one; the threshold that it is held against was chosen on thousands together."""
+    sides = np.random.default_rng(dimension).normal(size=(2, 300, dimension)).astype(np.float32)
+    first, second = sides / np.linalg.norm(sides, axis=2, keepdims=True)
+    whole = squared_distances(first, second)
+    for part in (slice(i, i + count) for i in range(290) for count in (1, 7)):
+        assert (squared_distances(first[part], second[part]) == whole[part]).all()
+    assert (squared_distances(np.asfortranarray(first), np.asfortranarray(second)) == whole).all()
+
+
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("coarse", [False, True], ids=["any distance", "distances on the thresholds"])
 def test_accuracy_is_that_of_the_protocol_written_literally(seed, coarse):

@@ -28,7 +28,7 @@ from facepipe.store.run_faces import write_embeddings, write_faces
 
 NAMES = [f"P{i:02d}" for i in range(20)]
 FACELESS = "P07/P07_0002.jpg"
-HOSTILE = '<script>alert(1)</script> & "no face"'
+HOSTILE = '<script>alert(1)</script> & "no face"\u202e'
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_everything_is_in_the_page_and_nothing_comes_from_outside(scored: tuple[
     for text in (
         f"{accuracy['accuracy']['mean']:.4f}",
         "P00/P00_0001.jpg",
-        HOSTILE,
+        HOSTILE.replace("\u202e", r"\u202e"),
         "1 of 40 photographs",
         "40 photographs in 2.0 s",
         sha256_of_file(run / "embeddings.npy"),

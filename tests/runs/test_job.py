@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from facepipe.runs.fused import fused_stage, open_fused
 from PIL import Image
 
 from facepipe.catalogue import DETECTORS, detector_models, model
-from facepipe.runs.fused import fused_stage, open_fused
 from facepipe.runs.job import RunJob, detection_parameters, models_of
 from facepipe.store.stage import begin
 

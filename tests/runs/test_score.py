@@ -5,14 +5,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from facepipe.datasets.lfw import Pair, VerificationSet
 from facepipe.errors import DataError
+from facepipe.metrics.verification import ACCURACY_THRESHOLDS
 from facepipe.results import Face, FaceLine, NoFace, Unread
-from facepipe.runs.score import Policies, Provenance, join, score_run
+from facepipe.runs.score import Policies, Provenance, accuracy_content, figures, join, score_run
 from facepipe.store.run_faces import write_embeddings, write_faces
 
 FOLDS, PER_KIND, PHOTOGRAPHS = 10, 4, 3
@@ -208,3 +210,14 @@ def test_further_facts_stand_beside_the_contract(tmp_path):
     provenance = Provenance("d", "e", "b", 1, {}, {}, for_accuracy=False, details={"driver": "staged"})
     content = score_run(tmp_path, _pairs(), Policies("different"), provenance)
     assert content["driver"] == "staged" and content["for_accuracy"] is False
+
+
+def test_a_threshold_is_written_as_it_judged(tmp_path):
+    """51 of the 400 are not the float nearest to two digits; rounded, they would judge a pair at the limit anew."""
+    _write_run(tmp_path)
+    joined = join(tmp_path, _pairs())
+    measured = figures(joined, "different")
+    assert float(ACCURACY_THRESHOLDS[35]) != 0.35
+    accuracy = replace(measured.accuracy, thresholds=np.full(10, ACCURACY_THRESHOLDS[35]))
+    content = accuracy_content(joined, replace(measured, accuracy=accuracy), "different", PROVENANCE)
+    assert json.loads(json.dumps(content))["accuracy"]["thresholds"] == [float(ACCURACY_THRESHOLDS[35])] * 10

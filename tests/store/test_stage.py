@@ -157,3 +157,13 @@ def test_a_bug_in_a_worker_keeps_its_traceback() -> None:
 def test_a_worker_that_dies_is_an_error_and_not_a_gap() -> None:
     with pytest.raises(StageError, match="ended with status -9 while it had work to do"):
         dict(Local(2).map(open_failing, "killed", range(5)))
+
+
+def test_as_many_other_keys_are_another_work(tmp_path: Path) -> None:
+    """One photograph exchanged for another, or the same ones in another order: what is done is not theirs."""
+    item = stage(tmp_path)
+    begin(item)
+    for keys in ((*KEYS[:-1], "other"), KEYS[::-1]):
+        with pytest.raises(StageError, match="was begun with keys"):
+            begin(replace(item, keys=keys))
+    assert begin(item) == [0, 1, 2]

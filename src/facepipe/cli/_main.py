@@ -20,6 +20,7 @@ from types import ModuleType
 from facepipe import __version__
 from facepipe.cli._stop import StopRequest, stoppable
 from facepipe.errors import FacepipeError
+from facepipe.escape import for_terminal
 
 COMMANDS: dict[str, tuple[str, str]] = {
     # name: (module, one line of help)
@@ -108,7 +109,7 @@ def _exit_status(program: str, error: BaseException, request: StopRequest, *, sh
         raise error
     if show_traceback:
         traceback.print_exception(error)
-    print(f"{program}: {error}", file=sys.stderr)
+    print(f"{program}: {for_terminal(str(error))}", file=sys.stderr)
     return FIXABLE
 
 

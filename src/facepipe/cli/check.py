@@ -25,6 +25,7 @@ from facepipe.catalogue import MODELS
 from facepipe.catalogue.chips import DEFAULT_CANN, soc_by_name
 from facepipe.cli.requires import need_onnx
 from facepipe.errors import DataError
+from facepipe.escape import for_json, for_terminal
 from facepipe.runs.provenance_check import changes, summary
 
 if TYPE_CHECKING:
@@ -81,23 +82,23 @@ def _check_run(folder: Path, args: argparse.Namespace) -> int:
         counts, differing = summary(changes(folder, args.weights, args.photographs), bar.update)
     if args.json:
         print(
-            json.dumps(
+            for_json(
                 {
                     "checked": counts,
                     "differing": [{"kind": c.kind, "path": str(c.path), "state": c.state} for c in differing],
                 },
                 indent=2,
-                ensure_ascii=False,
             )
         )
         return int(bool(differing))
     for checked in differing[:LISTED]:
-        print(f"{checked.state:<9} {checked.kind:<11} {checked.path}")
+        print(f"{checked.state:<9} {checked.kind:<11} {for_terminal(str(checked.path))}")
     if len(differing) > LISTED:
         print(f"and {len(differing) - LISTED:,} more; --json lists all")
-    looked_at = ", ".join(f"{count:,} {kind}{'s' if count != 1 else ''}" for kind, count in counts.items())
+    plural = {kind: kind if kind.endswith("s") else f"{kind}s" for kind in counts}  # weights are
+    looked_at = ", ".join(f"{count:,} {kind if count == 1 else plural[kind]}" for kind, count in counts.items())
     verdict = f"{len(differing):,} of them are not what they were" if differing else "all are what they were"
-    print(f"{folder}: {looked_at}; {verdict}")
+    print(f"{for_terminal(str(folder))}: {looked_at}; {verdict}")
     return int(bool(differing))
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from facepipe.catalogue import embedder
 from facepipe.cli._bar import bar
 from facepipe.cli.run_options import add_model_arguments, chosen_backend, chosen_embedder, detector_settings, limits
+from facepipe.escape import for_terminal
 from facepipe.faces.photographs import photographs_of
 from facepipe.faces.pipeline import open_pipeline
 from facepipe.gallery.clusters import agreement, cluster_faces, faces_of_run
@@ -40,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     is_run = (args.photographs / FACES_FILE).is_file()
     name, root, found = faces_of_run(args.photographs) if is_run else _of_folder(args)
     for key, reason in found.left_out:
-        print(f"{root / key}: left out, {reason}", file=sys.stderr)
+        print(for_terminal(f"{root / key}: left out, {reason}"), file=sys.stderr)
     groups = cluster_faces(found.embeddings, args.similarity)
     names = [f"person-{group + 1:04d}" if group >= 0 else "alone" for group in groups.tolist()]
     content: dict[str, object] = {
@@ -70,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
         }
         with bar("sheets", len(sheets), "sheet") as progress:
             write_sheets(args.out, root, dict(sheets), embedder(name), limits(args), progress)
-    print(f"{args.out}: clusters.json{'' if args.no_sheets else ' and a sheet for each person'}")
+    print(for_terminal(f"{args.out}: clusters.json{'' if args.no_sheets else ' and a sheet for each person'}"))
     return 0
 
 
@@ -84,5 +85,5 @@ def _of_folder(args: argparse.Namespace) -> tuple[str, Path, FolderFaces]:
         bar("faces", len(keys), "picture") as progress,
     ):
         if faces.note is not None:
-            print(f"note: {faces.note}", file=sys.stderr)
+            print(for_terminal(f"note: {faces.note}"), file=sys.stderr)
         return name, root, folder_faces(root, keys, faces, batch=args.batch, limits=limits(args), progress=progress)

@@ -9,12 +9,12 @@ folder.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
 from facepipe.cli.run_options import add_model_arguments, chosen_backend, few_settings, limits
 from facepipe.errors import DataError
+from facepipe.escape import for_json, for_terminal
 from facepipe.faces.photographs import read_photograph
 from facepipe.faces.pipeline import open_pipeline
 from facepipe.reports.drawings import draw_detections, write_drawing
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
             if isinstance(image, Unread):
                 if len(args.photographs) == 1:
                     raise DataError(f"{path}: {image.reason}.")
-                print(f"facepipe detect: {path}: {image.reason}.", file=sys.stderr)
+                print(for_terminal(f"facepipe detect: {path}: {image.reason}."), file=sys.stderr)
                 unreadable += 1
                 continue
             (found,) = faces.detect([image])
@@ -66,11 +66,11 @@ def _as_json(path: Path, found: Detections) -> str:
         {"box": box.tolist(), "score": float(score), "landmarks": points.tolist()}
         for box, score, points in zip(found.boxes, found.scores, found.landmarks, strict=True)
     ]
-    return json.dumps({"photograph": str(path), "faces": faces}, ensure_ascii=False)
+    return for_json({"photograph": str(path), "faces": faces})
 
 
 def _as_text(path: Path, found: Detections) -> str:
-    lines = [f"{path}: {len(found)} face{'' if len(found) == 1 else 's'}"]
+    lines = [f"{for_terminal(str(path))}: {len(found)} face{'' if len(found) == 1 else 's'}"]
     for box, score, points in zip(found.boxes, found.scores, found.landmarks, strict=True):
         corners = " ".join(f"{value:8.1f}" for value in box)
         marks = " ".join(f"({x:.1f}, {y:.1f})" for x, y in points)

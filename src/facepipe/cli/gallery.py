@@ -17,7 +17,6 @@ Galleries put names on faces. A gallery is bound to the model that made it and h
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,6 +42,7 @@ from facepipe.cli.run_options import (
 )
 from facepipe.compat.port_index import read_port_index
 from facepipe.errors import DataError
+from facepipe.escape import for_json, for_terminal
 from facepipe.faces.photographs import read_photograph
 from facepipe.gallery.enrol import (
     Enrolment,
@@ -204,12 +204,12 @@ def _list(args: argparse.Namespace) -> int:
         }
         if args.sources:
             told["rows"] = [{"label": label, "source": source} for label, source in rows]
-        print(json.dumps(told, ensure_ascii=False))
+        print(for_json(told))
         return 0
     for label, source in rows:
-        print(f"{label}\t{source}")
+        print(f"{for_terminal(label)}\t{for_terminal(source)}")
     for name, count in people.items() if not args.sources else ():
-        print(f"{count:>6}  {name}")
+        print(for_terminal(f"{count:>6}  {name}"))
     tell_gallery(args.gallery, gallery)
     return 0
 
@@ -225,13 +225,13 @@ def _search(args: argparse.Namespace) -> int:
             if isinstance(image, Unread):
                 if len(args.photographs) == 1:
                     raise DataError(f"{path}: {image.reason}.")
-                print(f"facepipe gallery: {path}: {image.reason}.", file=sys.stderr)
+                print(for_terminal(f"facepipe gallery: {path}: {image.reason}."), file=sys.stderr)
                 unreadable += 1
                 continue
             (face,) = recogniser.pipeline.main_faces([image])
             if isinstance(face, NoFace):
-                told = json.dumps({"photograph": str(path), "reason": face.reason})
-                print(told if args.json else f"{path}: {face.reason}")
+                told = for_json({"photograph": str(path), "reason": face.reason})
+                print(told if args.json else for_terminal(f"{path}: {face.reason}"))
                 continue
             (answer,) = identify(
                 gallery, index, face.embedding[None], threshold, candidates=args.candidates, rule=args.rule
@@ -239,11 +239,11 @@ def _search(args: argparse.Namespace) -> int:
             near = [{"label": c.label, "similarity": c.similarity, "source": c.source} for c in answer.candidates]
             if args.json:
                 answered = {"photograph": str(path), "label": answer.label, "candidates": near}
-                print(json.dumps(answered, ensure_ascii=False))
+                print(for_json(answered))
                 continue
-            print(f"{path}: {answer.text} (above {threshold.similarity:.3f} a face has a name)")
+            print(for_terminal(f"{path}: {answer.text} (above {threshold.similarity:.3f} a face has a name)"))
             for candidate in answer.candidates:
-                print(f"  {candidate.similarity:6.3f}  {candidate.label}  {candidate.source}")
+                print(for_terminal(f"  {candidate.similarity:6.3f}  {candidate.label}  {candidate.source}"))
     return 1 if unreadable else 0
 
 

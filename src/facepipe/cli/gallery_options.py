@@ -9,6 +9,7 @@ from pathlib import Path
 
 from facepipe.cli.run_options import positive
 from facepipe.errors import DataError
+from facepipe.escape import for_terminal
 from facepipe.faces.pipeline import FacePipeline
 from facepipe.gallery.enrol import Enrolment
 from facepipe.gallery.file import Gallery, Threshold
@@ -41,15 +42,18 @@ def given_threshold(value: float | None, gallery: Gallery, where: Path) -> Thres
 def print_note(pipeline: FacePipeline) -> None:
     """What the pipeline's user has to know, on standard error."""
     if pipeline.note is not None:
-        print(f"note: {pipeline.note}", file=sys.stderr)
+        print(for_terminal(f"note: {pipeline.note}"), file=sys.stderr)
 
 
 def print_left_out(root: Path, found: Enrolment) -> None:
     """Pictures without a row, and people without any, on standard error."""
     for key, reason in found.left_out:
-        print(f"{root / key}: left out, {reason}", file=sys.stderr)
+        print(for_terminal(f"{root / key}: left out, {reason}"), file=sys.stderr)
     if found.lost:
-        print(f"{len(found.lost)} people have no picture with a face: {', '.join(found.lost[:10])}", file=sys.stderr)
+        print(
+            for_terminal(f"{len(found.lost)} people have no picture with a face: {', '.join(found.lost[:10])}"),
+            file=sys.stderr,
+        )
 
 
 def tell_gallery(path: Path, gallery: Gallery) -> None:
@@ -59,4 +63,4 @@ def tell_gallery(path: Path, gallery: Gallery) -> None:
     if threshold is not None:
         rate = "" if threshold.far is None else f" for a false-accept rate of {threshold.far:g}"
         told = f"a name above cosine {threshold.similarity:.4f}{rate} ({threshold.source})"
-    print(f"{path}: {len(gallery):,} rows, {len(gallery.people()):,} people, {gallery.model}; {told}")
+    print(for_terminal(f"{path}: {len(gallery):,} rows, {len(gallery.people()):,} people, {gallery.model}; {told}"))

@@ -40,6 +40,7 @@ from facepipe.cli.run_options import (
 from facepipe.compat.port_index import read_port_index
 from facepipe.datasets.video import is_film, read_info
 from facepipe.errors import DataError
+from facepipe.escape import for_terminal
 from facepipe.faces.photographs import photographs_of
 from facepipe.faces.pipeline import open_pipeline
 from facepipe.gallery.enrol import enrol, named_pictures, new_gallery
@@ -230,11 +231,15 @@ def _pictures(job: Recognition, args: argparse.Namespace) -> int:
             told=lambda _, picture: told.append(picture) if len(keys) == 1 else None,
         )
     for key, reason in done.left_out:
-        print(f"{root / key}: left out, {reason}", file=sys.stderr)
+        print(for_terminal(f"{root / key}: left out, {reason}"), file=sys.stderr)
     for picture in told:
         _say(picture)
     left = f", {len(done.left_out):,} left out" if done.left_out else ""
-    print(f"{args.output}: {done.pictures:,} pictures{left}, {done.faces:,} faces, {done.known:,} with a name")
+    print(
+        for_terminal(
+            f"{args.output}: {done.pictures:,} pictures{left}, {done.faces:,} faces, {done.known:,} with a name"
+        )
+    )
     return 1 if done.left_out and not done.pictures else 0
 
 
@@ -253,7 +258,7 @@ def _film(job: Recognition, args: argparse.Namespace) -> int:
 def _say(picture: NamedPicture) -> None:
     for face in picture.faces:
         corners = " ".join(f"{value:8.1f}" for value in face.face.box)
-        print(f"  {corners}  {plate_of(face)}")
+        print(for_terminal(f"  {corners}  {plate_of(face)}"))
 
 
 def _truth(text: str) -> bool:

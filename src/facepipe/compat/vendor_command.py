@@ -31,6 +31,7 @@ from facepipe.compat.vendor_preprocess import (
     write_photograph_info,
 )
 from facepipe.datasets.images import list_keys
+from facepipe.escape import for_terminal
 from facepipe.specs import ModelSpec
 
 _STAGES = {"pnet": run_pnet, "rnet": run_rnet, "onet": run_onet}
@@ -81,7 +82,7 @@ def _mtcnn_preprocess(args: argparse.Namespace) -> int:
         job = SplitJob(args.data_dir, args.batch_size, backend=backend.name)
         done = _STAGES[args.model](job, session.run, bar.update)
     for key, reason in done.no_face.items():
-        print(f"{key}: {reason}", file=sys.stderr)
+        print(f"{for_terminal(key)}: {for_terminal(reason)}", file=sys.stderr)
     print(_sentence(args.model, done))
     return 0
 

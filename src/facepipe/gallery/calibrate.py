@@ -3,6 +3,9 @@
 
 The rate is that of one comparison. A probe is compared with every person, so in a gallery of many a stranger is called
 by a name more often than this: about N times as often with N pictures, while that is small.
+
+The similarities are the search's own (`metrics.identification.cosines`), and a face has a name only above the
+threshold, not at it: the pairs that were allowed are those that get through.
 """
 
 from __future__ import annotations
@@ -16,7 +19,9 @@ from facepipe.datasets.lfw import VerificationSet
 from facepipe.embed.embedder import Embedder
 from facepipe.errors import DataError
 from facepipe.gallery.file import Threshold
-from facepipe.metrics.identification import threshold_at
+from facepipe.metrics.identification import cosines, threshold_at
+
+_PAIRS_AT_ONCE = 8192  # bounds memory: two float64 [8192, 512] are 67 MB
 
 
 def embed_set(
@@ -34,7 +39,7 @@ def embed_set(
 
 
 def calibrate(pairs: VerificationSet, rows: Mapping[str, np.ndarray], far: float, where: str) -> Threshold:
-    """The lowest similarity that at most the share `far` of the different pairs is above.
+    """The lowest similarity that at most the share `far` of the different pairs is above; a float32.
 
     Args:
         rows: unit embeddings by key; pairs of which one lacks are left out (a run may have found no face).
@@ -47,11 +52,15 @@ def calibrate(pairs: VerificationSet, rows: Mapping[str, np.ndarray], far: float
     different = [pair for pair in pairs.pairs if not pair.same and pair.first in rows and pair.second in rows]
     if not different:
         raise DataError(f"{where}: no pair of different people has two embeddings, expected some.")
-    first = np.stack([rows[pair.first] for pair in different]).astype(np.float64)
-    second = np.stack([rows[pair.second] for pair in different]).astype(np.float64)
-    threshold = threshold_at(np.einsum("pd,pd->p", first, second), far)
+    parts = [different[start : start + _PAIRS_AT_ONCE] for start in range(0, len(different), _PAIRS_AT_ONCE)]
+    similarities = np.concatenate(
+        [
+            cosines(np.stack([rows[pair.first] for pair in part]), np.stack([rows[pair.second] for pair in part]))
+            for part in parts
+        ]
+    )
     return Threshold(
-        similarity=float(np.clip(threshold, -1, 1)),
+        similarity=max(-1.0, threshold_at(similarities, far)),
         far=far,
         source=f"{where}: {len(different):,} pairs of different people",
     )

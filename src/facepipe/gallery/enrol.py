@@ -23,12 +23,12 @@ from facepipe.gallery.faces import Recogniser, folder_faces
 from facepipe.gallery.file import (
     Gallery,
     Threshold,
-    check_label,
     empty_gallery,
     require_model,
     update_gallery,
     with_rows,
 )
+from facepipe.gallery.person_name import person_name
 from facepipe.store.files import read_json
 from facepipe.store.run_faces import EMBEDDINGS_FILE, FACES_FILE, read_embeddings, read_faces
 
@@ -97,7 +97,7 @@ def enrol(
     """
     people = set(names.values())
     for name in sorted(people):
-        check_label(name)  # before anything is computed
+        person_name(name)  # before anything is computed
     found = folder_faces(
         root, list(names), recogniser.pipeline, batch=batch, main=True, limits=limits, progress=progress
     )

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The gallery file: named embeddings and all that is needed to compare with them. docs/galleries.md has the format.
 
-    8 bytes     "FACEGAL1"
+    8 bytes     "FACEGAL2"
     uint64      H, length of the header, little-endian; 16 + H is a multiple of 64
-    H bytes     the header: JSON in UTF-8, padded with spaces
+    H bytes     the header: sealed JSON in UTF-8, padded with spaces
     N * D * 4   the embeddings: float32, little-endian, row after row; the file ends with them
 
-The header is plain data and the rest is numbers: reading executes nothing. A file that was cut, joined or altered is
-found out by its lengths and by the digest of its rows.
+The header is plain data and the rest is numbers: reading executes nothing. A file that was cut, joined or altered, in
+any bit, is found out: by its lengths, by the seal of the header, and by the digest of the rows, which is in it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import struct
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -26,14 +27,16 @@ import numpy as np
 
 from facepipe.backends.base import MadeBy
 from facepipe.errors import DataError, StageError
+from facepipe.escape import for_terminal
+from facepipe.gallery.person_name import person_name
 from facepipe.store.files import atomic_path
 from facepipe.store.lock import held
 from facepipe.store.parts import remove_parts
+from facepipe.store.sealed_json import sealed, unsealed
 
-MAGIC = b"FACEGAL1"
+FORMAT = 2
+MAGIC = b"FACEGAL2"
 METRIC = "cosine"
-UNKNOWN = "unknown"
-"""What an answer says when nobody is near enough; no person may be called so."""
 
 WAIT_SECONDS = 60.0
 """How long a writer waits for another one, which is done in well under a second for all but galleries of millions."""
@@ -42,6 +45,7 @@ _ALIGNED = 64
 _MAX_HEADER = 1 << 30
 _LENGTH = struct.Struct("<Q")
 _LENGTH_TOLERANCE = 0.01  # of a row from 1
+_FIELDS = {"model": str, "weights_sha256": str, "dimension": int, "rows_sha256": str, "labels": list, "sources": list}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,7 @@ class Gallery:
         weights_sha256: digest of the weights behind the embeddings.
         threshold: None until one is given or calibrated.
         made_by: the back end and the precision of its rows; None where nobody tells.
-        labels, sources: N names of people, and of the pictures the rows were made from.
+        labels, sources: N names of people (see `person_name`), and of the pictures the rows were made from.
         embeddings: float32 [N, D], rows of length 1; may be read from the disk as they are used.
     """
 
@@ -105,10 +109,13 @@ def with_rows(gallery: Gallery, labels: list[str], sources: list[str], embedding
     place, so that adding twice adds once.
 
     Raises:
-        DataError: a name is none, or the rows are not unit vectors of the gallery's dimension.
+        DataError: a label is no person's name, a source is no text, or the rows are not unit vectors of the gallery's
+            dimension.
     """
-    for label in labels:
-        check_label(label)
+    one_form = {label: person_name(label) for label in set(labels)}
+    labels = [one_form[label] for label in labels]
+    for source in sources:
+        _require_text("gallery", source)
     _check_rows("the rows to add", embeddings, len(labels), gallery.dimension)
     fresh = set(zip(labels, sources, strict=True))
     kept = [i for i, entry in enumerate(zip(gallery.labels, gallery.sources, strict=True)) if entry not in fresh]
@@ -125,16 +132,20 @@ def with_rows(gallery: Gallery, labels: list[str], sources: list[str], embedding
 def without(gallery: Gallery, label: str, source: str | None = None) -> Gallery:
     """The gallery without a person, or without one picture of theirs.
 
+    Args:
+        label: their name, in any of Unicode's forms of it.
+
     Raises:
         DataError: there is no such row.
     """
+    label = unicodedata.normalize("NFC", label)
     kept = [
         i
         for i, entry in enumerate(zip(gallery.labels, gallery.sources, strict=True))
         if entry[0] != label or (source is not None and entry[1] != source)
     ]
     if len(kept) == len(gallery):
-        what = f"'{label}'" if source is None else f"'{label}' from '{source}'"
+        what = f"'{for_terminal(label)}'" + ("" if source is None else f" from '{for_terminal(source)}'")
         raise DataError(f"gallery: there is no {what} in it.", "`facepipe gallery list --sources` shows what is.")
     return replace(
         gallery,
@@ -161,15 +172,6 @@ def require_model(gallery: Gallery, model: str, weights_sha256: str, where: str)
             f"{where}: it was made with weights {gallery.weights_sha256[:12]}... of {model}, the model here has "
             f"{weights_sha256[:12]}....",
             "build the gallery again with the weights that are here.",
-        )
-
-
-def check_label(label: str) -> None:
-    """Raise DataError unless `label` can be a person's name."""
-    if not label or label != label.strip() or not label.isprintable() or label.casefold() == UNKNOWN:
-        raise DataError(
-            f"gallery: {label!r} cannot be a person's name, expected printable text other than '{UNKNOWN}'.",
-            f"another name; '{UNKNOWN}' is the answer for a face that nobody is near to.",
         )
 
 
@@ -243,7 +245,7 @@ def _write(path: Path, gallery: Gallery) -> None:
     _check_rows(str(path), rows, len(gallery.labels), gallery.dimension)
     threshold = gallery.threshold
     header = {
-        "format": 1,
+        "format": FORMAT,
         "model": gallery.model,
         "weights_sha256": gallery.weights_sha256,
         "dimension": gallery.dimension,
@@ -256,7 +258,7 @@ def _write(path: Path, gallery: Gallery) -> None:
         "labels": list(gallery.labels),
         "sources": list(gallery.sources),
     }
-    text = json.dumps(header, ensure_ascii=False, allow_nan=False).encode()
+    text = json.dumps(sealed(header), ensure_ascii=False, allow_nan=False).encode()
     text += b" " * (-(len(MAGIC) + _LENGTH.size + len(text)) % _ALIGNED)
     remove_parts(path.parent)
     with atomic_path(path) as part, part.open("wb") as target:
@@ -300,11 +302,14 @@ def _content(path: Path, source: BinaryIO) -> tuple[dict[str, Any], np.ndarray]:
     if len(head) < len(MAGIC) + _LENGTH.size or not head.startswith(MAGIC):
         raise DataError(
             f"{path}: it begins with {head[:8]!r}, expected a gallery ({MAGIC.decode()}).",
-            "`facepipe gallery import` reads the Paddle port's index.bin.",
+            "build it again, where it is of an older facepipe; `facepipe gallery import` reads the Paddle port's "
+            "index.bin.",
         )
     (length,) = _LENGTH.unpack(head[len(MAGIC) :])
     if length > min(_MAX_HEADER, size - len(head)):
         raise DataError(f"{path}: a header of {length:,} bytes does not fit its {size:,} bytes; it is cut.")
+    if (len(head) + length) % _ALIGNED:
+        raise DataError(f"{path}: a header of {length:,} bytes, expected one whose end is a multiple of {_ALIGNED}.")
     header = _header(path, source.read(length))
     rows, dimension, start = len(header["labels"]), header["dimension"], len(head) + length
     if size != start + 4 * rows * dimension:
@@ -317,18 +322,19 @@ def _content(path: Path, source: BinaryIO) -> tuple[dict[str, Any], np.ndarray]:
 
 
 def _header(path: Path, text: bytes) -> dict[str, Any]:
-    """The header as a dictionary whose fields have the right types."""
+    """The header as a dictionary whose fields have the right types and values; its seal is compared first."""
     try:
-        header = json.loads(text)
-    except (ValueError, RecursionError) as error:  # the latter of a million brackets
-        raise DataError(f"{path}: its header is no JSON ({error}), expected a gallery.") from error
-    if not isinstance(header, dict) or header.get("format") != 1:
-        found = header.get("format") if isinstance(header, dict) else None
-        raise DataError(f"{path}: gallery format {found!r}, expected 1.", "a newer facepipe may read it.")
+        header = unsealed(text)
+    except ValueError as error:
+        raise DataError(f"{path}: its header cannot be used ({error}), expected a gallery.") from error
+    if type(header.get("format")) is not int or header["format"] != FORMAT:
+        raise DataError(f"{path}: gallery format {header.get('format')!r:.40}, expected {FORMAT}.")
     if header.get("metric") != METRIC:
         raise DataError(f"{path}: metric {header.get('metric')!r}, expected '{METRIC}'.")
-    forms = {"model": str, "weights_sha256": str, "dimension": int, "rows_sha256": str, "labels": list, "sources": list}
-    for name, form in forms.items():
+    if set(header) != {*_FIELDS, "format", "metric", "threshold", "made_by"}:
+        odd = sorted({*_FIELDS, "threshold", "made_by"} ^ (set(header) - {"format", "metric"}))
+        raise DataError(f"{path}: the field {odd[0]!a:.80} is lacking in its header, or is none of a gallery's.")
+    for name, form in _FIELDS.items():
         if type(header.get(name)) is not form:
             raise DataError(f"{path}: its field '{name}' is {header.get(name)!r:.80}, expected {form.__name__}.")
     if len(header["labels"]) != len(header["sources"]) or not 0 < header["dimension"] <= 1 << 16:
@@ -339,11 +345,12 @@ def _header(path: Path, text: bytes) -> dict[str, Any]:
         if type(text_field) is not str:
             raise DataError(f"{path}: {text_field!r:.80} among its labels or sources, expected text.")
     for label in set(header["labels"]):
-        check_label(label)
-    threshold = header.get("threshold")
+        if person_name(label) != label:
+            raise DataError(f"{path}: the name '{for_terminal(label)}' is not in Unicode's composed form (NFC).")
+    threshold = header["threshold"]
     if threshold is not None and not _is_threshold(threshold):
         raise DataError(f"{path}: its threshold is {threshold!r:.80}, expected similarity, far and source.")
-    made_by = header.get("made_by")
+    made_by = header["made_by"]
     if made_by is not None and not _is_made_by(made_by):
         raise DataError(f"{path}: its made_by is {made_by!r:.80}, expected backend and precision.")
     return {**header, "threshold": threshold, "made_by": made_by}
@@ -366,6 +373,16 @@ def _is_threshold(value: object) -> bool:
         and (value["far"] is None or (type(value["far"]) in (int, float) and 0 < value["far"] <= 1))
         and isinstance(value["source"], str)
     )
+
+
+def _require_text(where: str, text: str) -> None:
+    """Raise DataError for half a surrogate pair: the name of a file that is no UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"{where}: '{for_terminal(text)}' is no text in UTF-8.", "a picture of another name."
+        ) from error
 
 
 def _check_rows(where: str, rows: np.ndarray, count: int, dimension: int) -> None:

@@ -5,6 +5,10 @@ Exact search compares with every row. The approximate index is for millions of r
 (four bits for every two numbers, learnt from the rows) and compares exactly with those whose sketches are nearest. It
 may miss a neighbour; the similarities that it gives are exact.
 
+faiss says which rows are near. How near they are is computed again, by the function that thresholds are calibrated with
+(`metrics.identification.cosines`): faiss sums in one order for a few probes and in another for many, and a face would
+pass a threshold alone and miss it in company.
+
 Source of the sketches: Andre et al. 2015, "Cache locality is not enough: high-performance nearest neighbor search with
 product quantization fast scan". Groups around centres (inverted lists) were tried first and found half the neighbours
 of noisy copies of random rows where this finds them all, at equal speed.
@@ -19,13 +23,17 @@ from typing import Any, Literal
 import numpy as np
 
 from facepipe.errors import BackendError, DataError
-from facepipe.gallery.file import UNKNOWN, Gallery, Threshold
+from facepipe.gallery.file import Gallery, Threshold
+from facepipe.gallery.person_name import UNKNOWN
+from facepipe.metrics.identification import cosines
 
 IndexKind = Literal["exact", "approximate"]
 Rule = Literal["best", "majority"]
 
 _TRAINED_ON = 50_000  # rows, spread over the gallery; faiss takes a part of them
 _LEAST_APPROXIMATE = 10_000  # below, comparing with every row is as quick
+_SPARE = 8  # neighbours beyond those wanted: among equals to faiss's last bits the nearest may stand a little behind
+_AT_ONCE = 256  # probes whose neighbours' rows are held
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +76,7 @@ class Index:
     kind: IndexKind
     inner: Any  # faiss.Index; faiss has no types
     rows: int
+    effort: int
 
     def search(self, probes: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
         """The rows nearest to each probe.
@@ -77,14 +86,32 @@ class Index:
             count: how many are wanted; at most as many come as there are rows.
 
         Returns:
-            Cosine similarities float32 [P, K], falling; and row numbers int64 [P, K]. The approximate index may find
-            fewer than K: -1 then stands in the place of a row.
+            Cosine similarities float32 [P, K], falling, each the same bits whatever else is searched for; and row
+            numbers int64 [P, K], of equals the first. The approximate index may find fewer than K: -1 then stands in
+            the place of a row, and -2 of its similarity.
         """
         wanted = min(count, self.rows)
         if not wanted or not len(probes):
             return np.zeros((len(probes), wanted), np.float32), np.zeros((len(probes), wanted), np.int64)
-        similarities, rows = self.inner.search(np.ascontiguousarray(probes, np.float32), wanted)
-        return similarities, rows
+        probes = np.ascontiguousarray(probes, np.float32)
+        parts = [self._nearest(probes[i : i + _AT_ONCE], wanted) for i in range(0, len(probes), _AT_ONCE)]
+        return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+
+    def _nearest(self, probes: np.ndarray, wanted: int) -> tuple[np.ndarray, np.ndarray]:
+        """`search` for some probes: faiss's neighbours in the order of their cosines."""
+        looked_at = min(wanted + _SPARE, self.rows)
+        options: dict[str, Any] = {}
+        if self.kind == "approximate":
+            from faiss import IndexRefineSearchParameters
+
+            options["params"] = IndexRefineSearchParameters()
+            options["params"].k_factor = max(1.0, self.effort / looked_at)
+        _, rows = self.inner.search(probes, looked_at, **options)  # (P, looked_at)
+        found = self.inner.reconstruct_batch(np.maximum(rows, 0).ravel())
+        near = cosines(np.repeat(probes, looked_at, axis=0), found).reshape(rows.shape)
+        near[rows < 0] = -2
+        order = np.lexsort((rows, -near))[:, :wanted]
+        return np.take_along_axis(near, order, axis=1), np.take_along_axis(rows, order, axis=1)
 
 
 def why_no_search() -> str | None:
@@ -96,18 +123,18 @@ def why_no_search() -> str | None:
     return None
 
 
-def build_index(embeddings: np.ndarray, kind: IndexKind = "exact", effort: int = 20) -> Index:
+def build_index(embeddings: np.ndarray, kind: IndexKind = "exact", effort: int = 1000) -> Index:
     """An index of float32 [N, D] unit rows for cosine similarity.
 
     Args:
         embeddings: the rows; the index keeps its own copy.
         kind: "exact", or "approximate" (refused for few rows, where it has no use).
-        effort: of the approximate index: rows that are compared exactly, for each neighbour that is wanted. More is
-            slower and misses less.
+        effort: of the approximate index: rows that are compared exactly with each probe. More is slower and misses
+            less; people with a thousand pictures each, whose sketches hardly differ, need as many.
 
     Raises:
         BackendError: faiss is not installed.
-        DataError: too few rows for an approximate index.
+        DataError: too few rows for an approximate index, or numbers that make no pairs.
     """
     reason = why_no_search()
     if reason is not None:
@@ -124,15 +151,20 @@ def build_index(embeddings: np.ndarray, kind: IndexKind = "exact", effort: int =
                 f"gallery: {count:,} rows are few for an approximate index, expected {_LEAST_APPROXIMATE:,} or more.",
                 "the exact one; it is quicker here and misses nothing.",
             )
+        if dimension % 2:
+            raise DataError(
+                f"gallery: rows of {dimension} numbers, expected an even number for an approximate index, whose sketch "
+                "has four bits for every two.",
+                "the exact one.",
+            )
         # One sketch of four bits for two numbers; RFlat keeps the rows for the exact comparison. faiss draws the rows
         # that it learns from by a seed of its own, which never changes.
         inner = faiss.index_factory(dimension, f"PQ{dimension // 2}x4fs,RFlat", faiss.METRIC_INNER_PRODUCT)
-        inner.k_factor = effort
         inner.train(np.ascontiguousarray(embeddings[:: max(1, count // _TRAINED_ON)], np.float32))
     block = 1 << 18  # a gallery on the disk is copied piece by piece
     for start in range(0, count, block):
         inner.add(np.ascontiguousarray(embeddings[start : start + block], np.float32))
-    return Index(kind, inner, count)
+    return Index(kind, inner, count, effort)
 
 
 def identify(
@@ -148,7 +180,7 @@ def identify(
 
     Args:
         probes: float32 [P, D], of length 1, of the gallery's model.
-        threshold: a candidate that is not above it names nobody.
+        threshold: a candidate that is not above it names nobody: similarities are float32, and compared as they are.
         candidates: how many neighbours are looked at and listed.
         rule: "best": the nearest candidate's name. "majority": the name that most candidates above the threshold have;
             among equals the nearest.

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """How well faces are named: rank-1 rate, open-set rates, and thresholds from false-accept rates. Pure NumPy.
 
+A threshold is kept only by those who compute similarities as it was computed: another order of the same sums moves the
+last bits, and a pair that the threshold was laid on falls to its other side. So there is one function for them,
+`cosines`, for whoever calibrates and for whoever answers.
+
 "Mated" probes show somebody whom the gallery holds, "non-mated" probes somebody whom it does not. A probe is accepted
 when its best similarity is strictly above the threshold.
 
@@ -32,6 +36,28 @@ class OpenSetRate:
     fpir: float
     dir: float
     threshold: float
+
+
+def cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The cosine similarity of each row with the same row of the other side.
+
+    A pair has the same bits whatever stands beside it: products of float32 are exact in float64, they are summed in
+    NumPy's order for a row of D numbers, and rounded to float32 once.
+
+    Args:
+        first, second: float32 [P, D], rows of length 1.
+
+    Returns:
+        float32 [P], in [-1, 1]: rows that are a little longer than 1 do not leave it.
+
+    Raises:
+        DataError: the shapes differ.
+    """
+    if first.ndim != 2 or first.shape != second.shape:
+        raise DataError(f"embeddings: shapes are {list(first.shape)} and {list(second.shape)}, expected one [P, D].")
+    one, other = (np.ascontiguousarray(side, np.float32).astype(np.float64) for side in (first, second))
+    rounded: np.ndarray = (one * other).sum(axis=1).astype(np.float32)
+    return np.clip(rounded, np.float32(-1), np.float32(1))
 
 
 def rank_one_rate(right: np.ndarray) -> float:
@@ -69,7 +95,10 @@ def open_set_rate(mated: np.ndarray, right: np.ndarray, non_mated: np.ndarray, f
 
 
 def threshold_at(impostors: np.ndarray, rate: float) -> float:
-    """The lowest similarity that at most the share `rate` of impostors is strictly above.
+    """The lowest similarity among the impostors' that at most the share `rate` of them is strictly above.
+
+    It is one of their own values, so that it has their precision, and equal impostors are all accepted or none: of U no
+    more than floor(rate * U) lie above it, of equals fewer.
 
     Args:
         impostors: float [U], similarities of what should not be accepted.
@@ -91,4 +120,6 @@ def threshold_at(impostors: np.ndarray, rate: float) -> float:
             "a higher rate, or a larger set.",
         )
     ordered = np.sort(impostors)[::-1]
-    return float(ordered[allowed]) if allowed < len(ordered) else float(np.nextafter(ordered[-1], -np.inf))
+    if allowed == len(ordered):  # all may pass
+        return float(np.nextafter(ordered[-1], ordered.dtype.type(-np.inf)))
+    return float(ordered[allowed])

@@ -11,7 +11,6 @@ import base64
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from PIL import Image
 from facepipe.catalogue import MODELS
 from facepipe.datasets.lfw import VerificationSet
 from facepipe.errors import DataError
+from facepipe.escape import for_html
 from facepipe.faces.photographs import EVERYDAY, Limits, pixels_of
 from facepipe.faces.pipeline import crop_of
 from facepipe.reports.drawings import draw_face
@@ -86,7 +86,7 @@ def write_html_report(run: Path, pairs: VerificationSet, root: Path) -> Path:
     title = f"{accuracy['detector']} + {accuracy['embedder']} on {pairs.name}"
     body = "\n".join(
         [
-            f"<h1>{escape(title)}</h1>",
+            f"<h1>{for_html(title)}</h1>",
             _headline(accuracy, pairs),
             _plots(joined, pairs, accuracy),
             _wrong("Worst false accepts", "different people, called the same", wrong.false_accepts, pictures),
@@ -99,7 +99,7 @@ def write_html_report(run: Path, pairs: VerificationSet, root: Path) -> Path:
         ]
     )
     path = run / REPORT_FILE
-    write_text(path, _PAGE.format(title=escape(title), style=_STYLE, body=body))
+    write_text(path, _PAGE.format(title=for_html(title), style=_STYLE, body=body))
     return path
 
 
@@ -141,16 +141,17 @@ class _Pictures:
         try:
             image = pixels_of(self.root / key, self.limits)
         except DataError as error:
-            return (
-                f'<figure><div class="gone">{escape(error.what)}</div><figcaption>{escape(key)}</figcaption></figure>'
-            )
+            gone = f'<div class="gone">{for_html(error.what)}</div>'
+            return f"<figure>{gone}<figcaption>{for_html(key)}</figcaption></figure>"
         marked, cut = _thumbnail(draw_face(image, face), _PHOTOGRAPH_PX), ""
         if isinstance(face, Face) and self.recogniser is not None:
             crop = crop_of(image, face, self.recogniser)
             cut = (
-                escape(crop.reason) if isinstance(crop, NoFace) else _img(_thumbnail(crop, _CROP_PX), f"crop of {key}")
+                for_html(crop.reason)
+                if isinstance(crop, NoFace)
+                else _img(_thumbnail(crop, _CROP_PX), f"crop of {key}")
             )
-        return f"<figure>{_img(marked, key)}{cut}<figcaption>{escape(key)}</figcaption></figure>"
+        return f"<figure>{_img(marked, key)}{cut}<figcaption>{for_html(key)}</figcaption></figure>"
 
 
 def _thumbnail(image: np.ndarray, side: int) -> bytes:
@@ -164,7 +165,7 @@ def _thumbnail(image: np.ndarray, side: int) -> bytes:
 def _img(content: bytes, text: str) -> str:
     kind = "png" if content.startswith(b"\x89PNG") else "jpeg"
     data = base64.b64encode(content).decode("ascii")
-    return f'<img alt="{escape(text, quote=True)}" src="data:image/{kind};base64,{data}">'
+    return f'<img alt="{for_html(text)}" src="data:image/{kind};base64,{data}">'
 
 
 def _headline(accuracy: Mapping[str, Any], pairs: VerificationSet) -> str:
@@ -180,7 +181,7 @@ def _headline(accuracy: Mapping[str, Any], pairs: VerificationSet) -> str:
         ("AUC", f"{accuracy['auc']:.5f}"),
         ("EER", f"{accuracy['eer']:.4f}"),
     ]
-    cards = "".join(f'<div class="card"><b>{escape(value)}</b>{escape(name)}</div>' for name, value in figures)
+    cards = "".join(f'<div class="card"><b>{for_html(value)}</b>{for_html(name)}</div>' for name, value in figures)
     folds = [
         (str(number), f"{share:.4f}", f"{threshold:.2f}")
         for number, (share, threshold) in enumerate(
@@ -192,11 +193,10 @@ def _headline(accuracy: Mapping[str, Any], pairs: VerificationSet) -> str:
         f"face (policy: {counted['missing_policy']}), {counted['unread']:,} with a photograph that cannot be read "
         f"(policy: {counted['unread_policy']}). Protocol: {accuracy['protocol']}."
     )
-    warnings = "".join(f'<p class="warning">{escape(note)}</p>' for note in notes)
+    warnings = "".join(f'<p class="warning">{for_html(note)}</p>' for note in notes)
     table = _table(("fold", "accuracy", "threshold of the others"), folds)
-    return (
-        f'{warnings}<div class="cards">{cards}</div><p>{escape(protocol)}</p>{_details("Accuracy of each fold", table)}'
-    )
+    folded = _details("Accuracy of each fold", table)
+    return f'{warnings}<div class="cards">{cards}</div><p>{for_html(protocol)}</p>{folded}'
 
 
 def _plots(joined: JoinedPairs, pairs: VerificationSet, accuracy: Mapping[str, Any]) -> str:
@@ -207,14 +207,14 @@ def _plots(joined: JoinedPairs, pairs: VerificationSet, accuracy: Mapping[str, A
 
 def _wrong(title: str, meaning: str, wrong: Sequence[JudgedPair], pictures: _Pictures) -> str:
     shown = wrong[:_SHOWN_PAIRS]
-    head = f"<h2>{escape(title)}</h2><p>{len(wrong):,} pairs of {escape(meaning)}"
+    head = f"<h2>{for_html(title)}</h2><p>{len(wrong):,} pairs of {for_html(meaning)}"
     if not shown:
         return f"{head}.</p>"
     rows = []
     for pair in shown:
         judged = f"distance {pair.distance:.3f}, threshold {pair.threshold:.2f}, fold {pair.fold + 1}"
         sides = pictures.figure(pair.first) + pictures.figure(pair.second)
-        rows.append(f'<div class="pair">{sides}<p>{escape(judged)}</p></div>')
+        rows.append(f'<div class="pair">{sides}<p>{for_html(judged)}</p></div>')
     more = f"; the worst {len(shown)} are shown" if len(shown) < len(wrong) else ""
     return f'{head}{more}.</p><div class="pairs">{"".join(rows)}</div>'
 
@@ -228,8 +228,8 @@ def _faceless(joined: JoinedPairs, root: Path, reasons: Mapping[str, str], limit
         try:
             picture = _img(_thumbnail(pixels_of(root / key, limits), _PHOTOGRAPH_PX), key)
         except DataError as error:
-            picture = f'<div class="gone">{escape(error.what)}</div>'
-        figures.append(f"<figure>{picture}<figcaption>{escape(key)}: {escape(reasons[key])}</figcaption></figure>")
+            picture = f'<div class="gone">{for_html(error.what)}</div>'
+        figures.append(f"<figure>{picture}<figcaption>{for_html(key)}: {for_html(reasons[key])}</figcaption></figure>")
     rest = keys[_SHOWN_FACELESS:]
     listing = _table(("photograph", "reason"), [(key, reasons[key]) for key in rest]) if rest else ""
     parts = [head, f'<div class="pairs">{"".join(figures)}</div>', _details("The others", listing) if rest else ""]
@@ -256,7 +256,7 @@ def _identification(run: Path) -> str:
         f"{found['enrolled']:,} of {found['people']:,} people in the gallery, {found['mated']:,} mated and "
         f"{found['non_mated']:,} non-mated probes. Protocol: {found['protocol']}."
     )
-    return f"<h2>Identification</h2><p>{escape(counts)}</p>{_table(('rate', 'value', 'cosine above'), rows)}"
+    return f"<h2>Identification</h2><p>{for_html(counts)}</p>{_table(('rate', 'value', 'cosine above'), rows)}"
 
 
 def _times(record: Mapping[str, Any]) -> str:
@@ -267,7 +267,7 @@ def _times(record: Mapping[str, Any]) -> str:
     seconds = timing["stage_seconds" if by_stage else "worker_seconds"]
     whole = sum(seconds.values())
     rows = "".join(
-        f'<tr><td>{escape(step)}</td><td class="number">{value:,.1f} s</td>'
+        f'<tr><td>{for_html(step)}</td><td class="number">{value:,.1f} s</td>'
         f'<td class="bar"><i style="width:{100 * value / whole if whole else 0:.1f}%"></i></td></tr>'
         for step, value in (seconds.items() if by_stage else sorted(seconds.items(), key=lambda entry: -entry[1]))
     )
@@ -276,7 +276,7 @@ def _times(record: Mapping[str, Any]) -> str:
         f"workers of {timing['threads']} threads; the run's last call alone: what was finished before costs nothing. "
         + ("Below: each stage on the clock." if by_stage else "Below: seconds of all workers together.")
     )
-    return f"<h2>Time by step</h2><p>{escape(text)}</p><table>{rows}</table>"
+    return f"<h2>Time by step</h2><p>{for_html(text)}</p><table>{rows}</table>"
 
 
 def _settings(accuracy: Mapping[str, Any], record: Mapping[str, Any]) -> str:
@@ -302,7 +302,7 @@ def _artefacts(run: Path, record: Mapping[str, Any]) -> str:
     listed = [
         (path.relative_to(run).as_posix(), f"{path.stat().st_size:,}", sha256_of_file(path)) for path in _few(files)
     ]
-    parts = [f"<h2>Artefacts</h2><p>{len(files):,} files in {escape(str(run))}"]
+    parts = [f"<h2>Artefacts</h2><p>{len(files):,} files in {for_html(str(run))}"]
     if len(listed) < len(files):
         parts.append(
             f"; listed are {len(listed):,}: the run's own and the manifests of its stages, which hold the digests of "
@@ -334,13 +334,13 @@ def _reasons(run: Path) -> dict[str, str]:
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    top = "".join(f"<th>{escape(name)}</th>" for name in head) if any(head) else ""
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    top = "".join(f"<th>{for_html(name)}</th>" for name in head) if any(head) else ""
+    body = "".join("<tr>" + "".join(f"<td>{for_html(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return f"<table>{f'<tr>{top}</tr>' if top else ''}{body}</table>"
 
 
 def _details(title: str, content: str) -> str:
-    return f"<details><summary>{escape(title)}</summary>{content}</details>"
+    return f"<details><summary>{for_html(title)}</summary>{content}</details>"
 
 
 # The policy forbids everything but what lies in the page, should a name in it ever be read as markup.

@@ -234,7 +234,7 @@ def accuracy_content(
             "std": accuracy.std,
             "standard_error": accuracy.standard_error,
             "per_fold": accuracy.per_fold.tolist(),
-            "thresholds": [round(threshold, 2) for threshold in accuracy.thresholds.tolist()],
+            "thresholds": accuracy.thresholds.tolist(),
         },
         "tar_at_far_1e-3": tar.mean,
         "tar_at_far": {"target": FAR, "mean": tar.mean, "std": tar.std, "far": tar.far},
