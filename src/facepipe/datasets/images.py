@@ -5,12 +5,12 @@ What becomes of pictures that are not plain 8-bit RGB is decided here, and nowhe
 
 - EXIF orientation is applied: boxes then lie in the picture as it is seen.
 - Transparency is dropped: the colours under it count, as with `convert("RGB")`, which published numbers were made with.
-- 16-bit grey is scaled from 0..65535 (12-bit: 0..4095) to 0..255 and rounded, not clipped. Pillow itself turns 16-bit
-  colour into 8-bit. Floating-point grey is taken as 0..1 when nothing in it is above 1, else as 0..255.
-- CMYK goes through Pillow's plain formula; no colour profile is used.
-- Of an animation, the first frame counts.
-- More than MAX_PIXELS pixels are refused before anything is decoded, and so is a file that ends too early: half a
-  photograph is no photograph.
+- 16 bits are scaled from 0..65535 (12 bits: 0..4095) to 0..255 and rounded, not clipped or cut off. Floating-point grey
+  is taken as 0..1 when nothing in it is above 1, else as 0..255.
+- CMYK goes through Pillow's plain formula; no colour profile is used: Adobe RGB and Display P3 count as sRGB.
+- Of an animation, the first frame counts, and of several pages the first.
+- More than MAX_PIXELS pixels are refused before anything is decoded, and so is what ends too early or is damaged, as
+  far as the format tells: half a photograph is no photograph. See jpeg.py and picture_checks.py.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import io
 import os
 import stat
 import struct
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,8 +28,16 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
+from facepipe.datasets import jpeg
+from facepipe.datasets.picture_checks import (
+    Unreadable,
+    has_12_bits,
+    refuse_damaged_png,
+    refuse_unread_tiff,
+    white_is_zero,
+)
 from facepipe.errors import DataError
 from facepipe.results import NoFace
 
@@ -38,9 +47,10 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff",
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
 # Twice Pillow's line for a warning, which is where Pillow itself refuses: 537 MB as RGB, 20000 x 8947.
 MAX_PIXELS = 2 * (1 << 30) // 4 // 3
+# Profiles, previews and notes in a file, in bytes; its pixels may take eight each.
+METADATA = 1 << 26
 
 _EXIF_ORIENTATION = 0x0112
-_TIFF_BITS_PER_SAMPLE = 258
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -51,10 +61,11 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _ON_ITS_SIDE = (5, 6, 7, 8)
-
-
-class _Unreadable(Exception):
-    """Why a photograph cannot be read; the text has no path in it."""
+# Pillow's names of 16-bit samples, and of the same bytes in the other order.
+_ORDERS = [("L", "B"), ("B", "L"), ("N", "B" if sys.byteorder == "little" else "L")]
+_SWAPPED = {
+    f"{mode};16{one}": f"{mode};16{other}" for mode in ("RGB", "RGBA", "RGBX", "CMYK") for one, other in _ORDERS
+}
 
 
 def list_keys(root: Path) -> list[str]:
@@ -89,7 +100,7 @@ def read(path: Path) -> np.ndarray:
     """
     try:
         return _read(path)
-    except _Unreadable as error:
+    except Unreadable as error:
         raise DataError(f"{path}: {error}.") from error
 
 
@@ -101,7 +112,7 @@ def decode(content: bytes, where: str) -> np.ndarray:
     """
     try:
         return _read(content)
-    except _Unreadable as error:
+    except Unreadable as error:
         raise DataError(f"{where}: {error}.") from error
 
 
@@ -112,7 +123,7 @@ def read_or_reason(root: Path, key: str, max_pixels: int = MAX_PIXELS) -> np.nda
     """
     try:
         return _read(root / key, max_pixels)
-    except _Unreadable as error:
+    except Unreadable as error:
         return NoFace(str(error))
 
 
@@ -123,7 +134,7 @@ def digest(root: Path, key: str) -> str:
         with _file(root / key) as file:
             while piece := file.read(1 << 20):
                 content.update(piece)
-    except (_Unreadable, OSError):
+    except (Unreadable, OSError):
         return ""
     return content.hexdigest()
 
@@ -135,11 +146,11 @@ def read_size(path: Path) -> tuple[int, int]:
         DataError: there is no such file, or it is no photograph; the reason is named.
     """
     try:
-        with _opened(path) as image:
+        with _opened(_file(path)) as image:
             width, height = image.size
             # Pillow has turned a TIFF's size already.
             is_turned = image.format != "TIFF" and _orientation(image) in _ON_ITS_SIDE
-    except _Unreadable as error:
+    except Unreadable as error:
         raise DataError(f"{path}: {error}.") from error
     return (width, height) if is_turned else (height, width)
 
@@ -167,9 +178,17 @@ def _identity(folder: Path) -> tuple[int, int]:
 
 
 def _read(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    with _opened(source, max_pixels) as image:
+    content = source if isinstance(source, bytes) else _content(source, max_pixels)
+    with _opened(io.BytesIO(content), max_pixels) as image:
+        if image.format in ("JPEG", "MPO"):
+            jpeg.load(image, content)
+        elif image.format == "PNG":
+            refuse_damaged_png(content)
+        elif image.format == "TIFF":
+            refuse_unread_tiff(image)
+        rawmode = _rawmode(image)
         image.load()
-        colour = _rgb(image)
+        colour = _rounded(image, rawmode, content) if ";16" in rawmode else _rgb(image)
         # Asked for after loading: Pillow then has turned a TIFF, and says so.
         if (orientation := _orientation(image)) in _UPRIGHT:
             colour = colour.transpose(_UPRIGHT[orientation])
@@ -177,38 +196,47 @@ def _read(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 
 
 @contextmanager
-def _opened(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
+def _opened(file: BinaryIO, max_pixels: int = MAX_PIXELS) -> Iterator[ImageFile.ImageFile]:
     """The picture in a file before it is decoded. Whatever goes wrong with it, in here or in the block, is a reason."""
-    file = io.BytesIO(source) if isinstance(source, bytes) else _file(source)
     try:
         with file, _header(file) as image:
             width, height = image.size
             if width * height > max_pixels:
-                raise _Unreadable(f"has {width}x{height} pixels, at most {max_pixels:,} are read")
+                raise Unreadable(f"has {width}x{height} pixels, at most {max_pixels:,} are read")
             yield image
-    except (_Unreadable, MemoryError):
+    except (Unreadable, MemoryError):
         raise
     except UnidentifiedImageError as error:
-        raise _Unreadable(f"is no picture in a format known here ({', '.join(FORMATS)})") from error
+        raise Unreadable(f"is no picture in a format known here ({', '.join(FORMATS)})") from error
     except Image.DecompressionBombError as error:
-        raise _Unreadable(f"has too many pixels, at most {max_pixels:,} are read") from error
+        raise Unreadable(f"has too many pixels, at most {max_pixels:,} are read") from error
     except Exception as error:  # for a broken file Pillow raises a dozen unrelated classes; all mean the same
-        raise _Unreadable(f"is broken ({' '.join(str(error).split()) or type(error).__name__})") from error
+        raise Unreadable(f"is broken ({' '.join(str(error).split()) or type(error).__name__})") from error
+
+
+def _content(path: Path, max_pixels: int) -> bytes:
+    """A whole file, of at most as many bytes as `max_pixels` pixels can need."""
+    most = 8 * max_pixels + METADATA
+    with _file(path) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise Unreadable(f"has more than {most:,} bytes, and {max_pixels:,} pixels need no more")
+    return content
 
 
 def _file(path: Path) -> BinaryIO:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for ever
-            raise _Unreadable("is no file")
+            raise Unreadable("is no file")
         if status.st_size == 0:
-            raise _Unreadable("is empty (0 bytes)")
+            raise Unreadable("is empty (0 bytes)")
         return path.open("rb")
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise _Unreadable(f"cannot be opened ({getattr(error, 'strerror', None) or error})") from error
+        raise Unreadable(f"cannot be opened ({getattr(error, 'strerror', None) or error})") from error
 
 
-def _header(file: BinaryIO) -> Image.Image:
+def _header(file: BinaryIO) -> ImageFile.ImageFile:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of size, which is decided on in _opened, and of metadata
         return Image.open(file, formats=FORMATS)
@@ -223,6 +251,38 @@ def _orientation(image: Image.Image) -> int:
         except (SyntaxError, struct.error, ValueError, KeyError, TypeError, EOFError):
             return 1
     return value if isinstance(value, int) else 1
+
+
+def _rawmode(image: ImageFile.ImageFile) -> str:
+    """Pillow's word for the samples as they lie in the file; "" where its decoder knows better."""
+    arguments = image.tile[0][3] if image.tile else ""
+    rawmode = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+    return rawmode if isinstance(rawmode, str) and not rawmode.startswith(("I", "F")) else ""
+
+
+def _rounded(image: Image.Image, rawmode: str, content: bytes) -> Image.Image:
+    """Colour of 16 bits as 8-bit RGB: Pillow takes the high bytes, so the low ones are read in the other order."""
+    with _header(io.BytesIO(content)) as second:
+        mode, other = (image.mode, _SWAPPED[rawmode]) if rawmode in _SWAPPED else ("RGBA", "RGBA")
+        if rawmode not in (*_SWAPPED, "LA;16B"):
+            raise Unreadable(f"has 16-bit samples in the form {rawmode}, which is not read")
+        second._mode = mode
+        second.tile = [
+            ImageFile._Tile(tile[0], tile[1], tile[2], (other, *tile[3][1:]) if isinstance(tile[3], tuple) else other)
+            for tile in second.tile
+        ]
+        second.load()
+        low = np.asarray(second)
+    if mode != image.mode:  # grey and opacity of 16 bits read as four bytes
+        high, low = low[..., :1], low[..., 1:2]
+    else:
+        high = np.asarray(image)
+    # v / 257 rounded, with v = 257 high + (low - high).
+    rest = low.astype(np.int16) - high
+    samples = (high + (rest > 128) - (rest < -128)).astype(np.uint8)
+    if image.mode == "CMYK":
+        return Image.fromarray(samples, "CMYK").convert("RGB")
+    return Image.fromarray(np.ascontiguousarray(np.broadcast_to(samples[..., :3], (*samples.shape[:2], 3))))
 
 
 def _rgb(image: Image.Image) -> Image.Image:
@@ -241,13 +301,12 @@ def _grey_bytes(image: Image.Image) -> np.ndarray:
     samples = np.asarray(image)
     if image.mode == "F":
         if not np.isfinite(samples).all() or samples.min() < 0 or samples.max() > 255:
-            raise _Unreadable("has floating-point samples outside 0..255, and their white is not known")
+            raise Unreadable("has floating-point samples outside 0..255, and their white is not known")
         white_1 = samples.max() <= 1
         return np.asarray(np.rint(samples * 255 if white_1 else samples), np.uint8)
     # Pillow 10 opens a 16-bit PNG or PGM as "I"; any other "I" has 32 bits or a sign.
     if image.mode == "I" and image.format not in ("PNG", "PPM"):
-        raise _Unreadable("has 32-bit or signed integer samples, and their white is not known")
-    white = 65535
-    if image.format == "TIFF" and image.tag_v2.get(_TIFF_BITS_PER_SAMPLE) == (12,):  # type: ignore[attr-defined]
-        white = 4095
-    return np.asarray((samples.astype(np.uint32) * 255 + white // 2) // white, np.uint8)
+        raise Unreadable("has 32-bit or signed integer samples, and their white is not known")
+    white = 4095 if has_12_bits(image) else 65535
+    grey = np.asarray((samples.astype(np.uint32) * 255 + white // 2) // white, np.uint8)
+    return np.asarray(255 - grey, np.uint8) if white_is_zero(image) else grey
