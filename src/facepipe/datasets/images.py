@@ -73,13 +73,16 @@ def list_keys(root: Path) -> list[str]:
 
     A photograph is told by its suffix, in any case. Names that begin with a dot are passed over. Links are followed; a
     link to a folder that it lies in is not. A broken link with a photograph's name is listed, and `read` says why.
+    Folders may be as deep as the system's paths are long. A key is the name that the file system gives, letter by
+    letter: two ways of writing one accent are two keys, and the order is that of the letters' numbers everywhere.
 
     Raises:
-        DataError: `root` is no folder, holds no photograph, or a photograph's name is no valid text.
+        DataError: `root` is no folder, holds no photograph or a folder that cannot be listed, or a photograph's name is
+            no valid text.
     """
     if not root.is_dir():
         raise DataError(f"{root}: no such folder, expected a folder of photographs.")
-    keys = sorted(_walk(root, "", (_identity(root),)))
+    keys = sorted(_walk(root))
     suffixes = " ".join(sorted(suffix[1:] for suffix in SUFFIXES))
     if not keys:
         raise DataError(f"{root}: no photograph in it, expected files that end in one of: {suffixes}.")
@@ -155,20 +158,30 @@ def read_size(path: Path) -> tuple[int, int]:
     return (width, height) if is_turned else (height, width)
 
 
-def _walk(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> list[str]:
-    """Keys below `folder`, unsorted. `above` identifies the folders on the way down, so that a loop of links ends."""
+def _walk(root: Path) -> list[str]:
+    """Keys below `root`, unsorted. Each folder knows the identity of those above it, so that a loop of links ends."""
     keys = []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            here = Path(entry.path)
-            # Not entry.is_dir() alone: of a link to itself it raises.
-            if entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and here.is_dir()):
-                if (identity := _identity(here)) not in above:
-                    keys += _walk(here, f"{prefix}{entry.name}/", (*above, identity))
-            elif Path(entry.name).suffix.lower() in SUFFIXES:
-                keys.append(prefix + entry.name)
+    pending = [(root, "", frozenset([_identity(root)]))]
+    while pending:
+        folder, prefix, above = pending.pop()
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.name.startswith("."):
+                        continue
+                    here = Path(entry.path)
+                    # Not entry.is_dir() alone: of a link to itself it raises.
+                    if entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and here.is_dir()):
+                        if (identity := _identity(here)) not in above:
+                            pending.append((here, f"{prefix}{entry.name}/", above | {identity}))
+                    elif Path(entry.name).suffix.lower() in SUFFIXES:
+                        keys.append(prefix + entry.name)
+        except OSError as error:
+            place = prefix if len(prefix) <= 200 else f"{prefix[:100]}...{prefix[-100:]}"
+            raise DataError(
+                f"{root}: the folder {(place or '.')!a} in it cannot be listed ({error.strerror}).",
+                "chmod -R a+rX, or a folder that is less deep.",
+            ) from error
     return keys
 
 
