@@ -50,6 +50,15 @@ MAX_PIXELS = 2 * (1 << 30) // 4 // 3
 # Profiles, previews and notes in a file, in bytes; its pixels may take eight each.
 METADATA = 1 << 26
 
+_SIGNATURES = {
+    jpeg.SIGNATURE: "JPEG",
+    b"\x89PNG": "PNG",
+    b"BM": "BMP",
+    b"RIFF": "WebP",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"GIF8": "GIF",
+}
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -192,14 +201,15 @@ def _identity(folder: Path) -> tuple[int, int]:
 
 def _read(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     content = source if isinstance(source, bytes) else _content(source, max_pixels)
+    parts = jpeg.layout(content) if content.startswith(jpeg.SIGNATURE) else None
     with _opened(io.BytesIO(content), max_pixels) as image:
-        if image.format in ("JPEG", "MPO"):
-            jpeg.load(image, content)
+        if parts:
+            jpeg.load(image, content, parts)
         elif image.format == "PNG":
             refuse_damaged_png(content)
         elif image.format == "TIFF":
             refuse_unread_tiff(image)
-        rawmode = _rawmode(image)
+        rawmode = _rawmode(image) if image.format in ("PNG", "TIFF") else ""
         image.load()
         colour = _rounded(image, rawmode, content) if ";16" in rawmode else _rgb(image)
         # Asked for after loading: Pillow then has turned a TIFF, and says so.
@@ -212,19 +222,32 @@ def _read(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 def _opened(file: BinaryIO, max_pixels: int = MAX_PIXELS) -> Iterator[ImageFile.ImageFile]:
     """The picture in a file before it is decoded. Whatever goes wrong with it, in here or in the block, is a reason."""
     try:
-        with file, _header(file) as image:
-            width, height = image.size
-            if width * height > max_pixels:
-                raise Unreadable(f"has {width}x{height} pixels, at most {max_pixels:,} are read")
-            yield image
+        with file:
+            try:
+                image = _header(file)
+            except UnidentifiedImageError as error:
+                raise Unreadable(_unknown(file)) from error
+            with image:
+                width, height = image.size
+                if width * height > max_pixels:
+                    raise Unreadable(f"has {width}x{height} pixels, at most {max_pixels:,} are read")
+                yield image
     except (Unreadable, MemoryError):
         raise
-    except UnidentifiedImageError as error:
-        raise Unreadable(f"is no picture in a format known here ({', '.join(FORMATS)})") from error
     except Image.DecompressionBombError as error:
         raise Unreadable(f"has too many pixels, at most {max_pixels:,} are read") from error
     except Exception as error:  # for a broken file Pillow raises a dozen unrelated classes; all mean the same
         raise Unreadable(f"is broken ({' '.join(str(error).split()) or type(error).__name__})") from error
+
+
+def _unknown(file: BinaryIO) -> str:
+    """Why Pillow knows no format for it: it is of none, or of a kind of one that it does not open."""
+    file.seek(0)
+    head = file.read(12)
+    for signature, form in _SIGNATURES.items():
+        if head.startswith(signature):
+            return f"is a {form} file of a kind that is not read, or its header is broken"
+    return f"is no picture in a format known here ({', '.join(FORMATS)})"
 
 
 def _content(path: Path, max_pixels: int) -> bytes:
@@ -286,7 +309,7 @@ def _rounded(image: Image.Image, rawmode: str, content: bytes) -> Image.Image:
         ]
         second.load()
         low = np.asarray(second)
-    if mode != image.mode:  # grey and opacity of 16 bits read as four bytes
+    if rawmode not in _SWAPPED:  # grey and opacity of 16 bits read as four bytes
         high, low = low[..., :1], low[..., 1:2]
     else:
         high = np.asarray(image)

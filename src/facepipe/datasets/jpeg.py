@@ -28,13 +28,16 @@ from PIL import Image, ImageFile
 
 from facepipe.datasets.picture_checks import Unreadable
 
+SIGNATURE = b"\xff\xd8\xff"
 # libjpeg reads 57 to 64 bits ahead.
 FILLER = b"\xff\0" * 8
 # Some cameras leave a few bytes after a scan; libjpeg steps over them.
 SLACK = 8
 
 _SOI, _EOI, _SOS, _DRI, _DHP = 0xD8, 0xD9, 0xDA, 0xDD, 0xDE
-_MARKER = re.compile(rb"\xff+([\x01-\xfe])")
+_MARKER = re.compile(rb"\xff+[\x01-\xfe]")
+# Tables, notes and profiles.
+_PASSED = frozenset([0xC4, 0xDB, 0xFE, *range(0xE0, 0xF0)])
 _RESTARTS = range(0xD0, 0xD8)
 _READ = {0xC0: "baseline", 0xC1: "extended sequential", 0xC2: "progressive"}
 _NOT_READ = {
@@ -58,11 +61,12 @@ class Layout:
     """Where the parts of a JPEG file lie.
 
     Attributes:
-        scans: for each scan the ends of its pieces of data: the place of each restart marker, then of what follows.
+        pieces: (begin, end) of each piece of data: what lies between a scan's header, its restart markers and the
+            marker that follows it.
         end: the place of the end marker, or of the next marker where one scan is all.
     """
 
-    scans: tuple[tuple[int, ...], ...]
+    pieces: tuple[tuple[int, int], ...]
     end: int
 
 
@@ -73,24 +77,29 @@ def layout(content: bytes) -> Layout:
         Unreadable: it is of a kind that is not read, a marker is not where it must be, or a coefficient comes in no
             scan or not in full.
     """
-    scans: list[tuple[int, ...]] = []
+    pieces: list[tuple[int, int]] = []
     missing: dict[int, bytearray] = {}  # component: the bit from which each coefficient is known; 99: not at all
     header, interval = b"", 0
     at = 2
     while match := _MARKER.search(content, at):
-        marker, at = match.group(1)[0], match.end()
+        at = match.end()
+        marker = content[at - 1]
+        if marker in _PASSED:
+            at += int.from_bytes(content[at : at + 2], "big")
+            continue
         if marker in _NOT_READ:
-            raise Unreadable(f"is a {_NOT_READ[marker]} JPEG, and only Huffman-coded ones are read")
+            raise Unreadable(f"is a JPEG that is {_NOT_READ[marker]}, which is not read")
         if marker == _EOI:
-            if not scans or any(map(any, missing.values())):
+            if not pieces or any(map(any, missing.values())):
                 raise Unreadable("is broken (its JPEG data ends before every scan has come)")
-            return Layout(tuple(scans), match.start())
+            return Layout(tuple(pieces), match.start())
         if marker in (0x01, _SOI) or marker in _RESTARTS:
             continue
-        segment = content[at + 2 : at + int.from_bytes(content[at : at + 2], "big")]
-        if len(segment) + 2 != int.from_bytes(content[at : at + 2], "big"):
+        length = int.from_bytes(content[at : at + 2], "big")
+        segment = content[at + 2 : at + length]
+        if len(segment) + 2 != length:
             break
-        at += len(segment) + 2
+        at += length
         if marker in _READ:
             if len(segment) < 6 or len(segment) != 6 + 3 * segment[5]:
                 raise Unreadable("is broken (its JPEG header has another length than it says)")
@@ -102,35 +111,34 @@ def layout(content: bytes) -> Layout:
             interval = int.from_bytes(segment[:2], "big")
         elif marker == _SOS:
             _note_scan(segment, missing)
-            ends, at = _pieces(content, at)
-            if len(ends) != (-(-_units(header, segment) // interval) if interval else 1):
+            scan, at = _pieces(content, at)
+            if len(scan) != (-(-_units(header, segment) // interval) if interval else 1):
                 raise Unreadable("is broken (its JPEG data has fewer or more restart markers than the picture needs)")
-            scans.append(ends)
+            pieces += scan
     raise Unreadable("is broken (it has no end marker of JPEG)")
 
 
-def load(image: ImageFile.ImageFile, content: bytes) -> None:
-    """Decode the JPEG `image`, which Pillow has opened from `content` and not loaded.
+def load(image: ImageFile.ImageFile, content: bytes, parts: Layout) -> None:
+    """Decode the JPEG `image`, which Pillow has opened from `content` and not loaded; `parts` is its layout.
 
     Raises:
-        Unreadable: as `layout`, or a piece of data has fewer or more blocks than the picture.
+        Unreadable: a piece of data has fewer or more blocks than the picture.
     """
-    parts = layout(content)
     _, extents, _, arguments = image.tile[0]
     decoder = Image._getdecoder(image.mode, "jpeg", arguments, image.decoderconfig)
     image.load_prepare()
     decoder.setimage(image.im, extents)
     feed = _Feed(decoder)
-    begin = 0
-    for scan in parts.scans:
-        for end in scan:
-            feed.piece(content[begin : max(begin, end - SLACK)])
-            feed.refuse_if_waiting(content[max(begin, end - SLACK) : end])
-            feed.piece(FILLER)
-            feed.refuse_unless_waiting()
-            begin = end
+    given = 0
+    for begin, end in parts.pieces:
+        near = max(begin, end - SLACK)
+        feed.piece(content[given:near])
+        feed.refuse_if_waiting(content[near:end])
+        feed.piece(FILLER)
+        feed.refuse_unless_waiting()
+        given = end
     if not feed.finished:
-        feed.piece(content[begin : parts.end] + b"\xff\xd9")
+        feed.piece(content[given : parts.end] + b"\xff\xd9")
     if not feed.finished:
         raise Unreadable("is broken (its JPEG data ends before the picture is whole)")
     image.tile = []
@@ -201,13 +209,13 @@ def _units(header: bytes, scan: bytes) -> int:
     return -(-width * own_across // (8 * across)) * -(-height * own_down // (8 * down))
 
 
-def _pieces(content: bytes, at: int) -> tuple[tuple[int, ...], int]:
-    """The ends of the pieces of a scan's data, which begins at `at`; and where they end."""
+def _pieces(content: bytes, at: int) -> tuple[list[tuple[int, int]], int]:
+    """(begin, end) of the pieces of a scan's data, which begins at `at`; and where the last one ends."""
     end = content.find(b"\xff\xd9", at)
     if end >= 0 and content.count(b"\xff", at, end) == content.count(b"\xff\0", at, end):  # by far the most
-        return (end,), end
-    ends = []
-    number = 0
+        return [(at, end)], end
+    pieces = []
+    begin = at
     while (place := content.find(b"\xff", at)) >= 0:
         at = place + 1
         while content[at : at + 1] == b"\xff":
@@ -216,10 +224,10 @@ def _pieces(content: bytes, at: int) -> tuple[tuple[int, ...], int]:
         at += 1
         if marker == 0:
             continue
-        ends.append(place)
+        pieces.append((begin, place))
         if marker not in _RESTARTS:
-            return tuple(ends), place
-        if marker != 0xD0 + number % 8:
+            return pieces, place
+        if marker != 0xD0 + (len(pieces) - 1) % 8:
             raise Unreadable("is broken (its restart markers are out of order)")
-        number += 1
+        begin = at
     raise Unreadable("is broken (it has no end marker of JPEG)")

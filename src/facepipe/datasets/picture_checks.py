@@ -62,6 +62,8 @@ def refuse_unread_tiff(image: ImageFile.ImageFile) -> None:
         raise Unreadable("is a TIFF in CIELAB, which is not read")
     if tags.get(_TIFF_PHOTOMETRIC) == _WHITE_IS_ZERO and _FLOATING_POINT in tags.get(_TIFF_FORMAT, (1,)):
         raise Unreadable("is a floating-point TIFF whose white is zero, and its black is not known")
+    if not is_raw and tags.prefix == b"MM" and _FLOATING_POINT in tags.get(_TIFF_FORMAT, (1,)):
+        raise Unreadable("is a compressed floating-point TIFF in big-endian order, which is not read")
     if max(bits) > 8 and 1 in tags.get(_TIFF_EXTRA, ()):
         raise Unreadable(f"is a TIFF of {max(bits)} bits with colours multiplied by their opacity, which is not read")
     _refuse_missing_pieces(tags, len(bits) if in_planes else 1)
@@ -87,7 +89,7 @@ def _refuse_missing_pieces(tags: dict[int, tuple[int, ...] | int], planes: int) 
     places = pieces if isinstance(pieces, tuple) else (pieces,)
     needed = -(-width // max(across, 1)) * -(-height // max(down, 1)) * planes
     if len(places) < needed or not all(places):
-        raise Unreadable(f"is a TIFF that names {sum(map(bool, places))} of its {needed} strips or tiles")
+        raise Unreadable(f"is a TIFF that names {sum(map(bool, places[:needed]))} of its {needed} strips or tiles")
 
 
 def _whole(tags: dict[int, tuple[int, ...] | int], tag: int, default: int) -> int:
