@@ -25,7 +25,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
@@ -303,10 +303,7 @@ def _rounded(image: Image.Image, rawmode: str, content: bytes) -> Image.Image:
         if rawmode not in (*_SWAPPED, "LA;16B"):
             raise Unreadable(f"has 16-bit samples in the form {rawmode}, which is not read")
         second._mode = mode
-        second.tile = [
-            ImageFile._Tile(tile[0], tile[1], tile[2], (other, *tile[3][1:]) if isinstance(tile[3], tuple) else other)
-            for tile in second.tile
-        ]
+        second.tile = [_in_order(tile, other) for tile in second.tile]
         second.load()
         low = np.asarray(second)
     if rawmode not in _SWAPPED:  # grey and opacity of 16 bits read as four bytes
@@ -317,8 +314,14 @@ def _rounded(image: Image.Image, rawmode: str, content: bytes) -> Image.Image:
     rest = low.astype(np.int16) - high
     samples = (high + (rest > 128) - (rest < -128)).astype(np.uint8)
     if image.mode == "CMYK":
-        return Image.fromarray(samples, "CMYK").convert("RGB")
+        return Image.frombytes("CMYK", image.size, samples.tobytes()).convert("RGB")
     return Image.fromarray(np.ascontiguousarray(np.broadcast_to(samples[..., :3], (*samples.shape[:2], 3))))
+
+
+def _in_order(tile: Any, rawmode: str) -> Any:
+    """One of Pillow's tiles with another word for its samples; before Pillow 11 it is a plain tuple."""
+    arguments = (rawmode, *tile[3][1:]) if isinstance(tile[3], tuple) else rawmode
+    return tile._replace(args=arguments) if hasattr(tile, "_replace") else (*tile[:3], arguments)
 
 
 def _rgb(image: Image.Image) -> Image.Image:
