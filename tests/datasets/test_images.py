@@ -233,7 +233,9 @@ def test_the_first_frame_of_an_animation_counts(tmp_path: Path, name: str) -> No
 def test_a_truncated_picture_is_refused_with_a_reason(tmp_path: Path, name: str, kept: float) -> None:
     content = save(tmp_path / name, noise(40, 40)).read_bytes()
     (tmp_path / name).write_bytes(content[: int(len(content) * kept)])
-    with pytest.raises(DataError, match=rf"{name}: is (broken \(\S|no picture in a format known here|a GIF file of a kind)"):
+    with pytest.raises(
+        DataError, match=rf"{name}: is (broken \(\S|no picture in a format known here|a GIF file of a kind)"
+    ):
         read(tmp_path / name)
 
 

@@ -7,6 +7,7 @@ A photograph's key is "event/name" without a suffix: "0--Parade/0_Parade_marchin
 from __future__ import annotations
 
 import importlib
+import io
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from facepipe.datasets.images import SUFFIXES
+from facepipe.datasets.matlab import refuse_unbounded
 from facepipe.errors import BackendError, DataError
 from facepipe.store.files import write_text
 
@@ -249,7 +251,12 @@ def _load(path: Path, names: tuple[str, ...]) -> dict[str, Any]:
             "http://shuoyang1213.me/WIDERFACE/, 'Evaluation', eval_tools/ground_truth.",
         )
     try:
-        content = reader.loadmat(path)
+        raw = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be opened ({error.strerror}), expected a MATLAB 5 file.") from error
+    refuse_unbounded(raw, str(path))
+    try:
+        content = reader.loadmat(io.BytesIO(raw))
     except NotImplementedError as error:
         raise DataError(
             f"{path}: it is a MATLAB 7.3 (HDF5) file, expected MATLAB 5.", "save it with -v6 or -v7 in MATLAB."
