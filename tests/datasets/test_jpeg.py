@@ -102,3 +102,12 @@ def test_a_progressive_file_without_its_last_scan_is_refused() -> None:
 def test_what_follows_the_end_does_not_count() -> None:
     content = saved(photograph())
     np.testing.assert_array_equal(decode(content + b"\xff\xd8\xff\xda" + content, "x"), by_pillow(content))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_scan_of_no_component_is_refused(form: str) -> None:
+    """Found by atheris: the scanner looked for the first of its components."""
+    content = saved(photograph(), **FORMS[form])
+    at = content.index(b"\xff\xda")
+    with pytest.raises(DataError, match="a scan's header has another length than it says"):
+        decode(content[: at + 2] + b"\0\6\0\0\0\0" + content[at:], "x")

@@ -187,7 +187,7 @@ class _Feed:
 
 def _note_scan(segment: bytes, missing: dict[int, bytearray]) -> None:
     """What a scan's header says that it brings: for its components, coefficients Ss to Se down to bit Al."""
-    if not segment or len(segment) != 4 + 2 * segment[0]:
+    if not segment or not segment[0] or len(segment) != 4 + 2 * segment[0]:
         raise Unreadable("is broken (a scan's header has another length than it says)")
     first, last, bits = segment[-3:]
     for component in segment[1:-3:2]:
