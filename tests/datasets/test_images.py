@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import os
 import struct
+import subprocess
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -231,7 +234,9 @@ def test_the_first_frame_of_an_animation_counts(tmp_path: Path, name: str) -> No
 def test_a_truncated_picture_is_refused_with_a_reason(tmp_path: Path, name: str, kept: float) -> None:
     content = save(tmp_path / name, noise(40, 40)).read_bytes()
     (tmp_path / name).write_bytes(content[: int(len(content) * kept)])
-    with pytest.raises(DataError, match=rf"{name}: is (broken \(\S|no picture in a format known here)"):
+    with pytest.raises(
+        DataError, match=rf"{name}: is (broken \(\S|no picture in a format known here|a GIF file of a kind)"
+    ):
         read(tmp_path / name)
 
 
@@ -301,6 +306,45 @@ def test_keys_are_sorted_posix_paths_of_photographs_alone(tmp_path: Path) -> Non
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"")
     assert list_keys(tmp_path) == sorted(names)
+
+
+def _deep(root: Path, depth: int) -> Iterator[None]:
+    """`depth` folders, each in the one before, with a photograph in the last; taken away again."""
+    before = Path.cwd()
+    os.chdir(root)
+    try:
+        for _ in range(depth):
+            Path("d").mkdir()
+            os.chdir("d")
+        Path("x.jpg").write_bytes(b"")
+        os.chdir(root)
+        yield
+    finally:
+        os.chdir(root)
+        subprocess.run(["rm", "-rf", "d"], check=True)  # shutil.rmtree is recursive on older Pythons
+        os.chdir(before)
+
+
+def test_folders_1500_deep_are_listed(tmp_path: Path) -> None:
+    with contextmanager(_deep)(tmp_path, 1500):
+        assert list_keys(tmp_path) == ["d/" * 1500 + "x.jpg"]
+
+
+def test_folders_deeper_than_a_path_may_be_are_a_clear_error(tmp_path: Path) -> None:
+    with (
+        contextmanager(_deep)(tmp_path, 2500),
+        pytest.raises(DataError, match=r"the folder 'd/d/.*\.\.\..*d/' in it cannot be listed \(File name too long\)"),
+    ):
+        list_keys(tmp_path)
+
+
+def test_two_ways_of_writing_one_accent_are_two_keys_in_a_fixed_order(tmp_path: Path) -> None:
+    names = ["Jos\u00e9.jpg", "Jose\u0301.jpg"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"")
+    if len(list(tmp_path.iterdir())) == 1:
+        pytest.skip("this file system writes accents in one way")
+    assert list_keys(tmp_path) == ["Jose\u0301.jpg", "Jos\u00e9.jpg"]
 
 
 def test_a_loop_of_links_ends_and_a_linked_folder_is_listed(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pickle
 import struct
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from facepipe.datasets import restricted_pickle
 from facepipe.datasets.restricted_pickle import read_pickle
 from facepipe.errors import DataError
 
@@ -85,11 +87,15 @@ def test_a_pickle_that_runs_code_is_refused_before_anything_happens(tmp_path: Pa
         (b"\x80\x05\x97.", "opcode 0x97"),  # NEXT_BUFFER
         (b"B\xff\xff\xff\x7fabc.", "it is cut short"),
         (b"\x8e" + struct.pack("<Q", 2**62) + b"abc.", "it is cut short"),
-        (b"]r\xff\xff\xff\xff.", None),  # a memo index that makes the C unpickler ask for 64 GB
+        # A number that makes the C unpickler ask for 64 GB.
+        (b"]r\xff\xff\xff\xff.", "notes a value as number 4294967295, and only 0 before it"),
+        (b"]h\x05a.", "wants value number 5, which it has not noted"),
         (b"", "it is cut short at byte 0"),
         (b"]]].", "2 values left over"),
         (b"I" + b"9" * 5000 + b"\n.", "an integer of 5000 digits"),
         (b"}.", "it holds a value of kind 'dict'"),
+        (b"(I1\nI2\nd0].", "it holds a value of kind 'dict'"),
+        (b"F" + b"1" * 50 + b"\n.", "a floating-point number of 50 digits"),
         (b"].]", None),  # what follows the end is not read
     ],
 )
@@ -143,6 +149,95 @@ def test_an_array_that_claims_more_than_it_brings_is_refused() -> None:
     content = pickle.dumps([np.zeros((2, 3), np.float32)], 3).replace(b"K\x02K\x03\x86", b"K\x09K\x09\x86")
     with pytest.raises(DataError, match="it is damaged"):
         read_pickle(content, "index.bin", ("list", "array"))
+
+
+ARRAY_BEGUN = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntS'b'\ntR"
+DTYPE = b"cnumpy\ndtype\n(S'u1'\nI0\nI1\ntR(I3\nS'|'\nNNNI-1\nI-1\nI0\ntb"
+
+
+def _colliding(size: int) -> bytes:
+    """A dictionary whose keys are multiples of 2^61 - 1, which all have the same hash."""
+    keys = (b"\x8a\x10" + (i * (2**61 - 1)).to_bytes(16, "little") + b"N" for i in range(1, size // 19))
+    return b"}(" + b"".join(keys) + b"u."
+
+
+def _built_again(size: int) -> bytes:
+    """One array, noted many times and finished many times."""
+    notes = b"".join(b"r" + struct.pack("<I", i) for i in range(size // 20))
+    state = b"(I1\n(I0\nt" + DTYPE + b"I00\nS''\nt"
+    return ARRAY_BEGUN + notes + b"2" * (size // 20) + (state + b"b0") * (size // 20) + b"."
+
+
+HOSTILE = {
+    "keys that collide": _colliding,
+    "empty lists": lambda size: b"]" * size,
+    "empty dictionaries": lambda size: b"}" * size,
+    "lists that are noted": lambda size: b"]\x94" * (size // 2),
+    "notes of one value": lambda size: b"]" + b"\x94" * size,
+    "values taken off again": lambda size: b"N0" * (size // 2),
+    "marks taken off again": lambda size: b"(1" * (size // 2),
+    "marks": lambda size: b"(" * size,
+    "nested tuples": lambda size: b")" + b"\x85" * size,
+    "doubled values": lambda size: b"]" + b"2" * size,
+    "lists of one list": lambda size: b"]q\x000" + b"(h\x00h\x00lq\x000" * (size // 8) + b"h\x00.",
+    "one list, longer and longer": lambda size: b"]q\x00" + b"(h\x00h\x00e" * (size // 6) + b".",
+    "an array finished again": _built_again,
+    "copies of a long text": lambda size: (
+        b"c_codecs\nencode\nq\x00X" + struct.pack("<I", size // 2) + b"x" * (size // 2) + b"q\x01X\6\0\0\0latin1q\x02"
+        + b"h\x00h\x01h\x02\x86R" * (size // 16)
+    ),
+    "long keys that are equal": lambda size: (
+        b"}" + b"".join(b"X" + struct.pack("<I", size // 4) + b"x" * (size // 4) + b"\x94" for _ in range(2))
+        + b"h\x00h\x01" + b"}h\x00Nsh\x01Ns" * (size // 32)
+    ),
+}  # fmt: skip
+
+
+def _cost(content: bytes) -> tuple[int, int]:
+    """Calls made and the peak of bytes held while a stream is read, whatever becomes of it."""
+    calls = 0
+
+    def count(frame: object, event: str, argument: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    tracemalloc.start()
+    sys.setprofile(count)
+    try:
+        read_pickle(content, "x.bin", ("list", "tuple", "dict", "bool", "int", "bytes", "str", "none", "array"))
+    except DataError:
+        pass
+    finally:
+        sys.setprofile(None)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    return calls, peak
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_twice_the_bytes_cost_twice_the_work_and_no_more(name: str) -> None:
+    once, twice = (_cost(HOSTILE[name](size)) for size in (20_000, 40_000))
+    assert twice[0] <= 2.2 * once[0] + 100
+    assert twice[1] <= 3.3 * once[1] + 10_000  # a set grows fourfold at a time
+    assert twice[1] <= 200 * 40_000
+
+
+def test_a_file_has_so_many_steps_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(restricted_pickle, "FREE_STEPS", 100)
+    assert read_pickle(b"](" + b"N" * 90 + b"e.", "x.bin", ("list", "none")) == [None] * 90
+    with pytest.raises(DataError, match=r"it has more steps than a file of 20,000 bytes needs"):
+        read_pickle(b"]" * 20_000, "x.bin")
+
+
+def test_copies_of_a_long_text_are_counted() -> None:
+    with pytest.raises(DataError, match="it repeats its texts or arrays more often than its size allows"):
+        read_pickle(HOSTILE["copies of a long text"](40_000), "x.bin", ("list", "bytes", "str"))
+
+
+def test_keys_of_dictionaries_are_short_texts() -> None:
+    for name in ("keys that collide", "long keys that are equal"):
+        with pytest.raises(DataError, match="it has a dictionary key that is no text of at most 1000 letters"):
+            read_pickle(HOSTILE[name](40_000), "x.bin", ("dict", "int", "str", "none"))
 
 
 @pytest.mark.process

@@ -21,6 +21,7 @@ def main() -> None:
         sys.exit("fuzz: atheris is not installed. Try: pip install 'facepipe[fuzz]'")
     with atheris.instrument_imports(include=["facepipe"]):
         from targets import TARGETS, survives
+        from targets import corpus as found_before
     if sys.argv[1:] == ["--list"]:
         print(*TARGETS, sep="\n")
         return
@@ -30,7 +31,7 @@ def main() -> None:
     target, folder = TARGETS[name], Path(tempfile.mkdtemp(prefix="facepipe-fuzz-"))
     corpus = folder / "corpus"
     corpus.mkdir()
-    for number, seed in enumerate(target.seeds(folder)):
+    for number, seed in enumerate([*target.seeds(folder), *found_before(name)]):
         (corpus / f"seed-{number}").write_bytes(seed)
     options = ["-rss_limit_mb=1024", "-timeout=10", "-max_len=4096", f"-artifact_prefix={folder}/", *sys.argv[2:]]
     atheris.Setup([sys.argv[0], *options, str(corpus)], lambda content: survives(target, content, folder) and None)

@@ -18,12 +18,13 @@ import numpy as np
 from packed_rows import read_bins
 
 from facepipe.compat.port_index import read_port_index
+from facepipe.datasets.cfp import read_cfp_pairs
 from facepipe.datasets.image_records import ImageRecord, bytes_from_record, read_labels, record_from_bytes
 from facepipe.datasets.images import decode
 from facepipe.datasets.lfw import read_pairs
 from facepipe.datasets.restricted_pickle import read_pickle
 from facepipe.datasets.verification_bin import read_verification_bin, verification_bin
-from facepipe.datasets.widerface import read_prediction, read_sizes
+from facepipe.datasets.widerface import read_prediction, read_sizes, read_truth
 from facepipe.errors import DataError, FacepipeError
 from facepipe.gallery.file import MAGIC, empty_gallery, read_gallery, with_rows, write_gallery
 from facepipe.runs.provenance_check import changes
@@ -37,6 +38,7 @@ from facepipe.store.stage import require_complete
 
 KINDS = ("list", "tuple", "dict", "bool", "int", "float", "bytes", "str", "none", "array")
 DIGEST = "ab" * 32
+PICTURES = Path(__file__).resolve().parents[1] / "datasets/pictures/files"
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,76 @@ def _run(content: bytes, folder: Path) -> object:
     return list(changes(folder))
 
 
+def _pictures(*suffixes: str) -> Callable[[Path], list[bytes]]:
+    """The good ones among the small pictures; the others are in the ordinary tests."""
+
+    def seeds(_: Path) -> list[bytes]:
+        contents = [path.read_bytes() for path in sorted(PICTURES.iterdir()) if path.suffix in suffixes]
+        return [content for content in contents if _is_picture(content)]
+
+    return seeds
+
+
+def _is_picture(content: bytes) -> bool:
+    try:
+        decode(content, "x")
+    except FacepipeError:
+        return False
+    return True
+
+
+def _parse_cfp(content: bytes, folder: Path) -> object:
+    """The first byte says which of the protocol's files the rest is."""
+    root = folder / "cfp"
+    files = {"Protocol/Pair_list_F.txt": b"1 ../Data/a.jpg\n2 ../Data/b.jpg\n"}
+    files["Protocol/Pair_list_P.txt"] = files["Protocol/Pair_list_F.txt"]
+    for fold in range(1, 11):
+        files[f"Protocol/Split/FP/{fold:02d}/same.txt"] = b"1,2\n"
+        files[f"Protocol/Split/FP/{fold:02d}/diff.txt"] = b"2,1\n"
+    names = list(files)[:3]
+    if content:
+        files[names[content[0] % len(names)]] = content[1:]
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists() or name in names:
+            path.write_bytes(text)
+    return read_cfp_pairs(root, "FP")
+
+
+def _wider_files() -> dict[str, bytes]:
+    """Ground truth of one photograph with one face, as the four MATLAB files."""
+    import io
+
+    from scipy.io import savemat
+
+    def column(*values: object) -> np.ndarray:
+        cells = np.empty((len(values), 1), object)
+        cells[:, 0] = values
+        return cells
+
+    def file(**variables: object) -> bytes:
+        content = io.BytesIO()
+        savemat(content, variables, do_compression=True)
+        return content.getvalue()
+
+    whole = file(
+        event_list=column("0--Parade"),
+        file_list=column(column("a")),
+        face_bbx_list=column(column(np.array([[1, 2, 3, 4]], np.float64))),
+    )
+    part = file(gt_list=column(column(np.array([[1]], np.uint8))))
+    return {"wider_face_val.mat": whole} | {f"wider_{name}_val.mat": part for name in ("easy", "medium", "hard")}
+
+
+def _parse_wider(content: bytes, folder: Path) -> object:
+    if not (folder / "wider_easy_val.mat").exists():
+        for name, good in _wider_files().items():
+            (folder / name).write_bytes(good)
+    (folder / "wider_face_val.mat").write_bytes(content)
+    return read_truth(folder)
+
+
 def _record() -> bytes:
     models = [{"model": "pnet", "file": "pnet.onnx", "sha256": DIGEST, "weights_sha256": None}]
     record = {"results": {"faces.jsonl": DIGEST}, "models": models, "sources": {}, "root": "r", "weights_folder": "w"}
@@ -206,12 +278,19 @@ TARGETS: dict[str, Target] = {
     "manifest": Target(
         _in_file("manifest.json", lambda path: require_complete(path.parent, "pnet")), lambda _: [b'{"shards": {}}']
     ),
-    "picture": Target(
-        lambda content, _: decode(content, "x"),
-        lambda _: [
-            b"P6 2 1 255\n" + bytes(6),
-            b"BM" + struct.pack("<IIIIiiHHIIiiII", 58, 0, 54, 40, 1, 1, 1, 24, 0, 4, 0, 0, 0, 0) + bytes(4),
-        ],
-    ),
+    "cfp": Target(_parse_cfp, lambda _: [b"\0" + b"1 ../Data/a.jpg\n2 ../Data/b.jpg\n", b"\2" + b"1,2\n2,1\n"]),
+    "wider_truth": Target(_parse_wider, lambda _: [_wider_files()["wider_face_val.mat"]]),
+    "jpeg": Target(lambda content, _: decode(content, "x"), _pictures(".jpg")),
+    "tiff": Target(lambda content, _: decode(content, "x"), _pictures(".tif")),
+    "png": Target(lambda content, _: decode(content, "x"), _pictures(".png")),
+    "picture": Target(lambda content, _: decode(content, "x"), _pictures(".bmp", ".gif", ".webp", ".pnm")),
 }
 """By name; `make fuzz` gives each its turn."""
+
+CORPUS = Path(__file__).resolve().parent / "corpus"
+
+
+def corpus(name: str) -> list[bytes]:
+    """What hours of fuzzing found beside the seeds: the smallest inputs that reach what no other one does."""
+    folder = CORPUS / name
+    return [path.read_bytes() for path in sorted(folder.iterdir())] if folder.is_dir() else []

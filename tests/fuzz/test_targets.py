@@ -8,7 +8,7 @@ import random
 from pathlib import Path
 
 import pytest
-from targets import TARGETS, Target, survives
+from targets import CORPUS, TARGETS, Target, corpus, survives
 
 from facepipe.errors import FacepipeError
 
@@ -43,6 +43,18 @@ def test_a_parser_takes_good_files_and_refuses_mutated_ones_in_words(name: str, 
     source = random.Random(name)
     refused = sum(not survives(target, mutated(source, source.choice(seeds)), tmp_path) for _ in range(TRIES))
     assert refused > 0, "nothing was refused: the target looks at nothing"
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_what_fuzzing_found_is_taken_or_refused_in_words(name: str, tmp_path: Path) -> None:
+    target = TARGETS[name]
+    target.seeds(tmp_path)
+    for content in corpus(name):
+        survives(target, content, tmp_path)
+
+
+def test_every_folder_of_the_corpus_belongs_to_a_target() -> None:
+    assert {path.name for path in CORPUS.iterdir()} <= set(TARGETS)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ LONG, SHORT = 1200, 400  # of a picture whose long side lies across or upright; 
 
 @pytest.fixture(scope="module")
 def folder(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A portrait in the middle, and the same at one end half as large again: it wins by size, and loses by its place."""
+    """A portrait in the middle, and at one end the same half as large again: it wins by size, loses by its place."""
     portrait = Image.open(sorted((sample / "images").rglob("*_0001.*"))[0]).convert("RGB")
     small, large = (np.asarray(portrait.resize((side, side), Image.Resampling.BICUBIC)) for side in (260, 390))
     root = tmp_path_factory.mktemp("two faces")

@@ -48,6 +48,8 @@ def read_port_index(path: Path, model: str, weights_sha256: str, dimension: int)
             f"of {dimension}, which {model} gives.",
             "--embedder with the model that made it.",
         )
+    if len(features) * dimension > len(content):  # one array can be named many times in a pickle
+        raise DataError(f"{path}: {len(features):,} embeddings in {len(content):,} bytes, expected each to be there.")
     rows = np.stack([np.asarray(row, np.float32).reshape(-1) for row in features])  # (N, D)
     names = [label.strip() for label in labels]
     sources = [f"{path.name}#{i}" for i in range(len(labels))]

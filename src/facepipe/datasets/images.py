@@ -5,12 +5,13 @@ What becomes of pictures that are not plain 8-bit RGB is decided here, and nowhe
 
 - EXIF orientation is applied: boxes then lie in the picture as it is seen.
 - Transparency is dropped: the colours under it count, as with `convert("RGB")`, which published numbers were made with.
-- 16-bit grey is scaled from 0..65535 (12-bit: 0..4095) to 0..255 and rounded, not clipped. Pillow itself turns 16-bit
-  colour into 8-bit. Floating-point grey is taken as 0..1 when nothing in it is above 1, else as 0..255.
-- CMYK goes through Pillow's plain formula; no colour profile is used.
-- Of an animation, the first frame counts.
+- 16 bits are scaled from 0..65535 (12 bits: 0..4095) to 0..255 and rounded, not clipped or cut off. Floating-point grey
+  is taken as 0..1 when nothing in it is above 1, else as 0..255.
+- CMYK goes through Pillow's plain formula; no colour profile is used: Adobe RGB and Display P3 count as sRGB.
+- Of an animation, the first frame counts, and of several pages the first.
 - More than MAX_PIXELS pixels are refused before anything is decoded; whoever reads photographs asks for fewer (see
-  `faces.photographs.Limits`). So is a file that ends too early: half a photograph is no photograph.
+  `faces.photographs.Limits`). So is what ends too early or is damaged, as far as the format tells: half a photograph is
+  no photograph. See jpeg.py and picture_checks.py.
 """
 
 from __future__ import annotations
@@ -19,15 +20,24 @@ import io
 import os
 import stat
 import struct
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
+from facepipe.datasets import jpeg
+from facepipe.datasets.picture_checks import (
+    Unreadable,
+    has_12_bits,
+    refuse_damaged_png,
+    refuse_unread_tiff,
+    white_is_zero,
+)
 from facepipe.errors import DataError
 from facepipe.results import Unread
 
@@ -37,9 +47,19 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff",
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
 # Twice Pillow's line for a warning, which is where Pillow itself refuses: 537 MB as RGB, 20000 x 8947.
 MAX_PIXELS = 2 * (1 << 30) // 4 // 3
+# Profiles, previews and notes in a file, in bytes; its pixels may take eight each.
+METADATA = 1 << 26
 
+_SIGNATURES = {
+    jpeg.SIGNATURE: "JPEG",
+    b"\x89PNG": "PNG",
+    b"BM": "BMP",
+    b"RIFF": "WebP",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"GIF8": "GIF",
+}
 _EXIF_ORIENTATION = 0x0112
-_TIFF_BITS_PER_SAMPLE = 258
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -50,10 +70,11 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _ON_ITS_SIDE = (5, 6, 7, 8)
-
-
-class _Unreadable(Exception):
-    """Why a photograph cannot be read; the text has no path in it."""
+# Pillow's names of 16-bit samples, and of the same bytes in the other order.
+_ORDERS = [("L", "B"), ("B", "L"), ("N", "B" if sys.byteorder == "little" else "L")]
+_SWAPPED = {
+    f"{mode};16{one}": f"{mode};16{other}" for mode in ("RGB", "RGBA", "RGBX", "CMYK") for one, other in _ORDERS
+}
 
 
 def list_keys(root: Path) -> list[str]:
@@ -61,13 +82,16 @@ def list_keys(root: Path) -> list[str]:
 
     A photograph is told by its suffix, in any case. Names that begin with a dot are passed over. Links are followed; a
     link to a folder that it lies in is not. A broken link with a photograph's name is listed, and `read` says why.
+    Folders may be as deep as the system's paths are long. A key is the name that the file system gives, letter by
+    letter: two ways of writing one accent are two keys, and the order is that of the letters' numbers everywhere.
 
     Raises:
-        DataError: `root` is no folder, holds no photograph, or a photograph's name is no valid text.
+        DataError: `root` is no folder, holds no photograph or a folder that cannot be listed, or a photograph's name is
+            no valid text.
     """
     if not root.is_dir():
         raise DataError(f"{root}: no such folder, expected a folder of photographs.")
-    keys = sorted(_walk(root, "", (_identity(root),)))
+    keys = sorted(_walk(root))
     suffixes = " ".join(sorted(suffix[1:] for suffix in SUFFIXES))
     if not keys:
         raise DataError(f"{root}: no photograph in it, expected files that end in one of: {suffixes}.")
@@ -88,7 +112,7 @@ def read(path: Path) -> np.ndarray:
     """
     try:
         return _read(path)
-    except _Unreadable as error:
+    except Unreadable as error:
         raise DataError(f"{path}: {error}.") from error
 
 
@@ -100,7 +124,7 @@ def decode(content: bytes, where: str) -> np.ndarray:
     """
     try:
         return _read(content)
-    except _Unreadable as error:
+    except Unreadable as error:
         raise DataError(f"{where}: {error}.") from error
 
 
@@ -108,7 +132,7 @@ def file_or_reason(path: Path) -> BinaryIO | Unread:
     """The open file of a photograph; or why it is none: a folder, a pipe, an empty file, one that cannot be opened."""
     try:
         return _file(path)
-    except _Unreadable as error:
+    except Unreadable as error:
         return Unread(str(error))
 
 
@@ -119,16 +143,16 @@ def decode_or_reason(content: bytes, max_pixels: int = MAX_PIXELS, max_side: int
     """
     try:
         return _read(content, max_pixels, max_side)
-    except _Unreadable as error:
+    except Unreadable as error:
         return Unread(str(error))
 
 
 def size_or_reason(content: bytes) -> tuple[int, int] | Unread:
     """(height, width) that the photograph in memory says it has, before it is turned upright."""
     try:
-        with _opened(content) as image:
+        with _opened(io.BytesIO(content)) as image:
             return image.height, image.width
-    except _Unreadable as error:
+    except Unreadable as error:
         return Unread(str(error))
 
 
@@ -139,29 +163,39 @@ def read_size(path: Path) -> tuple[int, int]:
         DataError: there is no such file, or it is no photograph; the reason is named.
     """
     try:
-        with _opened(path) as image:
+        with _opened(_file(path)) as image:
             width, height = image.size
             # Pillow has turned a TIFF's size already.
             is_turned = image.format != "TIFF" and _orientation(image) in _ON_ITS_SIDE
-    except _Unreadable as error:
+    except Unreadable as error:
         raise DataError(f"{path}: {error}.") from error
     return (width, height) if is_turned else (height, width)
 
 
-def _walk(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> list[str]:
-    """Keys below `folder`, unsorted. `above` identifies the folders on the way down, so that a loop of links ends."""
+def _walk(root: Path) -> list[str]:
+    """Keys below `root`, unsorted. Each folder knows the identity of those above it, so that a loop of links ends."""
     keys = []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            here = Path(entry.path)
-            # Not entry.is_dir() alone: of a link to itself it raises.
-            if entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and here.is_dir()):
-                if (identity := _identity(here)) not in above:
-                    keys += _walk(here, f"{prefix}{entry.name}/", (*above, identity))
-            elif Path(entry.name).suffix.lower() in SUFFIXES:
-                keys.append(prefix + entry.name)
+    pending = [(root, "", frozenset([_identity(root)]))]
+    while pending:
+        folder, prefix, above = pending.pop()
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.name.startswith("."):
+                        continue
+                    here = Path(entry.path)
+                    # Not entry.is_dir() alone: of a link to itself it raises.
+                    if entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and here.is_dir()):
+                        if (identity := _identity(here)) not in above:
+                            pending.append((here, f"{prefix}{entry.name}/", above | {identity}))
+                    elif Path(entry.name).suffix.lower() in SUFFIXES:
+                        keys.append(prefix + entry.name)
+        except OSError as error:
+            place = prefix if len(prefix) <= 200 else f"{prefix[:100]}...{prefix[-100:]}"
+            raise DataError(
+                f"{root}: the folder {(place or '.')!a} in it cannot be listed ({error.strerror}).",
+                "chmod -R a+rX, or a folder that is less deep.",
+            ) from error
     return keys
 
 
@@ -171,9 +205,18 @@ def _identity(folder: Path) -> tuple[int, int]:
 
 
 def _read(source: Path | bytes, max_pixels: int = MAX_PIXELS, max_side: int = MAX_PIXELS) -> np.ndarray:
-    with _opened(source, max_pixels, max_side) as image:
+    content = source if isinstance(source, bytes) else _content(source, max_pixels)
+    parts = jpeg.layout(content) if content.startswith(jpeg.SIGNATURE) else None
+    with _opened(io.BytesIO(content), max_pixels, max_side) as image:
+        if parts:
+            jpeg.load(image, content, parts)
+        elif image.format == "PNG":
+            refuse_damaged_png(content)
+        elif image.format == "TIFF":
+            refuse_unread_tiff(image)
+        rawmode = _rawmode(image) if image.format in ("PNG", "TIFF") else ""
         image.load()
-        colour = _rgb(image)
+        colour = _rounded(image, rawmode, content) if ";16" in rawmode else _rgb(image)
         # Asked for after loading: Pillow then has turned a TIFF, and says so.
         if (orientation := _orientation(image)) in _UPRIGHT:
             colour = colour.transpose(_UPRIGHT[orientation])
@@ -181,40 +224,62 @@ def _read(source: Path | bytes, max_pixels: int = MAX_PIXELS, max_side: int = MA
 
 
 @contextmanager
-def _opened(source: Path | bytes, max_pixels: int = MAX_PIXELS, max_side: int = MAX_PIXELS) -> Iterator[Image.Image]:
+def _opened(file: BinaryIO, max_pixels: int = MAX_PIXELS, max_side: int = MAX_PIXELS) -> Iterator[ImageFile.ImageFile]:
     """The picture in a file before it is decoded. Whatever goes wrong with it, in here or in the block, is a reason."""
-    file = io.BytesIO(source) if isinstance(source, bytes) else _file(source)
     try:
-        with file, _header(file) as image:
-            width, height = image.size
-            if width * height > max_pixels:
-                raise _Unreadable(f"has {width}x{height} pixels, at most {max_pixels:,} are read")
-            if max(image.size) > max_side:
-                raise _Unreadable(f"has a side of {max(image.size)} pixels, expected at most {max_side}")
-            yield image
-    except (_Unreadable, MemoryError):
+        with file:
+            try:
+                image = _header(file)
+            except UnidentifiedImageError as error:
+                raise Unreadable(_unknown(file)) from error
+            with image:
+                width, height = image.size
+                if width * height > max_pixels:
+                    raise Unreadable(f"has {width}x{height} pixels, at most {max_pixels:,} are read")
+                if max(image.size) > max_side:
+                    raise Unreadable(f"has a side of {max(image.size)} pixels, expected at most {max_side}")
+                yield image
+    except (Unreadable, MemoryError):
         raise
-    except UnidentifiedImageError as error:
-        raise _Unreadable(f"is no picture in a format known here ({', '.join(FORMATS)})") from error
     except Image.DecompressionBombError as error:
-        raise _Unreadable(f"has too many pixels, at most {max_pixels:,} are read") from error
+        raise Unreadable(f"has too many pixels, at most {max_pixels:,} are read") from error
     except Exception as error:  # for a broken file Pillow raises a dozen unrelated classes; all mean the same
-        raise _Unreadable(f"is broken ({' '.join(str(error).split()) or type(error).__name__})") from error
+        raise Unreadable(f"is broken ({' '.join(str(error).split()) or type(error).__name__})") from error
+
+
+def _unknown(file: BinaryIO) -> str:
+    """Why Pillow knows no format for it: it is of none, or of a kind of one that it does not open."""
+    file.seek(0)
+    head = file.read(12)
+    for signature, form in _SIGNATURES.items():
+        if head.startswith(signature):
+            return f"is a {form} file of a kind that is not read, or its header is broken"
+    return f"is no picture in a format known here ({', '.join(FORMATS)})"
+
+
+def _content(path: Path, max_pixels: int) -> bytes:
+    """A whole file, of at most as many bytes as `max_pixels` pixels can need."""
+    most = 8 * max_pixels + METADATA
+    with _file(path) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise Unreadable(f"has more than {most:,} bytes, and {max_pixels:,} pixels need no more")
+    return content
 
 
 def _file(path: Path) -> BinaryIO:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for ever
-            raise _Unreadable("is no file")
+            raise Unreadable("is no file")
         if status.st_size == 0:
-            raise _Unreadable("is empty (0 bytes)")
+            raise Unreadable("is empty (0 bytes)")
         return path.open("rb")
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise _Unreadable(f"cannot be opened ({getattr(error, 'strerror', None) or error})") from error
+        raise Unreadable(f"cannot be opened ({getattr(error, 'strerror', None) or error})") from error
 
 
-def _header(file: BinaryIO) -> Image.Image:
+def _header(file: BinaryIO) -> ImageFile.ImageFile:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of size, which is decided on in _opened, and of metadata
         return Image.open(file, formats=FORMATS)
@@ -229,6 +294,41 @@ def _orientation(image: Image.Image) -> int:
         except (SyntaxError, struct.error, ValueError, KeyError, TypeError, EOFError):
             return 1
     return value if isinstance(value, int) else 1
+
+
+def _rawmode(image: ImageFile.ImageFile) -> str:
+    """Pillow's word for the samples as they lie in the file; "" where its decoder knows better."""
+    arguments = image.tile[0][3] if image.tile else ""
+    rawmode = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+    return rawmode if isinstance(rawmode, str) and not rawmode.startswith(("I", "F")) else ""
+
+
+def _rounded(image: Image.Image, rawmode: str, content: bytes) -> Image.Image:
+    """Colour of 16 bits as 8-bit RGB: Pillow takes the high bytes, so the low ones are read in the other order."""
+    with _header(io.BytesIO(content)) as second:
+        mode, other = (image.mode, _SWAPPED[rawmode]) if rawmode in _SWAPPED else ("RGBA", "RGBA")
+        if rawmode not in (*_SWAPPED, "LA;16B"):
+            raise Unreadable(f"has 16-bit samples in the form {rawmode}, which is not read")
+        second._mode = mode
+        second.tile = [_in_order(tile, other) for tile in second.tile]
+        second.load()
+        low = np.asarray(second)
+    if rawmode not in _SWAPPED:  # grey and opacity of 16 bits read as four bytes
+        high, low = low[..., :1], low[..., 1:2]
+    else:
+        high = np.asarray(image)
+    # v / 257 rounded, with v = 257 high + (low - high).
+    rest = low.astype(np.int16) - high
+    samples = (high + (rest > 128) - (rest < -128)).astype(np.uint8)
+    if image.mode == "CMYK":
+        return Image.frombytes("CMYK", image.size, samples.tobytes()).convert("RGB")
+    return Image.fromarray(np.ascontiguousarray(np.broadcast_to(samples[..., :3], (*samples.shape[:2], 3))))
+
+
+def _in_order(tile: Any, rawmode: str) -> Any:
+    """One of Pillow's tiles with another word for its samples; before Pillow 11 it is a plain tuple."""
+    arguments = (rawmode, *tile[3][1:]) if isinstance(tile[3], tuple) else rawmode
+    return tile._replace(args=arguments) if hasattr(tile, "_replace") else (*tile[:3], arguments)
 
 
 def _rgb(image: Image.Image) -> Image.Image:
@@ -247,13 +347,12 @@ def _grey_bytes(image: Image.Image) -> np.ndarray:
     samples = np.asarray(image)
     if image.mode == "F":
         if not np.isfinite(samples).all() or samples.min() < 0 or samples.max() > 255:
-            raise _Unreadable("has floating-point samples outside 0..255, and their white is not known")
+            raise Unreadable("has floating-point samples outside 0..255, and their white is not known")
         white_1 = samples.max() <= 1
         return np.asarray(np.rint(samples * 255 if white_1 else samples), np.uint8)
     # Pillow 10 opens a 16-bit PNG or PGM as "I"; any other "I" has 32 bits or a sign.
     if image.mode == "I" and image.format not in ("PNG", "PPM"):
-        raise _Unreadable("has 32-bit or signed integer samples, and their white is not known")
-    white = 65535
-    if image.format == "TIFF" and image.tag_v2.get(_TIFF_BITS_PER_SAMPLE) == (12,):  # type: ignore[attr-defined]
-        white = 4095
-    return np.asarray((samples.astype(np.uint32) * 255 + white // 2) // white, np.uint8)
+        raise Unreadable("has 32-bit or signed integer samples, and their white is not known")
+    white = 4095 if has_12_bits(image) else 65535
+    grey = np.asarray((samples.astype(np.uint32) * 255 + white // 2) // white, np.uint8)
+    return np.asarray(255 - grey, np.uint8) if white_is_zero(image) else grey

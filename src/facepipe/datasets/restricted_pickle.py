@@ -6,6 +6,10 @@ guarded `find_class` still runs that program; here the opcodes are read by a tab
 that NumPy's arrays and Python 3's old bytes are written with are recognised as words, never looked up. Anything else
 ends the reading at that opcode.
 
+Time and memory are bounded by the file's size. A file has FREE_STEPS opcodes and one more for every BYTES_A_STEP bytes;
+texts and arrays made from what was noted earlier may have COPIES times its bytes; a dictionary's key is a short text:
+other keys could be chosen so that they collide, and texts are hashed with a secret.
+
 Source: Python's `Lib/pickletools.py` (the description of every opcode, protocols 0 to 5), and NumPy's documentation of
 `ndarray.__reduce__`.
 """
@@ -24,6 +28,11 @@ from facepipe.errors import DataError
 
 PLAIN = ("list", "bool", "int", "bytes")
 """What a verification set may hold, beside the tuple around it."""
+
+FREE_STEPS = 1 << 20
+BYTES_A_STEP = 16
+COPIES = 4
+LONGEST_KEY = 1000
 
 _MARK = object()
 _BYTES = ("_codecs.encode", "__builtin__.bytes", "builtins.bytes")
@@ -45,11 +54,12 @@ class _Name:
 
 @dataclass(slots=True)
 class _Unfinished:
-    """An array or dtype whose state has not come yet; `memo` lists where it was noted."""
+    """An array or dtype whose state has not come yet; `memo` lists where it was noted, until it is finished."""
 
     kind: str  # "array" or "dtype"
     code: str = ""
     memo: list[int] = field(default_factory=list)
+    finished: bool = False
 
 
 class _Malformed(Exception):
@@ -115,13 +125,19 @@ class _Reader:
         self.content = content
         self.at = 0
         self.stack: list[Any] = []
-        self.memo: dict[int, Any] = {}
+        self.memo: list[Any] = []
+        self.steps = FREE_STEPS + len(content) // BYTES_A_STEP
+        self.copied = COPIES * len(content)
+        self.has_dict = "dict" in kinds
         self.names = (_BYTES if "bytes" in kinds or "array" in kinds else ()) + (_ARRAYS if "array" in kinds else ())
 
     def read(self) -> Any:
         try:
             while True:
                 opcode = self.take(1)[0]
+                self.steps -= 1
+                if self.steps < 0:
+                    raise _Malformed(f"it has more steps than a file of {len(self.content):,} bytes needs")
                 if opcode == 0x2E:  # STOP
                     break
                 action = _ACTIONS.get(opcode)
@@ -181,9 +197,38 @@ class _Reader:
         value = self.stack[-1]
         if value is _MARK:
             raise _Malformed(f"it notes a mark at byte {self.at}")
-        if isinstance(value, _Unfinished):
+        if isinstance(value, _Unfinished) and not value.finished:
             value.memo.append(key)
+        # Python 2 numbers from 1, everything else from 0, and nothing leaves any out.
+        if not 0 <= key <= len(self.memo) + 1:
+            raise _Malformed(f"it notes a value as number {key}, and only {len(self.memo)} before it")
+        self.memo += [_MARK] * (key + 1 - len(self.memo))
         self.memo[key] = value
+
+    def recall(self, key: int) -> None:
+        value = self.memo[key] if 0 <= key < len(self.memo) else _MARK
+        if value is _MARK:
+            raise _Malformed(f"it wants value number {key}, which it has not noted")
+        self.push(value)
+
+    def place(self) -> int:
+        """The number of a noted value, as text."""
+        text = self.line()
+        if len(text) > 20:
+            raise _Malformed(f"it has a number of {len(text)} digits")
+        return int(text)
+
+    def copy(self, count: int) -> None:
+        """Count the bytes of a value that is made from others."""
+        self.copied -= count
+        if self.copied < 0:
+            raise _Malformed("it repeats its texts or arrays more often than its size allows")
+
+    def number_of_floating_point(self) -> None:
+        text = self.line()
+        if len(text) > 40:
+            raise _Malformed(f"it has a floating-point number of {len(text)} digits")
+        self.push(float(text))
 
     # Opcodes that need more than one expression, in the order of the table below.
 
@@ -209,13 +254,18 @@ class _Reader:
             raise _Malformed(f"it has a key without a value before byte {self.at}")
         target = self.top(dict)
         for key, value in zip(values[::2], values[1::2], strict=True):
-            if type(key) not in (str, bytes, int):
-                raise _Malformed(f"it has a dictionary key of kind '{_kind(key)}'")
+            if type(key) not in (str, bytes) or len(key) > LONGEST_KEY:
+                raise _Malformed(f"it has a dictionary key that is no text of at most {LONGEST_KEY} letters")
             target[key] = value
+
+    def new_dict(self) -> None:
+        if not self.has_dict:
+            raise _Malformed("it holds a value of kind 'dict'")
+        self.push({})
 
     def make_dict(self) -> None:
         values = self.since_mark()
-        self.push({})
+        self.new_dict()
         self.set_items(values)
 
     def append_all(self) -> None:
@@ -237,7 +287,7 @@ class _Reader:
         """GLOBAL and STACK_GLOBAL: a name is compared with the few that are admitted, and kept as a word."""
         text = f"{module}.{name}"
         if text not in self.names:
-            raise _Malformed(f"it names '{text}'")
+            raise _Malformed(f"it names '{text[:80]}'")
         self.push(_Name(text))
 
     def stack_global(self) -> None:
@@ -253,6 +303,7 @@ class _Reader:
             raise _Malformed(f"it calls a value of kind '{_kind(name)}'")
         match name.text.rpartition(".")[2], arguments:
             case "encode", (str(text), "latin1"):
+                self.copy(len(text))
                 self.push(text.encode("latin-1"))
             case "bytes", ():
                 self.push(b"")
@@ -261,7 +312,7 @@ class _Reader:
             case "dtype", (str() | bytes() as code, _, _):
                 word = code if isinstance(code, str) else code.decode("ascii")
                 if word not in _DTYPES:
-                    raise _Malformed(f"it holds an array of dtype '{word}'")
+                    raise _Malformed(f"it holds an array of dtype '{word[:80]}'")
                 self.push(_Unfinished("dtype", word))
             case _:
                 raise _Malformed(f"it calls '{name.text}' in a form that is not admitted")
@@ -269,22 +320,24 @@ class _Reader:
     def build(self) -> None:
         """BUILD: the state of a dtype (its byte order) or of an array (shape, dtype, order, bytes)."""
         state, target = self.pop(), self.pop()
-        if not isinstance(target, _Unfinished):
+        if not isinstance(target, _Unfinished) or target.finished:
             raise _Malformed(f"it sets the state of a {_kind(target)}")
         match target.kind, state:
             case "dtype", (3, str() | bytes() as order, None, None, None, -1, -1, 0):
                 mark = order if isinstance(order, str) else order.decode("ascii")
                 if mark not in ("<", ">", "|", "="):
-                    raise _Malformed(f"it holds an array of byte order '{mark}'")
+                    raise _Malformed(f"it holds an array of byte order '{mark[:80]}'")
                 finished: Any = np.dtype(mark + target.code)
             case "array", (1, tuple() as shape, np.dtype() as dtype, bool() | int() as fortran, bytes() as data):
                 if any(type(size) is not int or size < 0 for size in shape):
                     raise _Malformed("it holds an array of a shape that is none")
+                self.copy(len(data))
                 finished = np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
             case _:
                 raise _Malformed(f"it sets the state of an {target.kind} in a form that is not admitted")
         for key in target.memo:
             self.memo[key] = finished
+        target.memo, target.finished = [], True
         self.push(finished)
 
 
@@ -321,7 +374,7 @@ _ACTIONS: dict[int, Callable[[_Reader], Any]] = {
     ord("K"): lambda r: r.push(r.number("<B")),
     ord("M"): lambda r: r.push(r.number("<H")),
     0x8A: _sized("<B", _little_endian),  # LONG1
-    ord("F"): lambda r: r.push(float(r.line()[:40])),
+    ord("F"): _Reader.number_of_floating_point,
     ord("G"): lambda r: r.push(struct.unpack(">d", r.take(8))[0]),
     ord("S"): _Reader.quoted,
     ord("T"): _sized("<I"),  # BINSTRING
@@ -342,17 +395,17 @@ _ACTIONS: dict[int, Callable[[_Reader], Any]] = {
     0x85: lambda r: r.make_tuple(1),
     0x86: lambda r: r.make_tuple(2),
     0x87: lambda r: r.make_tuple(3),
-    ord("}"): lambda r: r.push({}),
+    ord("}"): _Reader.new_dict,
     ord("d"): _Reader.make_dict,
     ord("s"): _Reader.set_item,
     ord("u"): lambda r: r.set_items(r.since_mark()),
-    ord("p"): lambda r: r.note(int(r.line()[:20])),
+    ord("p"): lambda r: r.note(r.place()),
     ord("q"): lambda r: r.note(r.number("<B")),
     ord("r"): lambda r: r.note(r.number("<I")),
     0x94: lambda r: r.note(len(r.memo)),  # MEMOIZE
-    ord("g"): lambda r: r.push(r.memo[int(r.line()[:20])]),
-    ord("h"): lambda r: r.push(r.memo[r.number("<B")]),
-    ord("j"): lambda r: r.push(r.memo[r.number("<I")]),
+    ord("g"): lambda r: r.recall(r.place()),
+    ord("h"): lambda r: r.recall(r.number("<B")),
+    ord("j"): lambda r: r.recall(r.number("<I")),
     ord("c"): lambda r: r.mention(r.line().decode("ascii", "replace"), r.line().decode("ascii", "replace")),
     0x93: _Reader.stack_global,
     ord("R"): _Reader.reduce,

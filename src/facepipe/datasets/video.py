@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Films as streams of frames, in and out, by PyAV (FFmpeg's libraries). One frame is held at a time.
 
-What is kept: size, frame times (also uneven ones) and turned recordings, which come upright. What is not: sound.
+What is kept: size, frame times (also uneven ones), and recordings that are turned or mirrored, which come upright.
+Pixels that are not square are made so. What is not kept: sound. A damaged frame ends the reading, and a film in HDR is
+refused, since its colours would need a choice. A stream without a length, cut between two frames, is just shorter.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,10 +22,15 @@ from facepipe.errors import BackendError, DataError
 from facepipe.store.files import atomic_path
 
 if TYPE_CHECKING:
+    from av import VideoFrame
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
 SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".flv", ".wmv"})
+
+
+# Transfer functions of ITU-T H.273, table 3.
+_HDR = {16: "PQ", 18: "HLG"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +85,8 @@ def read_frames(path: Path) -> Iterator[Frame]:
 
     Raises:
         BackendError: PyAV is not installed.
-        DataError: it is no film, or it breaks off; the frames before that have been given.
+        DataError: it is no film, it breaks off or is damaged (the frames before that have been given), it is in HDR, or
+            turned by no right angle.
     """
     _require_av()
     import av
@@ -88,8 +96,13 @@ def read_frames(path: Path) -> Iterator[Frame]:
         with av.open(str(path)) as container:
             stream = _pictures(path, container)
             stream.thread_type = "AUTO"
-            for frame in container.decode(stream):
-                image = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
+            for number, frame in enumerate(container.decode(stream)):
+                if frame.is_corrupt:
+                    raise DataError(f"{path}: frame {number} is damaged, expected a whole film.")
+                if frame.color_trc in _HDR:
+                    raise DataError(f"{path}: it is in HDR ({_HDR[frame.color_trc]}), expected a film in SDR.")
+                width = round(frame.width * (stream.sample_aspect_ratio or 1))
+                image = _upright(frame.to_ndarray(format="rgb24", width=width), _display_matrix(frame), path)
                 # A frame without a time, or with one that runs backwards, follows the one before.
                 before = max(before + 1, frame.pts if frame.pts is not None else 0)
                 yield Frame(np.ascontiguousarray(image), before)
@@ -148,6 +161,24 @@ def _pictures(path: Path, container: InputContainer) -> VideoStream:
     if not container.streams.video:
         raise DataError(f"{path}: it has no pictures, expected a film.")
     return container.streams.video[0]
+
+
+def _display_matrix(frame: VideoFrame) -> tuple[float, ...]:
+    """a, b, c, d: a pixel at (x, y) is shown at (a x + c y, b x + d y). Source: FFmpeg, libavutil/display.h."""
+    entries: Any = frame.side_data  # its type hints are those of another version
+    for entry in entries:
+        if entry.type.name == "DISPLAYMATRIX":
+            numbers = np.frombuffer(bytes(entry), np.int32, 9) / 65536
+            return tuple(numbers[[0, 1, 3, 4]].tolist())
+    return 1.0, 0.0, 0.0, 1.0
+
+
+def _upright(image: np.ndarray, matrix: tuple[float, ...], path: Path) -> np.ndarray:
+    """uint8 [H, W, 3] turned by quarters and mirrored as the film wants to be shown."""
+    a, b, c, d = (int(number) for number in matrix)
+    if (a, b, c, d) != matrix or {abs(a), abs(d)} != {1 - abs(b)} or abs(b) != abs(c) or abs(b) > 1:
+        raise DataError(f"{path}: it is to be shown turned by {list(matrix)}, expected quarters of a turn.")
+    return image[::d, ::a] if a else image.swapaxes(0, 1)[::b, ::c]
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:

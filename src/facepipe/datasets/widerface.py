@@ -7,6 +7,7 @@ A photograph's key is "event/name" without a suffix: "0--Parade/0_Parade_marchin
 from __future__ import annotations
 
 import importlib
+import io
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from facepipe.datasets.images import SUFFIXES
+from facepipe.datasets.matlab import refuse_unbounded
 from facepipe.errors import BackendError, DataError
 from facepipe.store.files import write_text
 
@@ -112,8 +114,8 @@ def read_sizes(path: Path) -> dict[str, tuple[int, int]]:
         if not line.startswith("#"):
             continue
         parts = line[1:].rsplit(maxsplit=2)
-        if len(parts) != 3 or not parts[1].isdigit() or not parts[2].isdigit() or "0" in parts[1:]:
-            raise DataError(f"{path}, line {number}: it is '{line}', expected '# event/name.jpg width height'.")
+        if len(parts) != 3 or not all(map(_is_count, parts[1:])):
+            raise DataError(f"{path}, line {number}: it is '{line[:80]}', expected '# event/name.jpg width height'.")
         sizes.append((parts[0].strip().rpartition(".")[0], (int(parts[2]), int(parts[1]))))
     if not sizes:
         raise DataError(
@@ -209,12 +211,12 @@ def read_prediction(path: Path, key: str) -> Prediction:
     name = key.split("/")[1]
     if len(lines) < 2 or Path(lines[0].strip()).name not in (name, *(name + suffix for suffix in SUFFIXES)):
         raise DataError(
-            f"{path}: it begins with '{lines[0].strip() if lines else ''}', expected the line '{name}' and the number "
-            "of faces."
+            f"{path}: it begins with '{lines[0].strip()[:80] if lines else ''}', expected the line '{name}' and the "
+            "number of faces."
         )
     rows = [_row(path, number, line) for number, line in enumerate(lines[2:], start=3)]
     if lines[1].strip() != str(len(rows)):
-        raise DataError(f"{path}, line 2: it says '{lines[1].strip()}' faces, and {len(rows)} follow.")
+        raise DataError(f"{path}, line 2: it says '{lines[1].strip()[:80]}' faces, and {len(rows)} follow.")
     return Prediction(key, np.array(rows, np.float64).reshape(-1, 5))
 
 
@@ -224,12 +226,17 @@ def _row(path: Path, number: int, line: str) -> tuple[float, ...]:
     except ValueError:
         values = ()
     if len(values) != 5 or not all(map(math.isfinite, values)):
-        raise DataError(f"{path}, line {number}: it is '{line}', expected 'x y width height score'.")
+        raise DataError(f"{path}, line {number}: it is '{line[:80]}', expected 'x y width height score'.")
     if values[2] < 0 or values[3] < 0:
         raise DataError(f"{path}, line {number}: the box is {values[2]:g} x {values[3]:g}, expected no negative side.")
     if not 0 <= values[4] <= 1:
         raise DataError(f"{path}, line {number}: the score is {values[4]:g}, expected 0 to 1.")
     return values
+
+
+def _is_count(text: str) -> bool:
+    """A whole number from 1, in plain digits; nine of them are plenty."""
+    return text.isascii() and text.isdigit() and len(text) <= 9 and int(text) > 0
 
 
 def _load(path: Path, names: tuple[str, ...]) -> dict[str, Any]:
@@ -244,7 +251,12 @@ def _load(path: Path, names: tuple[str, ...]) -> dict[str, Any]:
             "http://shuoyang1213.me/WIDERFACE/, 'Evaluation', eval_tools/ground_truth.",
         )
     try:
-        content = reader.loadmat(path)
+        raw = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be opened ({error.strerror}), expected a MATLAB 5 file.") from error
+    refuse_unbounded(raw, str(path))
+    try:
+        content = reader.loadmat(io.BytesIO(raw))
     except NotImplementedError as error:
         raise DataError(
             f"{path}: it is a MATLAB 7.3 (HDF5) file, expected MATLAB 5.", "save it with -v6 or -v7 in MATLAB."

@@ -93,6 +93,8 @@ def read_arrays(path: Path, dtypes: Mapping[str, str]) -> dict[str, np.ndarray]:
     except Exception as error:  # of a damaged file NumPy and zipfile raise a dozen unrelated classes
         raise StageError(f"{path}: cannot be read ({error}).", "delete it and run the stage again.") from error
     for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):  # NumPy gives the bytes of a member that does not begin like an array
+            raise StageError(f"{path}: '{name}' is no array, expected {dtypes[name]}.", "delete it and run again.")
         if array.dtype.str.lstrip("<>|=")[:1] == "U" == dtypes[name].lstrip("<")[:1]:
             continue
         if array.dtype != np.dtype(dtypes[name]):
