@@ -40,8 +40,7 @@ option     = $(if $(value $2),--$1 $(call quoted,$2))
 flag       = $(if $(filter-out 0,$(value $2)),--$1)
 
 .DEFAULT_GOAL := help
-.PHONY: help onnx om plan check rehearse lfw verify wider demo test quick accept bench kill fuzz mutants load audit lint \
-  docs clean
+.PHONY: help onnx om plan check rehearse lfw verify wider demo test quick accept bench kill fuzz mutants load audit lint docs clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16

@@ -2,7 +2,8 @@
 """One worker of facepipe's side: `python -m benchmarks.side_facepipe`, in lines as `benchmarks.sides` tells.
 
 It is a worker of the fused run, as the engine opens one, and may be that of another checkout, whose sources stand first
-in PYTHONPATH: what is imported here has to be in both. Only rooms have had other names.
+in PYTHONPATH: what is imported here has to be in both. In older checkouts rooms have other names, and the keys travel
+in the job instead of by shard.
 """
 
 from __future__ import annotations
@@ -29,21 +30,23 @@ def main() -> None:
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 
-    facepipe, fused = importlib.import_module("facepipe"), _room("runs.fused", "preprocess.fused")
+    facepipe, fused = importlib.import_module("facepipe"), _room("runs.faces_run", "preprocess.fused")
     sources = str(Path(facepipe.__path__[0]).resolve())
     if settings["sources"] not in (None, sources):
         sys.exit(f"facepipe was imported from {sources}, expected {settings['sources']}")
     jobs, stages = _room("runs.job", "preprocess.job"), _room("store.stage", "pipeline.stage")
     provenance = _room("store.provenance", "pipeline.provenance")
-    job = _job(settings, jobs)
+    job = _job(settings, jobs, with_keys=not hasattr(stages, "Shard"))
     with tempfile.TemporaryDirectory(prefix="facepipe-bench-") as folder:
         job = replace(job, run=Path(folder))
-        stage = fused.fused_stage(job, jobs.models_of(job))
+        by_shard = hasattr(stages, "Shard")
+        stage = fused.fused_stage(job, *([tuple(settings["keys"])] if by_shard else []), jobs.models_of(job))
         stages.begin(stage)
-        with fused.open_fused((job, stage), settings["worker"]) as do:
+        items = stage.shards() if by_shard else range(stage.shard_count)
+        with fused.open_fused(job if by_shard else (job, stage), settings["worker"]) as do:
             say({"versions": provenance.versions()})
             for line in sys.stdin:
-                say({"faces": do(json.loads(line)["shard"]).faces})
+                say({"faces": do(items[json.loads(line)["shard"]]).faces})
 
 
 def _room(*names: str) -> ModuleType:
@@ -55,13 +58,13 @@ def _room(*names: str) -> ModuleType:
     return importlib.import_module(f"facepipe.{names[-1]}")
 
 
-def _job(settings: dict[str, Any], jobs: ModuleType) -> Any:
+def _job(settings: dict[str, Any], jobs: ModuleType, *, with_keys: bool) -> Any:
     """The run that is asked for; its folder is still to be chosen."""
     options = importlib.import_module("facepipe.backends.base").RuntimeOptions
     detect = importlib.import_module("facepipe.detect")
     return jobs.RunJob(
         root=Path(settings["root"]),
-        keys=tuple(settings["keys"]),
+        **({"keys": tuple(settings["keys"])} if with_keys else {}),
         run=Path(),
         weights=Path(settings["weights"]),
         detector=settings["detector"],

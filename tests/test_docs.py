@@ -9,6 +9,7 @@ import re
 import runpy
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -151,7 +152,8 @@ def variables_of_targets() -> list[tuple[str, str]]:
     """(target, variable) of every variable that the list of targets names, `## what it does [VARIABLE ...]`."""
     described = re.findall(r"^([a-z]+):.*## .*\[(.*)\]$", MAKEFILE, re.MULTILINE)
     bare = [(target, re.sub(r'"[^"]*"', "", text)) for target, text in described]
-    return [(target, name) for target, text in bare for name in re.findall(r"\b[A-Z][A-Z_]+\b", text)]
+    named = [(target, name) for target, text in bare for name in re.findall(r"\b[A-Z][A-Z_]+\b", text)]
+    return [(target, name) for target, name in named if name != "PYTHON"]  # make itself runs it: see below
 
 
 def commands_of(target: str, *assignments: str) -> list[list[str]]:
@@ -227,3 +229,10 @@ def anchors(page: Path) -> set[str]:
 def test_the_readme_begins_with_two_commands_that_work_on_a_fresh_machine() -> None:
     lines = command_lines((REPOSITORY / "README.md").read_text(encoding="utf-8"))
     assert [line for line in lines if line.startswith("make")][:2] == ["make demo", "make test"]
+
+
+@pytest.mark.process
+def test_quick_runs_on_the_python_that_is_named() -> None:
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    last = commands_of("quick", f"PYTHON={sys.executable}")[-1]
+    assert last[0] == f".venv-{version}/bin/python" and f"--expect-python={version}" in last

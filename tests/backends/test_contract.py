@@ -299,7 +299,7 @@ def test_nobody_asks_a_back_end_for_its_name() -> None:
         for line in asks_for_names(ast.parse(path.read_text(encoding="utf-8")))
     ]
     assert found == [
-        "cli/rehearse.py: args.backend != 'onnxruntime'",  # it rewrites ONNX files, and onnxruntime runs what it writes
+        "runs/rehearse.py: job.backend != 'onnxruntime'",  # it rewrites ONNX files, and onnxruntime runs what it writes
         "runs/unpack.py: tool == 'msame'",  # how a program names its files
     ]
     makefile = (SRC.parents[1] / "Makefile").read_text(encoding="utf-8")

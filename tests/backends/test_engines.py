@@ -8,8 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from facepipe.runs.fused import fused_stage
-from facepipe.runs.staged import staged_stage
 
 from facepipe.backends import AUTO, FASTEST_FIRST, backend_by_name, resolve_backend
 from facepipe.backends.base import RuntimeOptions
@@ -17,7 +15,9 @@ from facepipe.backends.native.backend import Native
 from facepipe.cli import main
 from facepipe.detect.mtcnn import MtcnnSettings
 from facepipe.errors import StageError
+from facepipe.runs.faces_run import fused_stage
 from facepipe.runs.job import RunJob, models_of
+from facepipe.runs.staged_run import staged_stage
 from facepipe.store.files import read_json
 from facepipe.store.stage import begin
 
@@ -26,8 +26,7 @@ EMBEDDER = "facenet.seeded"
 
 
 def job(sample: Path, run: Path, weights: Path, backend: str) -> RunJob:
-    keys = ("nobody.jpg",)
-    return RunJob(sample, keys, run, weights, "mtcnn", EMBEDDER, backend, RuntimeOptions(), settings=MtcnnSettings())
+    return RunJob(sample, run, weights, "mtcnn", EMBEDDER, backend, RuntimeOptions(), settings=MtcnnSettings())
 
 
 @pytest.mark.weights
@@ -39,7 +38,8 @@ def test_a_run_that_was_begun_with_another_engine_is_refused(
     asked = job(tmp_path, tmp_path / "run", weights_dir, "native+onnxruntime")
 
     def stage() -> object:
-        return fused_stage(asked, models_of(asked)) if driver == "fused" else staged_stage("pnet", asked)
+        keys = ("nobody.jpg",)
+        return fused_stage(asked, keys, models_of(asked)) if driver == "fused" else staged_stage("pnet", asked, keys)
 
     begin(stage())  # type: ignore[arg-type]
     monkeypatch.setattr(Native, "takes", lambda *_: False)
@@ -77,7 +77,7 @@ def test_auto_is_resolved_once_and_a_run_goes_on_with_what_it_was(
     assert capsys.readouterr().err.startswith("backend: onnxruntime (")
     assert (tmp_path / "run" / "faces.jsonl").read_bytes() == before
     assert main([*arguments, "--precision", "int8"]) == 1
-    assert "was made in f32 by onnxruntime, this command asks for int8" in capsys.readouterr().err
+    assert "was made in f32 by onnxruntime, this asks for int8" in capsys.readouterr().err
     with monkeypatch.context() as without:
         without.setattr(type(backend_by_name("onnxruntime")), "why_unavailable", lambda _: "it is gone.")
         assert main(arguments) == 1

@@ -20,7 +20,7 @@ from album import THRESHOLD, album_pairs
 from facepipe.catalogue import model
 from facepipe.cli import main
 from facepipe.gallery.file import read_gallery, write_gallery
-from facepipe.store.made_from import weights_digest
+from facepipe.store.made_from import weights_behind
 
 PEOPLE = ("Person_06", "Person_07", "Person_04")
 EMBEDDER = "mobilefacenet.ms1m"
@@ -79,7 +79,7 @@ def test_the_gallery_is_bound_to_its_model(built: Path, weights: Path) -> None:
     found = read_gallery(built)
     assert found.people() == dict.fromkeys(sorted(PEOPLE), 3)
     assert found.model == EMBEDDER
-    assert found.weights_sha256 == weights_digest(model(EMBEDDER).final(weights))
+    assert found.weights_sha256 == weights_behind(model(EMBEDDER).final(weights))["weights"]
     assert found.threshold is not None
     assert found.threshold.similarity == THRESHOLD
 

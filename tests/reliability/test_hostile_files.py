@@ -172,7 +172,7 @@ def test_names_that_look_like_options_or_shell_are_names(work: Path, tmp_path: P
     words = ["embed", str(place), "--out", str(tmp_path / "run"), "--weights", str(work / "weights")]
     assert main([*words, "--embedder", "facenet.seeded", "--min-face", "40", "--workers", "1"]) == 0
     text = (tmp_path / "run/faces.jsonl").read_text(encoding="utf-8")
-    assert text.count('"row"') == len(ODD_NAMES) and text.count('"reason"') == 2
+    assert text.count('"row"') == len(ODD_NAMES) and text.count('"unread"') == 2
     assert "root:" not in text and not list(tmp_path.rglob("pwned"))
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from facepipe.runs.fused import fused_stage, open_fused
 from PIL import Image
 
 from facepipe.catalogue import DETECTORS, detector_models, model
+from facepipe.runs.faces_run import fused_stage, open_fused
 from facepipe.runs.job import RunJob, detection_parameters, models_of
 from facepipe.store.stage import begin
 
@@ -20,10 +20,10 @@ def test_a_job_without_settings_runs_with_those_of_its_detector(detector: str, t
     for spec in (*detector_models(detector), model("facenet.seeded")):
         (tmp_path / f"{spec.name}.simplified.onnx").touch()  # the back end `null` reads none
     Image.fromarray(np.zeros((60, 80, 3), np.uint8)).save(tmp_path / "one.png")
-    job = RunJob(tmp_path, ("one.png",), tmp_path / "run", tmp_path, detector, "facenet.seeded", "null")
+    job = RunJob(tmp_path, tmp_path / "run", tmp_path, detector, "facenet.seeded", "null")
     settings = detection_parameters(job)["settings"]
     assert isinstance(settings, dict) and "kernels" not in settings
-    stage = fused_stage(job, models_of(job))
+    stage = fused_stage(job, ("one.png",), models_of(job))
     begin(stage)
-    with open_fused((job, stage), 0) as do:
-        assert do(0).photographs == 1
+    with open_fused(job, 0) as do:
+        assert do(stage.shards()[0]).photographs == 1

@@ -37,8 +37,8 @@ def test_a_file_without_a_record_is_known_by_its_digest_alone(tmp_path: Path) ->
     alone = tmp_path / "x.onnx"
     alone.write_bytes(b"x")
     assert read_record(alone) is None and weights_behind(alone) == {} and not is_current(alone, MADE)
-    assert model_provenance("x", alone).weights_sha256 is None
-    assert model_provenance("x", alone).sha256 == sha256_of_file(alone)
+    assert model_provenance("x", alone, "native").weights_sha256 is None
+    assert model_provenance("x", alone, "native").sha256 == sha256_of_file(alone)
 
 
 def test_a_file_is_current_for_the_same_inputs_and_settings_of_any_version(file: Path) -> None:
@@ -56,10 +56,10 @@ def test_a_file_is_current_for_the_same_inputs_and_settings_of_any_version(file:
 
 
 def test_a_record_of_another_file_is_refused_with_the_command_that_mends_it(file: Path) -> None:
-    assert model_provenance("pnet", file).weights_sha256 == "ab"
+    assert model_provenance("pnet", file, "pyacl").weights_sha256 == "ab"
     file.write_bytes(b"another")
     with pytest.raises(StageError, match=r"pnet\.om: sha256 is .*, its record says .*Try: `make om`"):
-        model_provenance("pnet", file)
+        model_provenance("pnet", file, "pyacl")
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"{}", b'{"format": 1}', b"\xff\xfe"])

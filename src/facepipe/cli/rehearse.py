@@ -39,10 +39,6 @@ def run(args: argparse.Namespace) -> int:
         raise DataError(
             f"rehearse: precision '{args.precision}' cannot be rehearsed, expected {', '.join(PRECISIONS)}."
         )
-    if args.backend != "onnxruntime" or args.detector != "mtcnn":
-        raise DataError(
-            f"rehearse: {args.detector} on {args.backend} cannot be rehearsed, expected mtcnn on onnxruntime."
-        )
     need_onnx()
     args.precision = "f32"  # onnxruntime's own; the rounding is in the models
     asked = lfw_job(args)
