@@ -17,8 +17,8 @@ VENV      := .venv
 READY     := $(VENV)/installed
 FACEPIPE  := $(VENV)/bin/facepipe
 NAMED     := $(filter-out file default,$(origin PYTHON))
-VERSION    = $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-QUICKLY   := $(if $(NAMED),.venv-$(VERSION),$(VENV))
+VERSION    = $(shell $(call quoted,PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+QUICKLY    = $(if $(NAMED),.venv-$(VERSION),$(VENV))
 
 # What a person gives is text: make expands nothing in it (so: $(value NAME), and none of it goes into the environment,
 # for which make would), and the shell is handed it in quotes. A list is cut at its spaces, each word quoted.
@@ -52,7 +52,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 .venv-%/installed: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(@D)
+	$(call quoted,PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(QUICK)]'
 	@touch $@
 
@@ -119,7 +119,8 @@ test: lint  ## every check a change must pass
 	@$(FACEPIPE) onnx
 	@$(VENV)/bin/python -m pytest -n 2 --dist loadfile $(if $(NAMED),--expect-python=$(VERSION))
 
-quick: $(QUICKLY)/installed  ## the tests without weights, torch and processes, under a minute [PYTHON=python3.13]
+quick:  ## the tests without weights, torch and processes, under a minute [PYTHON=python3.13]
+	@$(MAKE) --no-print-directory $(QUICKLY)/installed $(if $(NAMED),PYTHON=$(call quoted,PYTHON))
 	@$(QUICKLY)/bin/python -m pytest -n 2 --dist loadfile --quick --expect-python=$(VERSION)
 
 accept: $(READY)  ## every promise of the project in full, into runs/accept.json [ONLY="name ..."]
