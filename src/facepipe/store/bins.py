@@ -188,6 +188,7 @@ def read_batch(folder: Path, index: BinIndex, file: BinFile) -> np.ndarray:
 
 
 _REPACK = "pack again; whole files are kept."
+_DTYPES = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 
 
 def _work(folder: Path, bins: str = "") -> Resumable:
@@ -269,10 +270,10 @@ def _from_json(path: Path, value: Any) -> BinIndex:
         raise StageError(f"{path}: format is {found!r}, expected '{BINS_FORMAT}'.")
     try:
         tensor = value["tensor"]
+        if tensor["dtype"] not in _DTYPES:  # np.dtype reads whole expressions
+            raise ValueError(f"dtype {str(tensor['dtype'])[:80]!r}")
         index = BinIndex(
-            BinTensor(
-                str(tensor["name"]), np.dtype(tensor["dtype"]).name, tensor["layout"], tuple(map(int, tensor["shape"]))
-            ),
+            BinTensor(str(tensor["name"]), tensor["dtype"], tensor["layout"], tuple(map(int, tensor["shape"]))),
             str(value["folder"]),
             dict(value["made_from"]),
             tuple(BinFile(str(f["file"]), tuple(map(str, f["keys"])), str(f["sha256"])) for f in value["files"]),
