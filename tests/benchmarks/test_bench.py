@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -209,13 +210,11 @@ def test_a_profile_accounts_for_all_of_the_time(weights_dir: Path, sample: Path)
 
 @pytest.mark.weights
 @pytest.mark.parametrize("detector", ["ultraface.slim-320", "retinaface.mobilenet0.25", "blazeface.front"])
-def test_a_profile_is_of_the_detector_that_is_named(detector: str, weights_dir: Path, sample: Path) -> None:
-    if not (weights_dir / f"{detector}.simplified.onnx").is_file():
-        pytest.skip(f"this test needs the converted {detector}")
-    keys = spread(list_keys(sample), 2)
-    found = measure_profile(sample, keys, weights_dir, [replace(configuration_of(), detector=detector)], lambda _: None)
+def test_a_profile_is_of_the_detector_that_is_named(detector: str, seeded: Callable[..., Path], sample: Path) -> None:
+    keys, weights = spread(list_keys(sample), 2), seeded(detector)
+    found = measure_profile(sample, keys, weights, [replace(configuration_of(), detector=detector)], lambda _: None)
     networks = found["onnxruntime_f32"]["networks"]
-    assert set(networks) == {detector, "facenet.seeded"}
+    assert set(networks) - {"facenet.seeded"} == {detector}  # of seeded weights, which may see no face
     assert networks[detector]["ms"] > 0
     assert f"`{detector}`" in section("profile", found)
 

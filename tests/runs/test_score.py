@@ -216,8 +216,8 @@ def test_a_threshold_is_written_as_it_judged(tmp_path):
     """51 of the 400 are not the float nearest to two digits; rounded, they would judge a pair at the limit anew."""
     _write_run(tmp_path)
     joined = join(tmp_path, _pairs())
-    measured = figures(joined, "different")
+    measured = figures(joined, Policies())
     assert float(ACCURACY_THRESHOLDS[35]) != 0.35
     accuracy = replace(measured.accuracy, thresholds=np.full(10, ACCURACY_THRESHOLDS[35]))
-    content = accuracy_content(joined, replace(measured, accuracy=accuracy), "different", PROVENANCE)
+    content = accuracy_content(joined, replace(measured, accuracy=accuracy), Policies(), PROVENANCE)
     assert json.loads(json.dumps(content))["accuracy"]["thresholds"] == [float(ACCURACY_THRESHOLDS[35])] * 10

@@ -115,11 +115,17 @@ def test_a_photograph_of_the_scored_set_is_refused(quantised: Path) -> None:
 
 
 def test_the_commands_calibration_is_held_against_wider_face(
-    assets: Path, quantised: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    sample: Path,
+    quantised: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    photographs = tmp_path / "photographs"
-    photographs.mkdir()
-    shutil.copy(next((assets / "widerface" / "val416").glob("*.jpg")), photographs / "renamed.jpg")
+    photographs, mirrored = tmp_path / "photographs", tmp_path / "mirror" / "widerface" / "val416"
+    for folder, name in ((photographs, "renamed.jpg"), (mirrored, "0--Parade_1.jpg")):
+        folder.mkdir(parents=True)
+        shutil.copy(next(sample.rglob("*.jpg")), folder / name)
+    monkeypatch.setenv("FACEPIPE_ASSETS", str(tmp_path / "mirror"))
     assert main(["quantise", SPEC.name, "--weights", str(quantised), "--photographs", str(photographs)]) == 1
     assert "1 calibration photographs are of WIDER FACE's photographs" in capsys.readouterr().err
 
