@@ -291,6 +291,6 @@ CORPUS = Path(__file__).resolve().parent / "corpus"
 
 
 def corpus(name: str) -> list[bytes]:
-    """What hours of fuzzing found beside the seeds: the smallest inputs that reach what no other one does."""
+    """Of the inputs by which fuzzing reached something new, a dozen small ones; and those that found a defect."""
     folder = CORPUS / name
     return [path.read_bytes() for path in sorted(folder.iterdir())] if folder.is_dir() else []

@@ -34,7 +34,9 @@ from facepipe.datasets import jpeg
 from facepipe.datasets.picture_checks import (
     Unreadable,
     has_12_bits,
+    jpegs_inside,
     refuse_damaged_png,
+    refuse_missing_rows,
     refuse_unread_tiff,
     white_is_zero,
 )
@@ -214,13 +216,24 @@ def _read(source: Path | bytes, max_pixels: int = MAX_PIXELS, max_side: int = MA
             refuse_damaged_png(content)
         elif image.format == "TIFF":
             refuse_unread_tiff(image)
+            _refuse_damaged_jpegs(jpegs_inside(image, content))
         rawmode = _rawmode(image) if image.format in ("PNG", "TIFF") else ""
         image.load()
+        if image.format == "PNG":
+            refuse_missing_rows(image, content)
         colour = _rounded(image, rawmode, content) if ";16" in rawmode else _rgb(image)
         # Asked for after loading: Pillow then has turned a TIFF, and says so.
         if (orientation := _orientation(image)) in _UPRIGHT:
             colour = colour.transpose(_UPRIGHT[orientation])
         return np.array(colour, np.uint8)
+
+
+def _refuse_damaged_jpegs(contents: list[bytes]) -> None:
+    """Those in a TIFF are decoded twice: libtiff fills what is missing with grey, as libjpeg does."""
+    for content in contents:
+        parts = jpeg.layout(content)
+        with _header(io.BytesIO(content)) as image:
+            jpeg.load(image, content, parts)
 
 
 @contextmanager

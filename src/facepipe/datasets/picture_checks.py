@@ -7,9 +7,11 @@ other values under a right checksum) is listed in docs/reliability.md.
 
 from __future__ import annotations
 
+import struct
 import zlib
 from collections.abc import Iterator
 
+import numpy as np
 from PIL import Image, ImageFile
 
 
@@ -18,13 +20,17 @@ class Unreadable(Exception):
 
 
 _PNG_SIGNATURE = 8
+_PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+# x and y of the first pixel, and steps, of each pass of an interlaced picture: ISO/IEC 15948, 8.2.
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+_PIECE = 1 << 20
 # The rest are notes that no pixel depends on.
 _PNG_CHECKED = frozenset({b"IHDR", b"PLTE", b"IDAT", b"tRNS", b"eXIf"})
 
 _TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_BITS, _TIFF_COMPRESSION, _TIFF_PHOTOMETRIC = 256, 257, 258, 259, 262
 _TIFF_FILL_ORDER, _TIFF_STRIPS, _TIFF_ROWS, _TIFF_PLANAR = 266, 273, 278, 284
 _TIFF_TILE_WIDTH, _TIFF_TILE_HEIGHT, _TIFF_TILES, _TIFF_EXTRA, _TIFF_FORMAT = 322, 323, 324, 338, 339
-_TIFF_OLD_JPEG = 6
+_TIFF_OLD_JPEG, _TIFF_JPEG = 6, 7
 _WHITE_IS_ZERO, _CIELAB = 0, 8
 _FLOATING_POINT = 3
 
@@ -41,6 +47,36 @@ def refuse_damaged_png(content: bytes) -> None:
         if kind == b"IEND":
             return
     raise Unreadable("is broken (its PNG data ends too early)")
+
+
+def refuse_missing_rows(image: ImageFile.ImageFile, content: bytes) -> None:
+    """Every row of a decoded PNG was in its data. Pillow leaves those black that were not.
+
+    Rows come from above, so one that is not black in the last line shows that all have come; else the data is inflated
+    again and counted.
+
+    Raises:
+        Unreadable: there is less data than the picture has rows.
+    """
+    width, height, bits, colour, _, _, interlaced = _png_header(content)
+    if not interlaced and np.asarray(image.crop((0, height - 1, width, height))).any():
+        return
+    passes = _ADAM7 if interlaced else ((0, 0, 1, 1),)
+    sizes = [(-(-(width - x) // across), -(-(height - y) // down)) for x, y, across, down in passes]
+    needed = sum(
+        (1 + -(-columns * bits * _PNG_SAMPLES[colour] // 8)) * rows
+        for columns, rows in sizes
+        if columns > 0 and rows > 0
+    )
+    inflater = zlib.decompressobj()
+    for kind, body, _ in _chunks(content):
+        if kind == b"IDAT":
+            piece = inflater.decompress(body, _PIECE)
+            while piece:
+                needed -= len(piece)
+                piece = inflater.decompress(inflater.unconsumed_tail, _PIECE)
+    if needed > 0:
+        raise Unreadable("is broken (its PNG data ends before the picture is whole)")
 
 
 def refuse_unread_tiff(image: ImageFile.ImageFile) -> None:
@@ -90,6 +126,21 @@ def _refuse_missing_pieces(tags: dict[int, tuple[int, ...] | int], planes: int) 
     needed = -(-width // max(across, 1)) * -(-height // max(down, 1)) * planes
     if len(places) < needed or not all(places):
         raise Unreadable(f"is a TIFF that names {sum(map(bool, places[:needed]))} of its {needed} strips or tiles")
+
+
+def jpegs_inside(image: ImageFile.ImageFile, content: bytes) -> list[bytes]:
+    """The JPEG files in a TIFF of JPEG data, one for each strip or tile, with the tables that they share."""
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    if tags.get(_TIFF_COMPRESSION) != _TIFF_JPEG:
+        return []
+    places, lengths = (_TIFF_STRIPS, 279) if _TIFF_STRIPS in tags else (_TIFF_TILES, 325)
+    tables = tags.get(347, b"")[:-2]
+    streams = [content[at : at + length] for at, length in zip(tags[places], tags.get(lengths, ()), strict=True)]
+    return [tables + stream[2:] if tables else stream for stream in streams]
+
+
+def _png_header(content: bytes) -> tuple[int, ...]:
+    return struct.unpack(">IIBBBBB", content[16:29])
 
 
 def _whole(tags: dict[int, tuple[int, ...] | int], tag: int, default: int) -> int:

@@ -26,6 +26,7 @@ HEIGHT, WIDTH = 13, 19
 # A byte of JPEG data whose last bit changes no number of blocks; found by trial.
 UNSEEN = 100
 ORIENTATION = 0x0112
+END = b"\xff\xd9"
 
 
 def unit(height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
@@ -138,6 +139,9 @@ def tiffs() -> Iterator[tuple[str, bytes]]:
     yield "deflate-cut", bytes(packed[:-100])
     jpeg = saved(photograph(), "TIFF", compression="jpeg", quality=90)
     yield "jpeg-inside", jpeg
+    data = jpeg.index(b"\xff\xda")
+    middle = (data + jpeg.index(END, data)) // 2
+    yield "jpeg-inside-that-ends-early", jpeg[:middle] + END + jpeg[middle + 2 :]
 
 
 def saved(picture: np.ndarray | Image.Image, form: str, **options: object) -> bytes:
@@ -223,13 +227,13 @@ def pngs() -> Iterator[tuple[str, bytes]]:
     note = bytearray(chunk(b"tEXt", b"Comment\0of no pixel"))
     note[-1] ^= 1
     yield "a-damaged-note", png(samples(RGB, 8), 2, 8, before=bytes(note))
-    yield (
-        "two-rows-missing",
-        png(samples(RGB, 8)[:-2], 2, 8).replace(
-            chunk(b"IHDR", struct.pack(">IIBBBBB", WIDTH, HEIGHT - 2, 8, 2, 0, 0, 0)),
-            chunk(b"IHDR", struct.pack(">IIBBBBB", WIDTH, HEIGHT, 8, 2, 0, 0, 0)),
-        ),
-    )
+    claimed, held = (struct.pack(">II", WIDTH, rows) for rows in (HEIGHT, HEIGHT - 2))
+    for interlaced, name in ((False, ""), (True, "-interlaced")):
+        body = png(samples(RGB, 8)[:-2], 2, 8, interlaced=interlaced)
+        start = chunk(b"IHDR", held + body[24:29])
+        yield f"two-rows-missing{name}", body.replace(start, chunk(b"IHDR", claimed + body[24:29]))
+    yield "black", png(np.zeros((HEIGHT, WIDTH, 3), np.uint8), 2, 8)
+    yield "black-interlaced", png(np.zeros((HEIGHT, WIDTH, 3), np.uint8), 2, 8, interlaced=True)
 
 
 def bmp(
