@@ -14,9 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from facepipe.backends.ascend.om import precision_is_compiled_in
+from facepipe.backends.ascend.om import why_not_compiled
 from facepipe.backends.ascend.om_runner import RunnerCall, gear_options, open_runner_session, run_program
-from facepipe.backends.base import RuntimeOptions, Session, Traits, why_not_honoured
+from facepipe.backends.base import RuntimeOptions, Session, Traits
 from facepipe.errors import BackendError
 from facepipe.specs import ModelSpec
 
@@ -38,9 +38,7 @@ class AisBench:
                 f"no module named '{absent[0]}'; install the wheels aclruntime and ais_bench from "
                 "github.com/Ascend/tools (ais-bench_workload/tool/ais_bench), they are not on the package index."
             )
-        return precision_is_compiled_in(self.options.precision) or why_not_honoured(
-            self.options, ("f32",), threads=False, devices=True
-        )
+        return why_not_compiled(self.options)
 
     def load(self, spec: ModelSpec, path: Path) -> Session:
         """A session whose every call runs ais_bench over a folder.

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from facepipe.backends.ascend.bin_folder import folders, newest_folder
-from facepipe.backends.ascend.om import precision_is_compiled_in
+from facepipe.backends.ascend.om import why_not_compiled
 from facepipe.backends.ascend.om_runner import RunnerCall, gear_options, open_runner_session, run_program
-from facepipe.backends.base import RuntimeOptions, Session, Traits, why_not_honoured
+from facepipe.backends.base import RuntimeOptions, Session, Traits
 from facepipe.errors import BackendError
 from facepipe.specs import ModelSpec
 
@@ -35,9 +35,7 @@ class Msame:
     def why_unavailable(self) -> str | None:
         if shutil.which("msame") is None:
             return "no program 'msame' on PATH; build it from github.com/Ascend/tools (msame/build.sh)."
-        return precision_is_compiled_in(self.options.precision) or why_not_honoured(
-            self.options, ("f32",), threads=False, devices=True
-        )
+        return why_not_compiled(self.options)
 
     def load(self, spec: ModelSpec, path: Path) -> Session:
         """A session whose every call runs msame over a folder.

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from facepipe.backends.base import RuntimeOptions, why_not_honoured
 from facepipe.errors import BackendError, StageError, TensorError
 from facepipe.geometry.shape_plan import Call, calls, cells, padded
 from facepipe.specs import ModelSpec, Pixels
@@ -104,11 +105,11 @@ def check_sidecar(sidecar: OmSidecar, spec: ModelSpec, om: Path, soc: str | None
     check_batch(sidecar.shapes, om)
 
 
-def precision_is_compiled_in(precision: str) -> str | None:
-    """Why a compiled model cannot be run in that precision; None for "f32", which asks for nothing."""
-    if precision == "f32":
-        return None
-    return f"precision {precision} cannot be chosen here, it is compiled in; `make om PRECISION=...`."
+def why_not_compiled(options: RuntimeOptions) -> str | None:
+    """Why a compiled model cannot be run with these options; None when it can. `make om` chose its precision."""
+    if options.precision != "f32":
+        return f"precision {options.precision} cannot be chosen here, it is compiled in; `make om PRECISION=...`."
+    return why_not_honoured(options, ("f32",), threads=False, devices=True)
 
 
 def check_batch(shapes: OmShapes, om: Path) -> None:

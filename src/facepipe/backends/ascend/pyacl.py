@@ -30,11 +30,11 @@ from facepipe.backends.ascend.om import (
     bytes_of_normalised,
     check_batch,
     check_sidecar,
-    precision_is_compiled_in,
     read_sidecar,
     run_in_gears,
+    why_not_compiled,
 )
-from facepipe.backends.base import RuntimeOptions, Session, Traits, why_not_honoured
+from facepipe.backends.base import RuntimeOptions, Session, Traits
 from facepipe.errors import BackendError, TensorError
 from facepipe.specs import ModelSpec
 
@@ -499,9 +499,7 @@ class PyAcl:
     def why_unavailable(self) -> str | None:
         if importlib.util.find_spec("acl") is None:
             return "no module named 'acl'; source /usr/local/Ascend/ascend-toolkit/set_env.sh."
-        return precision_is_compiled_in(self.options.precision) or why_not_honoured(
-            self.options, ("f32",), threads=False, devices=True
-        )
+        return why_not_compiled(self.options)
 
     def load(self, spec: ModelSpec, path: Path) -> Session:
         """The .om on the device of the options, its shapes and its chip checked.
