@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
+from squares import Squares, mean_colour, picture
 
 from facepipe.catalogue import model
 from facepipe.embed import Embedder
@@ -16,57 +15,12 @@ from facepipe.errors import DataError
 from facepipe.faces.photographs import photographs_of
 from facepipe.faces.pipeline import FacePipeline, alignment_of
 from facepipe.gallery.faces import folder_faces
-from facepipe.results import Detections
 
 FACENET = model("facenet.seeded")  # takes a margin crop
 
 
-class Squares:
-    """Finds every plain white square of a black picture, by its rows; a detector of tests."""
-
-    name = "squares"
-    landmark_count = 0
-    calls: list[int]
-
-    def __init__(self) -> None:
-        self.calls = []
-
-    def detect(self, images: Sequence[np.ndarray]) -> list[Detections]:
-        self.calls.append(len(images))
-        return [self._one(image) for image in images]
-
-    def _one(self, image: np.ndarray) -> Detections:
-        boxes = []
-        white = (image[..., 0] > 128).any(axis=1)
-        edges = np.flatnonzero(np.diff(np.concatenate([[0], white.astype(int), [0]])))
-        for top, bottom in zip(edges[::2], edges[1::2], strict=True):
-            columns = np.flatnonzero(image[top, :, 0] > 128)
-            boxes.append([columns[0], top, columns[-1] + 1, bottom])
-        if image[0, 0, 2] == 7:  # a mark: one more box, beside the picture
-            boxes.append([-50, -50, -40, -40])
-        array = np.array(boxes, np.float32).reshape(-1, 4)
-        return Detections(
-            array, np.linspace(0.9, 0.5, len(array), dtype=np.float32), np.zeros((len(array), 0, 2), np.float32)
-        )
-
-
-def _mean_colour(images: np.ndarray) -> tuple[np.ndarray]:
-    """A network: 512 numbers that depend on the crop alone."""
-    rng = np.random.default_rng(0)
-    return ((images.mean(axis=(2, 3)) @ rng.normal(size=(3, 512)) + rng.normal(size=512)).astype(np.float32),)
-
-
-def picture(*squares: tuple[int, int, int], size: int = 200, marked: bool = False) -> np.ndarray:
-    image = np.zeros((size, size, 3), np.uint8)
-    for number, (top, left, side) in enumerate(squares):
-        image[top : top + side, left : left + side] = (255, 40 * number, 255 - 60 * number)
-    if marked:
-        image[0, 0, 2] = 7
-    return image
-
-
 def pipeline() -> FacePipeline:
-    return FacePipeline(Squares(), Embedder(FACENET, _mean_colour, 4), alignment_of("mtcnn", FACENET.name), "largest")
+    return FacePipeline(Squares(), Embedder(FACENET, mean_colour, 4), alignment_of("mtcnn", FACENET.name), "largest")
 
 
 def _folder(root: Path) -> list[str]:
