@@ -10,7 +10,7 @@ docs/api.md shows all of it. What a command prints, these functions return; noth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,7 +30,7 @@ from facepipe.detect import default_settings
 from facepipe.detect.single_shot import SingleShotSettings
 from facepipe.engine.local import Local
 from facepipe.errors import DataError
-from facepipe.faces.photographs import EVERYDAY, MAX_BATCH_PIXELS, Limits, checked, photographs_of, read_photograph
+from facepipe.faces.photographs import EVERYDAY, Limits, photographs_of, read_given
 from facepipe.faces.pipeline import DEFAULT_SELECTION, FacePipeline, open_pipeline
 from facepipe.gallery import enrol as enrolment
 from facepipe.gallery.faces import Recogniser, open_recogniser
@@ -158,29 +158,11 @@ class Faces:
     def _answers(self, photographs: Sequence[Picture], ask: Callable[[Sequence[np.ndarray]], Sequence[Any]]) -> Any:
         """What `ask` says of each photograph that can be read, Unread in the others' places."""
         answers: list[Any] = []
-        for group in self._groups(photographs):
-            read = iter(ask([one for one in group if not isinstance(one, Unread)]))
-            answers += [one if isinstance(one, Unread) else next(read) for one in group]
+        for group in read_given(photographs, self._models.batch, self._models.limits()):
+            images = [one.pixels for one in group]
+            read = iter(ask([one for one in images if not isinstance(one, Unread)]))
+            answers += [one if isinstance(one, Unread) else next(read) for one in images]
         return answers
-
-    def _groups(self, photographs: Sequence[Picture]) -> Iterator[list[np.ndarray | Unread]]:
-        """The pixels in order, bounded as a run's batches are."""
-        limits = self._models.limits()
-        group: list[np.ndarray | Unread] = []
-        pixels = 0
-        for photograph in photographs:
-            if isinstance(photograph, np.ndarray):
-                image = checked(photograph, limits)
-            else:
-                image = read_photograph(Path(photograph), limits).pixels
-            size = 0 if isinstance(image, Unread) else image.shape[0] * image.shape[1]
-            if group and (len(group) == self._models.batch or pixels + size > MAX_BATCH_PIXELS):
-                yield group
-                group, pixels = [], 0
-            group.append(image)
-            pixels += size
-        if group:
-            yield group
 
 
 def load(

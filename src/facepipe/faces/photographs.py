@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,9 @@ MAX_FILE_BYTES = 1 << 27
 """The largest file that is held: 134 MB, more than 12.5 million pixels take in any format without compression."""
 
 _PIECE = 1 << 20
+
+Image = np.ndarray
+"""The pixels of a photograph: uint8 [H, W, 3], RGB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +75,24 @@ def read_photographs(
     and not decoded. Nothing of one batch is kept while the caller has the next, and while the batch is large its
     successor is not decoded yet (its bytes are there).
     """
+    yield from _in_batches(((key, *_bytes_of(root / key)) for key in keys), batch, limits)
+
+
+def read_given(
+    given: Sequence[str | Path | np.ndarray], batch: int, limits: Limits = EVERYDAY
+) -> Iterator[list[Photograph]]:
+    """The same for files anywhere and for pictures in memory, uint8 [H, W, 3] RGB; those have no key and no digest."""
+    sources = (("", one, "") if isinstance(one, np.ndarray) else (str(one), *_bytes_of(Path(one))) for one in given)
+    yield from _in_batches(sources, batch, limits)
+
+
+def _in_batches(
+    sources: Iterable[tuple[str, bytes | np.ndarray | Unread, str]], batch: int, limits: Limits
+) -> Iterator[list[Photograph]]:
+    """Photographs of (key, content, sha256), in bounded batches."""
     members: list[Photograph] = []
     pixels = 0
-    for key in keys:
-        content, sha256 = _bytes_of(root / key)
+    for key, content, sha256 in sources:
         is_full = len(members) == batch
         if is_full or (pixels > PEEK_PIXELS and pixels + _declared(content, limits) > MAX_BATCH_PIXELS):
             yield members
@@ -158,8 +175,11 @@ def _bytes_of(path: Path) -> tuple[bytes | Unread, str]:
     return Unread(f"has {size:,} bytes, at most {MAX_FILE_BYTES:,} are read"), digest.hexdigest()
 
 
-def _declared(content: bytes | Unread, limits: Limits) -> int:
+def _declared(content: bytes | np.ndarray | Unread, limits: Limits) -> int:
     """The pixels that a photograph says it has; 0 when it will not be decoded."""
+    if isinstance(content, np.ndarray):
+        content = checked(content, limits)
+        return 0 if isinstance(content, Unread) else content.shape[0] * content.shape[1]
     size = content if isinstance(content, Unread) else size_or_reason(content)
     if isinstance(size, Unread):
         return 0
@@ -167,7 +187,9 @@ def _declared(content: bytes | Unread, limits: Limits) -> int:
     return height * width if height * width <= limits.max_pixels else 0
 
 
-def _decoded(content: bytes | Unread, limits: Limits) -> np.ndarray | Unread:
+def _decoded(content: bytes | np.ndarray | Unread, limits: Limits) -> np.ndarray | Unread:
     if isinstance(content, Unread):
         return content
+    if isinstance(content, np.ndarray):
+        return checked(content, limits)
     return decode_or_reason(content, limits.max_pixels, limits.max_side)
