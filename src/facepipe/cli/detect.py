@@ -9,16 +9,13 @@ folder.
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
-from facepipe.cli.run_options import add_model_arguments, chosen_backend, few_settings, limits
-from facepipe.errors import DataError
+from facepipe.cli.run_options import add_model_arguments, chosen_backend, few_settings, pixels_or_tell
 from facepipe.escape import for_json, for_terminal
-from facepipe.faces.photographs import read_photograph
 from facepipe.faces.pipeline import open_pipeline
 from facepipe.reports.drawings import draw_detections, write_drawing
-from facepipe.results import Detections, Unread
+from facepipe.results import Detections
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,11 +32,8 @@ def run(args: argparse.Namespace) -> int:
     unreadable = 0
     with open_pipeline(args.detector, None, backend, args.weights, args.batch, settings=settings) as faces:
         for path in args.photographs:
-            image = read_photograph(path, limits(args)).pixels
-            if isinstance(image, Unread):
-                if len(args.photographs) == 1:
-                    raise DataError(f"{path}: {image.reason}.")
-                print(for_terminal(f"facepipe detect: {path}: {image.reason}."), file=sys.stderr)
+            image = pixels_or_tell(args, path, "detect")
+            if image is None:
                 unreadable += 1
                 continue
             (found,) = faces.detect([image])

@@ -39,11 +39,10 @@ from facepipe.cli.run_options import (
     detector_settings,
     few_settings,
     limits,
+    pixels_or_tell,
 )
 from facepipe.compat.port_index import read_port_index
-from facepipe.errors import DataError
 from facepipe.escape import for_json, for_terminal
-from facepipe.faces.photographs import read_photograph
 from facepipe.gallery.enrol import (
     Enrolment,
     add_to_gallery,
@@ -66,7 +65,7 @@ from facepipe.gallery.file import (
     write_gallery,
 )
 from facepipe.gallery.search import build_index, identify
-from facepipe.results import NoFace, Unread
+from facepipe.results import NoFace
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -221,11 +220,8 @@ def _search(args: argparse.Namespace) -> int:
     with _open(args, args.embedder or gallery.model, gallery.made_by) as recogniser:
         require_model(gallery, recogniser.model, recogniser.weights_sha256, str(args.gallery))
         for path in args.photographs:
-            image = read_photograph(path, limits(args)).pixels
-            if isinstance(image, Unread):
-                if len(args.photographs) == 1:
-                    raise DataError(f"{path}: {image.reason}.")
-                print(for_terminal(f"facepipe gallery: {path}: {image.reason}."), file=sys.stderr)
+            image = pixels_or_tell(args, path, "gallery")
+            if image is None:
                 unreadable += 1
                 continue
             (face,) = recogniser.pipeline.main_faces([image])

@@ -17,9 +17,11 @@ from facepipe.catalogue import DETECTORS, EMBEDDERS, MODELS, detector_models
 from facepipe.detect import DetectorSettings, default_settings
 from facepipe.detect.mtcnn import MtcnnSettings
 from facepipe.errors import BackendError, DataError
-from facepipe.faces.photographs import EVERYDAY, Limits
+from facepipe.escape import for_terminal
+from facepipe.faces.photographs import EVERYDAY, Image, Limits, read_photograph
 from facepipe.faces.pipeline import DEFAULT_SELECTION, SELECTION_NAMES
 from facepipe.geometry.pyramid import CELL
+from facepipe.results import Unread
 
 DEFAULT_BATCH = 16
 _FEW = 20
@@ -215,3 +217,18 @@ def few_settings(args: argparse.Namespace, photographs: int) -> DetectorSettings
     """
     settings = detector_settings(args)
     return replace(settings, kernels="numpy") if photographs < _FEW else settings
+
+
+def pixels_or_tell(args: argparse.Namespace, path: Path, command: str) -> Image | None:
+    """One of `args.photographs`, uint8 [H, W, 3]; None, and a line, when it cannot be read.
+
+    Raises:
+        DataError: it cannot be read, and it was the only one.
+    """
+    pixels = read_photograph(path, limits(args)).pixels
+    if not isinstance(pixels, Unread):
+        return pixels
+    if len(args.photographs) == 1:
+        raise DataError(f"{path}: {pixels.reason}.")
+    print(for_terminal(f"facepipe {command}: {path}: {pixels.reason}."), file=sys.stderr)
+    return None
