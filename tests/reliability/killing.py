@@ -25,6 +25,8 @@ from pathlib import Path
 
 from process_table import processes
 
+from facepipe.store.owned import RECORD
+
 NURSERY = Path(__file__).with_name("nursery.py")
 PATIENCE_S = 300.0
 ENDING_S = 30.0  # a worker ends within milliseconds, on a machine that has time for it
@@ -352,10 +354,14 @@ def whole_again(
 
 
 def visible(folder: Path) -> Iterator[tuple[str, Path]]:
-    """The files below a folder that somebody would take for results: no hidden name on the way, no lock."""
+    """The files below a folder that somebody would take for results: no hidden name on the way, no lock, no record."""
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)
-        if path.is_file() and not any(part.startswith(".") for part in inside.parts) and path.name != "lock":
+        if (
+            path.is_file()
+            and not any(part.startswith(".") for part in inside.parts)
+            and path.name not in ("lock", RECORD)
+        ):
             yield inside.as_posix(), path
 
 

@@ -24,6 +24,7 @@ from facepipe.store.bins import (
     read_index,
     write_bins,
 )
+from facepipe.store.owned import RECORD, claim
 
 KEYS = tuple(f"Zoë Ünal/photo {number}.jpg" for number in range(7))
 
@@ -47,7 +48,9 @@ def pack(folder: Path, keys: Sequence[str] = KEYS, batch: int = 3, made_from: st
 
 
 def bytes_of(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """All but the record of what was written, which has a line for each time."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != RECORD)
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 @pytest.mark.parametrize("batch", range(1, 34))
@@ -126,7 +129,7 @@ def test_an_interrupted_run_is_resumed_to_the_same_bytes(tmp_path: Path) -> None
     assert bytes_of(cut) == bytes_of(tmp_path / "whole")
 
 
-def test_a_damaged_file_is_found_and_written_again(tmp_path: Path) -> None:
+def test_a_damaged_file_is_found_and_written_again_once_it_is_gone(tmp_path: Path) -> None:
     pack(tmp_path)
     before = bytes_of(tmp_path)
     damaged = bytearray(before["bins/000001.bin"])
@@ -136,6 +139,10 @@ def test_a_damaged_file_is_found_and_written_again(tmp_path: Path) -> None:
     index = read_index(tmp_path)
     with pytest.raises(StageError, match=r"000001\.bin: sha256 is .*, expected"):
         read_batch(tmp_path, index, index.files[1])
+    for name in ("000001.bin", "000002.bin"):
+        with pytest.raises(StageError, match=rf"{name}: is not as facepipe wrote it.* Try: move it away"):
+            pack(tmp_path)
+        (tmp_path / "bins" / name).unlink()
     pack(tmp_path)
     assert bytes_of(tmp_path) == before
 
@@ -182,8 +189,12 @@ def test_a_missing_and_a_foreign_file_are_named(tmp_path: Path) -> None:
 def test_a_folder_of_bins_without_an_index_is_not_adopted(tmp_path: Path) -> None:
     pack(tmp_path / "a")
     shutil.copytree(tmp_path / "a/bins", tmp_path / "b/bins")
-    with pytest.raises(StageError, match=r"bins holds 3 files of unknown origin \(first: 000000\.bin\)"):
+    with pytest.raises(StageError, match=r"b: holds 1 entry that facepipe did not make \(first: bins\)"):
         pack(tmp_path / "b")
+    claim(tmp_path / "c")
+    shutil.copytree(tmp_path / "a/bins", tmp_path / "c/bins")
+    with pytest.raises(StageError, match=r"bins holds 3 files of unknown origin \(first: 000000\.bin\)"):
+        pack(tmp_path / "c")
     with pytest.raises(StageError, match=r"no index\.json\): it was not begun"):
         read_index(tmp_path / "b")
 

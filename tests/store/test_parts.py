@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from facepipe.store.files import atomic_path
-from facepipe.store.parts import FOREIGN_SECONDS, host, owner_lives, part_of, remove_parts
+from facepipe.store.parts import FOREIGN_SECONDS, host, owner_lives, part_name, part_of, remove_parts
 
 WRITE = (
     "import sys, time; from pathlib import Path; from facepipe.store.files import atomic_path\n"
@@ -55,7 +55,7 @@ def test_a_process_that_was_given_a_dead_ones_number_does_not_own_its_parts(tmp_
     mine = part_of(tmp_path / "a.bin")
     mark = re.search(rf"{os.getpid()}\.(\d+)-", mine.name)
     assert mark is not None
-    earlier = mine.with_name(mine.name.replace(f".{mark[1]}-", f".{int(mark[1]) - 1}-"))
+    earlier = tmp_path / part_name("a.bin", host(), os.getpid(), int(mark[1]) - 1)
     for part in (mine, earlier):
         part.write_text("half")
     remove_parts(tmp_path)
@@ -64,7 +64,7 @@ def test_a_process_that_was_given_a_dead_ones_number_does_not_own_its_parts(tmp_
 
 @pytest.mark.parametrize("folder", [False, True])
 def test_a_part_of_another_machine_lives_while_it_is_young(tmp_path: Path, folder: bool) -> None:
-    part = tmp_path / ".lfw.board-3.1.77-0123abcd.part"
+    part = tmp_path / part_name("lfw", "board-3", 1, 77)
     half = part / "half" if folder else part
     half.parent.mkdir(exist_ok=True)
     half.write_text("half")
@@ -79,21 +79,33 @@ def test_a_part_of_another_machine_lives_while_it_is_young(tmp_path: Path, folde
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_name_without_an_owner_is_left_alone(tmp_path: Path) -> None:
-    names = ["lfw.tgz.part", ".m.onnx.4711.part", ".part", f".m.{host()}.x.1-0123abcd.part"]
+def test_what_somebody_else_called_a_part_is_left_alone(tmp_path: Path) -> None:
+    dead = part_name("m", host(), 999999999, 1)
+    last = f"{int(dead[-6], 16) ^ 1:x}"  # of the check
+    names = [
+        *("lfw.tgz.part", ".m.onnx.4711.part", ".part", f".m.{host()}.x.1-0123abcd.part"),
+        *(f".m.{host()}.999999999.1-0123abcd.part", f".m.{host()}.999999999.1-0123abcd01234567.part"),
+        *(f"{dead[:-6]}{last}.part", dead.replace(".m.", ".n.", 1), f"{dead}.part"),
+    ]
     for name in names:
         (tmp_path / name).write_text("not ours to judge")
-    remove_parts(tmp_path, below=True)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / part_name("link", host(), 999999999, 1)).symlink_to(tmp_path / "mine")
+    before = sorted(path.name for path in tmp_path.iterdir())
+    remove_parts(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+    (tmp_path / dead).write_text("ours")
+    remove_parts(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
-def test_parts_are_looked_for_below_only_when_that_is_asked(tmp_path: Path) -> None:
-    dead = tmp_path / "a" / "b" / f".x.npz.{host()}.999999999.1-0123abcd.part"
-    dead.parent.mkdir(parents=True)
+def test_parts_that_lie_deeper_are_not_looked_at(tmp_path: Path) -> None:
+    dead = tmp_path / "a" / part_name("x.npz", host(), 999999999, 1)
+    dead.parent.mkdir()
     dead.write_text("half")
     remove_parts(tmp_path)
     assert dead.exists()
-    remove_parts(tmp_path, below=True)
+    remove_parts(tmp_path / "a")
     assert not dead.exists() and dead.parent.is_dir()
 
 

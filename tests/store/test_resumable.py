@@ -18,8 +18,10 @@ import pytest
 
 from facepipe.errors import StageError
 from facepipe.runs.embed_stage import check_record, embed_bins
+from facepipe.store import owned
 from facepipe.store.bins import BinTensor, batches_of, read_index, write_bins
 from facepipe.store.files import write_arrays
+from facepipe.store.owned import RECORD
 from facepipe.store.resumable import listing
 from facepipe.store.stage import Stage, begin, finish, require_complete
 
@@ -111,7 +113,9 @@ def user(request: pytest.FixtureRequest, tmp_path: Path) -> User:
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """All files but the record of them, which has a line for each time that one was written."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != RECORD)
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def test_finished_work_is_kept_and_its_begun_record_is_as_documented(user: User, tmp_path: Path) -> None:
@@ -152,7 +156,7 @@ def test_work_begun_otherwise_is_refused_with_what_was_and_what_is_asked(user: U
 def test_the_same_is_said_of_work_that_is_only_begun(user: User, tmp_path: Path) -> None:
     folder = tmp_path / "work"
     user.work(folder, "m", False)
-    (folder / user.done).rename(folder / user.begun)
+    owned.rename(folder / user.done, folder / user.begun)
     with pytest.raises(StageError, match="it was begun and not finished"):
         user.require(folder)
     with pytest.raises(StageError, match=r"models\.pnet=m, this run asks for other"):
@@ -180,17 +184,47 @@ def test_a_file_that_is_not_of_the_work_is_refused_by_name(user: User, tmp_path:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", "{}", '{"format": 9}'])
-def test_a_record_that_is_none_is_refused_and_can_be_forced(user: User, tmp_path: Path, text: str) -> None:
+def test_a_record_that_is_none_is_refused_and_stays(user: User, tmp_path: Path, text: str) -> None:
     folder = tmp_path / "work"
     user.work(folder, "m", False)
     before = content(folder)
     for name in (user.begun, user.done):
         if (folder / name).is_file():
             (folder / name).write_text(text)
-    with pytest.raises(StageError):
-        user.work(folder, "m", False)
+    damaged = content(folder)
+    for force in (False, True):
+        with pytest.raises(StageError):
+            user.work(folder, "m", force)
+        assert content(folder) == damaged
+    for name in (user.begun, user.done):
+        (folder / name).unlink(missing_ok=True)
     assert user.work(folder, "m", True) == 3
     assert content(folder) == before
+
+
+def test_starting_over_removes_what_is_ours_alone(user: User, tmp_path: Path) -> None:
+    folder = tmp_path / "work"
+    user.work(folder, "m", False)
+    results = folder / user.results
+    one = sorted(name for name in listing(results) if not name.endswith(".json"))[1]
+    was = (results / one).read_bytes()
+    (tmp_path / "mine").write_text("mine")
+    for plant, name in (
+        (lambda: (results / "thesis.txt").write_text("mine"), "thesis.txt"),
+        (lambda: (results / "thesis.txt").symlink_to(tmp_path / "mine"), "thesis.txt"),
+        (lambda: (results / one).write_text("mine"), one),
+        (lambda: (results / one).symlink_to(tmp_path / "mine"), one),
+    ):
+        (results / name).unlink(missing_ok=True)
+        plant()
+        before = content(folder)
+        with pytest.raises(StageError, match=rf"{name}: is .*Try: move it away"):
+            user.work(folder, "other", True)
+        assert content(folder) == before and (tmp_path / "mine").read_text() == "mine"
+        (results / name).unlink()
+        if name == one:
+            (results / one).write_bytes(was)
+    assert user.work(folder, "other", True) == 3
 
 
 def test_every_flip_of_a_bit_of_begun_shards_is_refused_or_changes_nothing(tmp_path: Path) -> None:

@@ -134,6 +134,7 @@ def test_many_lines_are_not_held(tmp_path):
     def both_ways(count: int) -> int:
         """Peak of memory while `count` lines are written and read."""
         tracemalloc.start()
+        (tmp_path / "f").unlink(missing_ok=True)
         write_faces(tmp_path / "f", (FaceLine(f"{i:07d}.jpg", face) for i in range(count)))
         assert sum(1 for _ in read_faces(tmp_path / "f")) == count
         peak = tracemalloc.get_traced_memory()[1]

@@ -18,7 +18,7 @@ import pytest
 from facepipe.engine.local import Local
 from facepipe.errors import DataError, StageError
 from facepipe.store.files import atomic_path, read_arrays, write_arrays, write_text
-from facepipe.store.parts import host
+from facepipe.store.parts import host, part_name
 from facepipe.store.stage import Stage, begin, finish, locked, require_complete
 
 KEYS = tuple(f"k{number}" for number in range(10))
@@ -38,7 +38,7 @@ def test_a_stage_resumes_with_what_is_missing_and_finishes_once(tmp_path: Path) 
     item = stage(tmp_path)
     assert begin(item) == [0, 1, 2]
     write_arrays(item.shard_path(1), {"a": np.zeros(1)})
-    (item.folder / f".shard-00002.npz.{host()}.77.1-0123abcd.part").write_bytes(b"half")
+    (item.folder / part_name("shard-00002.npz", host(), 77, 1)).write_bytes(b"half")
     assert begin(item) == [0, 2]
     assert not list(item.folder.glob(".*.part"))
     with pytest.raises(StageError, match=r"2 of 3 shards are absent \(first: 0\)"):
@@ -68,6 +68,12 @@ def test_other_parameters_are_refused_by_name(tmp_path: Path) -> None:
 
 def test_shards_of_unknown_origin_are_refused(tmp_path: Path) -> None:
     item = stage(tmp_path)
+    write_arrays(item.shard_path(0), {"a": np.zeros(1)})
+    with pytest.raises(StageError, match=r"holds 1 entry that facepipe did not make \(first: shard-00000\.npz\)"):
+        begin(item)
+    item.shard_path(0).unlink()
+    begin(item)
+    (item.folder / "begun.json").unlink()
     write_arrays(item.shard_path(0), {"a": np.zeros(1)})
     with pytest.raises(StageError, match=r"holds 1 files of unknown origin \(first: shard-00000\.npz\)"):
         begin(item)

@@ -77,7 +77,7 @@ def embed_photographs(
     job: RunJob, keys: Sequence[str], engine: Engine, *, force: bool = False, progress: Progress = silent
 ) -> FacesRun:
     """Run or resume the job over `keys` (sorted), alone in its folder; see `run_faces`."""
-    with locked(job.run):
+    with locked(job.run, "--out"):
         return run_faces(job, keys, engine, force=force, progress=progress)
 
 

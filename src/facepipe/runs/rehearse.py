@@ -142,7 +142,7 @@ def rehearse(
     from facepipe.convert.ascend.rehearsal import write_rehearsed
 
     spec = embedder_spec(job.embedder)
-    with locked(out):
+    with locked(out, "--out"):
         for one in (*detector_models(job.detector), spec):
             write_rehearsed(one, job.weights, out / "models")
         accuracies: dict[str, dict[str, Any]] = {}

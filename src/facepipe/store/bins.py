@@ -193,9 +193,7 @@ _DTYPES = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "
 
 def _work(folder: Path, bins: str = "") -> Resumable:
     """The folder of bins; files of other work in it would be a runner's inputs, so none may lie there."""
-    return Resumable(
-        folder, "bins", begun=BEGUN, done=INDEX, results=bins, discarded="[0-9]*.bin", comparable=_plan, attempt=_REPACK
-    )
+    return Resumable(folder, "bins", begun=BEGUN, done=INDEX, results=bins, comparable=_plan, attempt=_REPACK)
 
 
 def _write_file(

@@ -14,22 +14,31 @@ from typing import Any
 import numpy as np
 
 from facepipe.errors import StageError
+from facepipe.store.owned import place, require_place
 from facepipe.store.parts import part_of
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Yield a path beside `path`; it becomes `path` only when the block succeeds.
 
-    The part's name (store.parts) is no other call's, so no two processes of any machine write one part.
+    The part's name (store.parts) is no other call's, so no two processes of any machine write one part. A file that is
+    there is replaced when it is ours by the record of its folder (store.owned), or where the user said so.
+
+    Args:
+        overwrite: the user said so.
+
+    Raises:
+        StageError: there is a file that is not ours, or a link or a folder is in the way.
     """
+    require_place(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = part_of(path)
     try:
         yield part
         with part.open("rb") as written:
             os.fsync(written.fileno())  # without it a power cut can leave the name with no content
-        part.replace(path)
+        place(part, path, overwrite=overwrite)
     except OSError as error:
         if error.filename is None:  # a full disk does not say where
             error.filename = str(path)
@@ -38,20 +47,20 @@ def atomic_path(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write `path` whole."""
-    with atomic_path(path) as part:
+def write_bytes(path: Path, content: bytes, *, overwrite: bool = False) -> None:
+    """Write `path` whole; of what is there see `atomic_path`."""
+    with atomic_path(path, overwrite=overwrite) as part:
         part.write_bytes(content)
 
 
-def write_text(path: Path, content: str) -> None:
+def write_text(path: Path, content: str, *, overwrite: bool = False) -> None:
     """Write `path` whole, in UTF-8."""
-    write_bytes(path, content.encode())
+    write_bytes(path, content.encode(), overwrite=overwrite)
 
 
-def write_json(path: Path, value: object) -> None:
+def write_json(path: Path, value: object, *, overwrite: bool = False) -> None:
     """Write `path` whole, as JSON that a person can read; NaN is refused, JSON has none."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", overwrite=overwrite)
 
 
 def sidecar_of(path: Path) -> Path:

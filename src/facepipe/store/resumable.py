@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from facepipe.errors import StageError
+from facepipe.store import owned
 from facepipe.store.files import read_json, write_json
 from facepipe.store.parts import remove_parts
 
@@ -43,7 +43,6 @@ class Resumable:
         done: the file that says that all is there.
         results: the folder of the results below `folder`; "" where they lie beside the records.
         guarded: pattern of the names that only this work may have there: others of that pattern are refused.
-        discarded: pattern of the names that starting over removes.
         comparable: a record without what only the end of the work tells. Two works are one when these are equal.
         keeps_begun: whether `begun` stays when the work is done.
         attempt: what to try where the folder is not complete.
@@ -55,7 +54,6 @@ class Resumable:
     done: str
     results: str = ""
     guarded: str = "*"
-    discarded: str = "*"
     comparable: Callable[[Mapping[str, Any]], Mapping[str, Any]] = same
     keeps_begun: bool = False
     attempt: str = "run the same command again."
@@ -94,10 +92,13 @@ def begin(work: Resumable, record: Mapping[str, Any], names: Collection[str], *,
     Raises:
         StageError: the folder was begun with something else, which is named; or holds files that are not of this work.
     """
+    if owned.record_above(work.folder) is None:
+        owned.claim(work.folder)  # of a run's own folder its driver has seen to it
+    results = work.folder / work.results
+    owned.require_place(results / work.begun)  # no link leads out of the run
     if force:
         _start_over(work)
     record = json.loads(json.dumps(record))  # tuples become lists, as they will be when read back
-    results = work.folder / work.results
     here = listing(work.folder)
     there = listing(results) if work.results else here
     found = {file: _record(work, file) for file in (work.done, work.begun) if file in here}
@@ -129,7 +130,7 @@ def finish(work: Resumable, record: Mapping[str, Any]) -> None:
     """Write the record that says "complete"."""
     write_json(work.folder / work.done, record)
     if not work.keeps_begun:
-        (work.folder / work.begun).unlink(missing_ok=True)
+        owned.remove(work.folder / work.begun)
 
 
 def require_complete(work: Resumable) -> dict[str, Any]:
@@ -146,21 +147,22 @@ def require_complete(work: Resumable) -> dict[str, Any]:
 
 
 def _start_over(work: Resumable) -> None:
-    """Remove the results. A kill between any two steps leaves begun work, never a complete one with gaps."""
+    """Remove the results. A kill between any two steps leaves begun work, never a complete one with gaps.
+
+    Raises:
+        StageError: something there is not as facepipe wrote it; nothing was removed then.
+    """
     begun, done, results = work.folder / work.begun, work.folder / work.done, work.folder / work.results
+    owned.require_all_own(results)
+    for record in filter(os.path.lexists, (begun, done)):
+        owned.require_own(record)
     if done.is_file():
         if begun.is_file():
-            done.unlink()
+            owned.remove(done)
         else:
-            done.replace(begun)
-    for name, entry in listing(results).items():
-        if not fnmatchcase(name, work.discarded) or (name == work.begun and not work.results):
-            continue
-        if entry.is_dir(follow_symlinks=False):
-            shutil.rmtree(entry.path)
-        else:
-            Path(entry.path).unlink()
-    begun.unlink(missing_ok=True)
+            owned.rename(done, begun)
+    owned.remove_below(results, but=begun.name)
+    owned.remove(begun)
 
 
 def _record(work: Resumable, file: str) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from pathlib import Path
 from facepipe.errors import StageError
 from facepipe.store import resumable
 from facepipe.store.files import sha256_of_file, sha256_of_json
-from facepipe.store.lock import held
+from facepipe.store.lock import LOCK, held
+from facepipe.store.owned import claim, folders_written
 from facepipe.store.parts import remove_parts
 from facepipe.store.resumable import Resumable, listing
 
@@ -127,22 +128,32 @@ def require_complete(folder: Path, name: str) -> dict[str, object]:
 
 
 @contextmanager
-def locked(run: Path) -> Iterator[None]:
-    """Hold the run folder alone. The lock dies with its owner, so a stale one cannot be.
+def locked(run: Path, option: str = "--run") -> Iterator[None]:
+    """Hold the run folder alone; it is made, and claimed, where it is not there. The lock dies with its owner, so a
+    stale one cannot be.
 
-    What a killed owner left half-written, anywhere below, is removed: now, and again at the end, since a worker can
-    outlive its killed owner for a moment.
+    What a killed owner left half-written, in the folders where facepipe wrote, is removed: now, and again at the end,
+    since a worker can outlive its killed owner for a moment.
+
+    Args:
+        option: of the command, which names another folder.
 
     Raises:
-        StageError: another process works in this folder; its number and its machine are named.
+        StageError: the folder holds something and is none of facepipe's; or another process works in it, whose number
+            and machine are named.
     """
-    run.mkdir(parents=True, exist_ok=True)
-    with held(run / "lock", lambda owner: _busy(run, owner)):
-        remove_parts(run, below=True)
+    claim(run, f"{option} with another folder.")
+    with held(run / LOCK, lambda owner: _busy(run, owner, option)):
+        _remove_parts(run)
         try:
             yield
         finally:
-            remove_parts(run, below=True)
+            _remove_parts(run)
+
+
+def _remove_parts(run: Path) -> None:
+    for folder in folders_written(run):
+        remove_parts(folder)
 
 
 def _folder(folder: Path, name: str) -> Resumable:
@@ -162,8 +173,8 @@ def _without_shards(record: Mapping[str, object]) -> Mapping[str, object]:
     return {name: value for name, value in record.items() if name != "shards"}
 
 
-def _busy(run: Path, owner: str) -> StageError:
+def _busy(run: Path, owner: str, option: str) -> StageError:
     return StageError(
         f"{run}: process {owner} is working in this folder, expected nobody.",
-        "wait for it, or --run with another folder.",
+        f"wait for it, or {option} with another folder.",
     )
