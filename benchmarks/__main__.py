@@ -134,7 +134,7 @@ def run(args: argparse.Namespace) -> int:
     known = read_json(target) if target.is_file() else {}
     for part in ["against" if part == "end_to_end" and args.against else part for part in parts]:
         known[part] = {**_measure(part, args, backends, known), "measured": about}
-        write_json(target, known)  # each time: a failure further on leaves what was measured
+        write_json(target, known, overwrite=True)  # each time: a failure further on leaves what was measured
         if part == "end_to_end":
             _print_end_to_end(known[part])
         if part == "against":
@@ -144,7 +144,7 @@ def run(args: argparse.Namespace) -> int:
         write_chart(known, args.out / "bench.png")
         print(f"{args.out / 'bench.png'}: drawn")
     if text is not None:
-        write_text(args.page, refreshed(text, known))
+        write_text(args.page, refreshed(text, known), overwrite=True)
         print(f"{args.page}: written")
     return 0
 

@@ -72,7 +72,7 @@ def main() -> None:
         "processor": _processor(),
         "numpy": metadata.version("numpy"),
     }
-    write_json(args.out, {**about, **found})
+    write_json(args.out, {**about, **found}, overwrite=True)
     print("\n".join(table(found)))
 
 

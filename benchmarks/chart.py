@@ -31,7 +31,7 @@ def write_chart(found: Mapping[str, Any], target: Path) -> None:
     _end_to_end(left, found.get("end_to_end", {}))
     _networks(middle, found.get("networks", {}))
     _scaling(right, found.get("scaling", {}))
-    with atomic_path(target) as part:
+    with atomic_path(target, overwrite=True) as part:
         figure.savefig(part, format="png", dpi=110)
 
 

@@ -339,6 +339,7 @@ def enrol(
     *,
     labels: Path | str | None = None,
     threshold: float | None = None,
+    overwrite: bool = False,
     progress: Progress = _silent,
 ) -> Gallery:
     """A gallery of the people in a folder, as `facepipe gallery build`, written to `out`.
@@ -347,13 +348,14 @@ def enrol(
         photographs: `<person>/<photograph>`, or any folder with `labels`.
         labels: lines "path<TAB>name".
         threshold: least cosine for a name; None: the catalogue's, where it holds one.
+        overwrite: a gallery that is at `out` may be replaced.
 
     Raises:
-        DataError: a picture has no name.
+        DataError: a picture has no name; or a file that is no gallery is at `out`.
         BackendError: the back end is unavailable, or a model was not converted yet.
         StageError: nothing tells the weights of the embedder.
     """
-    require_writable(Path(out))
+    require_writable(Path(out), overwrite=overwrite)
     names = enrolment.named_pictures(Path(photographs), _path(labels))
     backend = resolve_backend(models.backend, models.options())
     with _recogniser(models, backend) as recogniser:
@@ -363,7 +365,7 @@ def enrol(
         least = None if threshold is None else Threshold(threshold, None, "given by hand")
         least = least or enrolment.known_threshold(recogniser.model)
         gallery = enrolment.new_gallery(recogniser, found, least, MadeBy(backend.name, models.precision))
-    write_gallery(Path(out), gallery)
+    write_gallery(Path(out), gallery, overwrite=overwrite)
     return gallery
 
 

@@ -91,7 +91,7 @@ def keep(checks: Iterable[str], found: Mapping[str, Any]) -> None:
     known = json.loads(RESULT.read_text(encoding="utf-8"))["checks"] if RESULT.is_file() else {}
     merged = {**known, **found}
     ordered = {name: merged[name] for name in checks if name in merged}
-    write_json(RESULT, {"checks": ordered})
+    write_json(RESULT, {"checks": ordered}, overwrite=True)
 
 
 def row(name: str, result: dict[str, Any]) -> str:

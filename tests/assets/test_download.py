@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,8 +19,8 @@ import numpy as np
 import pytest
 from local_server import Site, served
 
-from facepipe.assets.download import download
-from facepipe.errors import AssetError
+from facepipe.assets.download import download, part_of_download
+from facepipe.errors import AssetError, StageError
 
 CONTENT = np.random.default_rng(0).bytes(700_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -61,7 +62,7 @@ def test_a_server_that_knows_no_ranges_sends_the_whole_file_again(tmp_path: Path
 
 
 def test_the_next_call_resumes_what_an_earlier_one_left(tmp_path: Path, site: Site) -> None:
-    (tmp_path / "f.pt.part").write_bytes(CONTENT[:123_456])
+    part_of_download(f"{site.url}/file", tmp_path / "f.pt").write_bytes(CONTENT[:123_456])
     download(f"{site.url}/file", tmp_path / "f.pt", SHA256)
     assert (tmp_path / "f.pt").read_bytes() == CONTENT
     assert site.asked == ["bytes=123456-"]
@@ -69,14 +70,14 @@ def test_the_next_call_resumes_what_an_earlier_one_left(tmp_path: Path, site: Si
 
 @pytest.mark.parametrize("size", [None, len(CONTENT)])
 def test_a_part_that_was_complete_is_only_checked(tmp_path: Path, site: Site, size: int | None) -> None:
-    (tmp_path / "f.pt.part").write_bytes(CONTENT)
+    part_of_download(f"{site.url}/file", tmp_path / "f.pt").write_bytes(CONTENT)
     download(f"{site.url}/file", tmp_path / "f.pt", SHA256, size=size)
     assert (tmp_path / "f.pt").read_bytes() == CONTENT
     assert len(site.asked) == (1 if size is None else 0)
 
 
 def test_a_part_of_another_file_is_started_over(tmp_path: Path, site: Site) -> None:
-    (tmp_path / "f.pt.part").write_bytes(b"x" * 1000)
+    part_of_download(f"{site.url}/file", tmp_path / "f.pt").write_bytes(b"x" * 1000)
     download(f"{site.url}/file", tmp_path / "f.pt", SHA256)
     assert (tmp_path / "f.pt").read_bytes() == CONTENT
     assert site.asked == ["bytes=1000-", None]
@@ -84,7 +85,7 @@ def test_a_part_of_another_file_is_started_over(tmp_path: Path, site: Site) -> N
 
 @pytest.mark.parametrize("size", [None, len(CONTENT)])
 def test_a_part_that_is_longer_than_the_file_is_started_over(tmp_path: Path, site: Site, size: int | None) -> None:
-    (tmp_path / "f.pt.part").write_bytes(CONTENT + b"more")
+    part_of_download(f"{site.url}/file", tmp_path / "f.pt").write_bytes(CONTENT + b"more")
     download(f"{site.url}/file", tmp_path / "f.pt", SHA256, size=size)
     assert (tmp_path / "f.pt").read_bytes() == CONTENT
 
@@ -136,7 +137,7 @@ def test_a_connection_that_brings_nothing_more_ends_with_what_is_kept(tmp_path: 
     )
     with pytest.raises(AssetError, match=expected):
         download(f"{site.url}/file", tmp_path / "f.pt", SHA256)
-    assert names(tmp_path) == ["f.pt.part"]
+    assert names(tmp_path) == [part_of_download(f"{site.url}/file", tmp_path / "f.pt").name]
     download(f"{site.url}/file", tmp_path / "f.pt", SHA256)
     assert (tmp_path / "f.pt").read_bytes() == CONTENT
 
@@ -148,11 +149,11 @@ def test_a_short_file_from_a_server_that_tells_no_length_is_told_by_the_known_si
 
 
 def test_another_range_than_asked_for_is_refused(tmp_path: Path, site: Site) -> None:
-    (tmp_path / "f.pt.part").write_bytes(CONTENT[:1000])
+    part_of_download(f"{site.url}/file", tmp_path / "f.pt").write_bytes(CONTENT[:1000])
     site.shift = 5
     with pytest.raises(AssetError, match="the server answers with another range than was asked for"):
         download(f"{site.url}/file", tmp_path / "f.pt", SHA256)
-    assert (tmp_path / "f.pt.part").read_bytes() == CONTENT[:1000]
+    assert part_of_download(f"{site.url}/file", tmp_path / "f.pt").read_bytes() == CONTENT[:1000]
 
 
 def test_a_file_that_is_there_is_not_asked_for(tmp_path: Path, site: Site) -> None:
@@ -176,16 +177,17 @@ def test_a_killed_download_leaves_only_its_part_and_is_resumed(tmp_path: Path) -
             connection.recv(65536)
             head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(CONTENT)}\r\n\r\n".encode()
             connection.sendall(head + CONTENT[:600_000])
-            part = tmp_path / "f.pt.part"
+            part = part_of_download(url, tmp_path / "f.pt")
             deadline = time.monotonic() + 20
             while time.monotonic() < deadline and not (part.is_file() and part.stat().st_size > 0):
                 time.sleep(0.02)
             os.kill(child.pid, signal.SIGKILL)
             child.wait()
-    assert names(tmp_path) == ["f.pt.part"]
+    assert names(tmp_path) == [part.name]
     kept = part.stat().st_size
     assert 0 < kept < len(CONTENT)
     with served(Site({"/file": CONTENT})) as site:
+        part.rename(part_of_download(f"{site.url}/file", tmp_path / "f.pt"))  # the same address, in earnest
         download(f"{site.url}/file", tmp_path / "f.pt", SHA256)
         assert site.asked == [f"bytes={kept}-"]
     assert (tmp_path / "f.pt").read_bytes() == CONTENT
@@ -206,7 +208,28 @@ def test_processes_take_turns_and_download_once(tmp_path: Path, site: Site) -> N
     assert site.asked == [None]
 
 
-def test_a_part_that_cannot_be_written_is_the_systems_own_error(tmp_path: Path, site: Site) -> None:
-    (tmp_path / "f.pt.part").mkdir()
-    with pytest.raises(OSError, match=r"f\.pt\.part"):
-        download(f"{site.url}/file", tmp_path / "f.pt", SHA256)
+def test_files_that_only_have_such_names_are_left_alone(tmp_path: Path, site: Site) -> None:
+    for name in ("f.pt.part", ".f.pt.part", ".f.pt.0123456789abcdef.part"):
+        (tmp_path / name).write_bytes(b"mine")
+    download(f"{site.url}/file", tmp_path / "f.pt", SHA256)
+    assert (tmp_path / "f.pt").read_bytes() == CONTENT
+    assert {path.read_bytes() for path in tmp_path.iterdir() if path.name != "f.pt"} == {b"mine"}
+
+
+@pytest.mark.parametrize("name", ["f.pt", ""])
+def test_a_link_or_a_folder_in_the_way_stays_and_is_named(tmp_path: Path, site: Site, name: str) -> None:
+    path = tmp_path / "w" / (name or part_of_download(f"{site.url}/file", tmp_path / "f.pt").name)
+    for plant, kind in ((path.mkdir, "a folder"), (lambda: path.symlink_to(tmp_path / "mine"), "a link")):
+        path.parent.mkdir()
+        plant()
+        with pytest.raises(StageError, match=rf"{path.name}: is {kind}, expected a file of facepipe's or nothing"):
+            download(f"{site.url}/file", tmp_path / "w" / "f.pt", SHA256)
+        assert names(tmp_path / "w") == [path.name] and not (tmp_path / "mine").exists()
+        shutil.rmtree(tmp_path / "w")
+    assert site.asked == []
+
+
+def test_a_disk_that_takes_nothing_is_the_systems_own_error(tmp_path: Path, site: Site) -> None:
+    (tmp_path / "w").write_bytes(b"a file where a folder is expected")
+    with pytest.raises(OSError, match=r"/w'"):
+        download(f"{site.url}/file", tmp_path / "w" / "f.pt", SHA256)

@@ -95,7 +95,7 @@ def test_another_archive_of_that_name_is_named_and_left(ws: Workspace, site: Sit
 def test_pairs_that_were_put_there_by_hand_are_kept(ws: Workspace, site: Site) -> None:
     put(ws.data / "lfw", "pairs.txt")
     images, pairs = fetch_lfw(ws, images=remotes(site)[0], pairs=remotes(site)[1])
-    assert pairs == ws.data / "pairs.txt"
+    assert (images, pairs) == (ws.data / "lfw" / "images", ws.data / "lfw" / "pairs.txt"), "where they were"
     assert pairs.read_bytes() == PAIRS
     assert (images / PHOTOGRAPHS[0]).is_file()
 

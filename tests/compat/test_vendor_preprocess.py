@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ from facepipe.datasets.crops import crop_name, write_crop
 from facepipe.datasets.images import read
 from facepipe.errors import DataError, StageError, TensorError
 from facepipe.store.bins import read_index
+from facepipe.store.owned import claim
 
 STAGES = {"pnet": run_pnet, "rnet": run_rnet, "onet": run_onet}
 
@@ -149,6 +151,11 @@ def test_crops_of_other_photographs_are_not_mixed_in(tmp_path: Path, weights_dir
     run_stages(job, weights_dir, ("pnet", "rnet"))
     (Path(job.crop_dir) / "Eve").mkdir(parents=True)
     noise(160, 160).save(Path(job.crop_dir) / "Eve/e.png")
+    with pytest.raises(StageError, match=r"holds 1 entry that facepipe did not make \(first: Eve\)"):
+        run_stages(job, weights_dir, ("onet",))
+    shutil.move(Path(job.crop_dir) / "Eve", tmp_path / "Eve")
+    claim(Path(job.crop_dir))
+    shutil.move(tmp_path / "Eve", Path(job.crop_dir) / "Eve")
     with pytest.raises(StageError, match=r"holds 1 files that are no crops of these photographs \(first: Eve/e\.png"):
         run_stages(job, weights_dir, ("onet",))
 

@@ -102,7 +102,7 @@ def main(words: Sequence[str]) -> int:
             report["mutants"] += hunted  # type: ignore[operator]
             report["rooms"][name] = figures(hunted)  # type: ignore[index]
             report["all"] = figures(report["mutants"])  # type: ignore[arg-type]
-            write_json(FIGURES, report)
+            write_json(FIGURES, report, overwrite=True)
     print(json.dumps({"rooms": report["rooms"], "all": report["all"]}, indent=1))
     strangers = [entry for entry in report["mutants"] if entry["verdict"] == "survived" and entry["judged"] is None]  # type: ignore[attr-defined]
     print(f"{FIGURES}: {len(strangers)} survivors that docs/mutants.md does not judge")

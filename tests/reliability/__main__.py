@@ -46,7 +46,7 @@ def kill(folder: Path, kills: int) -> None:
     def note(kind: str, name: str, value: object) -> None:
         figures[kind][name] = value  # type: ignore[index]
         figures["seconds"] = round(time.monotonic() - began)
-        write_json(FIGURES / "kill.json", figures)
+        write_json(FIGURES / "kill.json", figures, overwrite=True)
         print(f"{kind}: {name}: {value}", flush=True)
 
     forms = [(staged, workers) for workers in (1, 2) for staged in (False, True)]
@@ -108,7 +108,7 @@ def pictures(folder: Path, count: int) -> None:
         totals["read"] += sum("box" in line for line in lines)
         totals["peak_megabytes"] = max(totals["peak_megabytes"], round(measured.peak_bytes / 1e6))
         totals["seconds"] += round(measured.seconds)
-        write_json(FIGURES / "pictures.json", totals)
+        write_json(FIGURES / "pictures.json", totals, overwrite=True)
         print(totals, flush=True)
         if measured.peak_bytes > 10**9:
             raise SystemExit(f"seed {chunk}: {measured.peak_bytes / 1e6:.0f} MB, expected at most 1 GB")
@@ -117,7 +117,7 @@ def pictures(folder: Path, count: int) -> None:
 def many(folder: Path, count: int) -> None:
     """A day's work in small."""
     figures = load.run_load(folder, WEIGHTS, count)
-    write_json(FIGURES / "load.json", figures)
+    write_json(FIGURES / "load.json", figures, overwrite=True)
     print(json.dumps(figures, indent=2))
     load.judge(figures)
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import shutil
 import tarfile
 import zlib
@@ -19,7 +20,7 @@ MAX_MEMBERS = 200_000
 
 
 def extract_folder(archive: Path, top: str, target: Path, progress: Progress = silent) -> None:
-    """Write what `archive` holds below its folder `top` as the folder `target`, which must not be there yet.
+    """Write what `archive` holds below its folder `top` as the folder `target`, which is absent or empty.
 
     The files are written to a folder beside `target`, which then takes that name. Only names and contents come over:
     no owners, modes or times.
@@ -31,11 +32,13 @@ def extract_folder(archive: Path, top: str, target: Path, progress: Progress = s
         progress: told (bytes of the archive read, bytes of the archive).
 
     Raises:
-        AssetError: the archive is broken, or has a member that lies elsewhere than below `top`, is a link or a device,
-            or is there twice; or it is larger than MAX_BYTES or MAX_MEMBERS.
+        AssetError: something is at `target`; the archive is broken, or has a member that lies elsewhere than below
+            `top`, is a link or a device, or is there twice; or it is larger than MAX_BYTES or MAX_MEMBERS.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     remove_parts(target.parent)
+    if os.path.lexists(target) and (target.is_symlink() or not target.is_dir() or any(target.iterdir())):
+        raise AssetError(f"{target}: is there already, expected nothing where the archive goes.", "move it away.")
     part = part_of(target)
     try:
         part.mkdir()

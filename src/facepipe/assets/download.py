@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import http.client
 import os
 import re
@@ -17,6 +18,7 @@ from typing import Any
 from facepipe import __version__
 from facepipe.errors import AssetError
 from facepipe.store.files import sha256_of_file
+from facepipe.store.owned import place, require_place
 
 Progress = Callable[[int, int | None], None]
 """Told (bytes here so far, bytes in all or None where the server does not say)."""
@@ -45,7 +47,7 @@ def download(
 ) -> str:
     """Put the file of `url` at `target` and return its sha256.
 
-    Bytes gather in `<target>.part`, which outlives a cut connection, a kill and a full disk; the next call asks for
+    Bytes gather in `part_of_download`, which outlives a cut connection, a kill and a full disk; the next call asks for
     the rest only. `target` appears by a rename after the digest was checked. Two processes take turns.
 
     Args:
@@ -61,10 +63,12 @@ def download(
             the address, and the place where it may be put by hand.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f"{target.name}.part")
+    part = part_of_download(url, target)
+    require_place(part)
     with _turn(target.parent):
         if target.is_file():  # another process was faster
             return sha256_of_file(target)
+        require_place(target)
         resumed = part.is_file() and part.stat().st_size > 0
         seen = _fill(url, part, target, size, progress, timeout_s)
         if resumed and sha256 not in (None, seen):
@@ -79,8 +83,14 @@ def download(
             )
         with part.open("rb") as whole:
             os.fsync(whole.fileno())
-        part.replace(target)
+        place(part, target)
     return seen
+
+
+def part_of_download(url: str, target: Path) -> Path:
+    """Where the bytes gather. The name tells what they are, so that a file which somebody else called so is none."""
+    mark = hashlib.sha256(f"facepipe {url} {target.name}".encode()).hexdigest()[:16]
+    return target.with_name(f".{target.name}.{mark}.part")
 
 
 @contextmanager

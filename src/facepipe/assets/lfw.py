@@ -7,6 +7,7 @@ Two layouts are read: person folders and pairs.txt side by side (as the archive 
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from facepipe.assets.download import Progress, download, silent
 from facepipe.assets.workspace import Workspace
 from facepipe.errors import AssetError
 from facepipe.store.files import sha256_of_file
+from facepipe.store.parts import is_part
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +100,8 @@ def fetch_lfw(
     folder = ws.data / "lfw"
     images_root = _find_images(ws)
     if images_root is None:
-        _make_way(folder, ws.data / "pairs.txt")
-        extract_folder(_archive(ws, images, progress), "lfw", folder, progress)
-        images_root = folder
+        images_root = _free_place(folder)
+        extract_folder(_archive(ws, images, progress), "lfw", images_root, progress)
     pairs_path = _find_pairs(ws)
     if pairs_path is None:
         pairs_path = folder / "pairs.txt"
@@ -122,19 +123,18 @@ def _archive(ws: Workspace, images: Remote, progress: Progress) -> Path:
     return path
 
 
-def _make_way(folder: Path, aside: Path) -> None:
-    """Let `folder` be free to appear: at most a pairs file is in it, which moves to `aside`."""
-    if not folder.exists():
-        return
-    held = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else ["(a file)"]
-    if [name for name in held if name != "pairs.txt"]:
+def _free_place(folder: Path) -> Path:
+    """Where the photographs are to appear: as `folder`; in its `images/` where a pairs file lies in it already."""
+    if not os.path.lexists(folder):
+        return folder
+    there = [entry for entry in folder.iterdir() if not is_part(entry)] if folder.is_dir() else [folder]
+    held = sorted(entry.name for entry in there if entry.name != "pairs.txt")
+    if held:
         raise AssetError(
             f"{folder}: holds {held[0]} and no <Name>/<Name>_0001.jpg, expected LFW's person folders or nothing.",
             f"move {folder} away and run `facepipe fetch lfw`.",
         )
-    if held:
-        (folder / "pairs.txt").replace(aside)
-    folder.rmdir()
+    return folder / "images" if there else folder
 
 
 def _find_images(ws: Workspace) -> Path | None:

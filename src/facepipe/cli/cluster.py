@@ -23,6 +23,7 @@ from facepipe.gallery.clusters import agreement, cluster_faces, faces_of_run
 from facepipe.gallery.faces import FolderFaces, folder_faces
 from facepipe.reports.contact_sheets import write_sheets
 from facepipe.store.files import write_json
+from facepipe.store.owned import claim
 from facepipe.store.run_faces import FACES_FILE
 
 
@@ -38,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    claim(args.out, "--out with another folder.")
     is_run = (args.photographs / FACES_FILE).is_file()
     name, root, found = faces_of_run(args.photographs) if is_run else _of_folder(args)
     for key, reason in found.left_out:

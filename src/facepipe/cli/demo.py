@@ -38,7 +38,8 @@ from facepipe.runs.embed_stage import embed_folder
 from facepipe.runs.score import ACCURACY_FILE
 from facepipe.runs.staged_run import crop_path
 from facepipe.specs import ModelSpec
-from facepipe.store.files import read_json, sha256_of_file
+from facepipe.store.files import read_json, sha256_of_file, write_bytes
+from facepipe.store.owned import claim
 from facepipe.store.provenance import versions
 from facepipe.store.run_faces import FACES_FILE, read_faces
 
@@ -99,6 +100,7 @@ def run(args: argparse.Namespace) -> int:
     note = _note(demo.spec)
     print(note, flush=True)
     _require_extras()
+    claim(args.out, "--out with another folder.")
     began = time.perf_counter()
     try:
         for number, step in enumerate(_STEPS, start=1):
@@ -227,7 +229,7 @@ def _drawings(demo: _Demo) -> None:
     write_drawing(demo.out / "crops.png", contact_sheet(crops, labels, columns=_CROPS_SHOWN))
     pairs = read_pairs(demo.sample / "pairs.txt")
     for path in write_report(demo.staged, pairs, read_json(demo.staged / ACCURACY_FILE)):
-        path.replace(demo.out / path.name)
+        write_bytes(demo.out / path.name, path.read_bytes())
     for name in _PICTURES:
         print(f"drawn: {demo.out / name}")
 

@@ -11,24 +11,27 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from facepipe.cli.run_options import add_model_arguments, chosen_backend, few_settings, pixels_or_tell
+from facepipe.cli.run_options import add_model_arguments, add_overwrite, chosen_backend, few_settings, pixels_or_tell
 from facepipe.escape import for_json, for_terminal
 from facepipe.faces.pipeline import open_pipeline
 from facepipe.reports.drawings import draw_detections, write_drawing
 from facepipe.results import Detections
+from facepipe.store.owned import require_free
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("photographs", nargs="+", type=Path, metavar="PHOTOGRAPH")
     parser.add_argument("--json", action="store_true", help="one JSON object for each photograph")
     parser.add_argument("--draw", type=Path, metavar="OUT", help="a .png; with several photographs a folder")
+    add_overwrite(parser)
     add_model_arguments(parser, embeds=False)
 
 
 def run(args: argparse.Namespace) -> int:
+    drawings = _drawing_paths(args)
+    require_free(drawings.values(), args.overwrite)
     backend = chosen_backend(args, None)
     settings = few_settings(args, len(args.photographs))
-    drawings = _drawing_paths(args)
     unreadable = 0
     with open_pipeline(args.detector, None, backend, args.weights, args.batch, settings=settings) as faces:
         for path in args.photographs:
@@ -39,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
             (found,) = faces.detect([image])
             print(_as_json(path, found) if args.json else _as_text(path, found))
             if path in drawings:
-                write_drawing(drawings[path], draw_detections(image, found))
+                write_drawing(drawings[path], draw_detections(image, found), overwrite=args.overwrite)
     return 1 if unreadable else 0
 
 

@@ -14,9 +14,11 @@ from pathlib import Path
 
 from facepipe.assets.workspace import locate_weights, open_workspace
 from facepipe.catalogue import model
+from facepipe.cli.run_options import add_overwrite
 from facepipe.errors import AssetError, ConversionError
 from facepipe.specs import Recipe
 from facepipe.store.files import sha256_of_file
+from facepipe.store.owned import require_free
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,10 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the ONNX file to write")
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="your own weight file of the same network")
     parser.add_argument("--weights", type=Path, default=Path("weights"), help="folder that weights are looked for in")
+    add_overwrite(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     spec = model(args.name)
+    require_free([args.output], args.overwrite)
     own = args.checkpoint
     if own is not None and not own.is_file():
         raise AssetError(f"{own}: no such file, expected a weight file of {spec.name}.")
@@ -44,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
             f"{spec.name}: conversion needs the module '{error.name}', which is not installed.",
             "pip install 'facepipe[convert]'.",
         ) from error
-    step = export_model(spec, checkpoint, args.output, any_digest=own is not None)
+    step = export_model(spec, checkpoint, args.output, any_digest=own is not None, overwrite=args.overwrite)
     print(
         f"{args.output}: {step.nodes} nodes, opset {spec.opset}, "
         f"at most {step.max_abs_difference:.1e} from PyTorch, cosine {step.cosine:.8f}"

@@ -2,7 +2,9 @@
 """facepipe fix match_prelu_slope weights/PNet_truncated.onnx weights/PNet_truncated_fix.onnx
 
 Applies one graph pass to any ONNX file and prints the number of edits; 0 when there is nothing to fix. Both files may
-be the same. `facepipe onnx` applies the passes that the catalogue lists, with a parity check after each.
+be the same, with --overwrite.
+
+`facepipe onnx` applies the passes that the catalogue lists, with a parity check after each.
 """
 
 from __future__ import annotations
@@ -10,22 +12,26 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from facepipe.cli.run_options import add_overwrite
 from facepipe.errors import ConversionError
+from facepipe.store.owned import require_free
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pass_name", metavar="PASS", help="match_prelu_slope or bound_clip")
     parser.add_argument("source", type=Path, metavar="IN", help="an ONNX file")
     parser.add_argument("target", type=Path, metavar="OUT", help="where the result goes")
+    add_overwrite(parser)
 
 
 def run(args: argparse.Namespace) -> int:
+    require_free([args.target], args.overwrite)
     try:
         from facepipe.convert.onnx.passes import fix_model
     except ModuleNotFoundError as error:
         raise ConversionError(
             f"graph passes need the module '{error.name}', which is not installed.", "pip install 'facepipe[convert]'."
         ) from error
-    edits = fix_model(args.pass_name, args.source, args.target)
+    edits = fix_model(args.pass_name, args.source, args.target, overwrite=args.overwrite)
     print(f"{args.target}: {edits} {'edit' if edits == 1 else 'edits'} by {args.pass_name}")
     return 0

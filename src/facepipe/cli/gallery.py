@@ -34,6 +34,7 @@ from facepipe.cli.gallery_options import (
 )
 from facepipe.cli.run_options import (
     add_model_arguments,
+    add_overwrite,
     chosen_backend,
     chosen_embedder,
     detector_settings,
@@ -104,6 +105,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     evaluation = commands.add_parser("evaluate", help="identification rates of a run over people's folders")
     evaluation.add_argument("run", type=Path, help="a finished run of `facepipe embed` or `facepipe lfw`")
     evaluation.add_argument("--fpir", type=float, nargs="+", default=[0.01, 0.1], help="default: 0.01 0.1")
+    for command in (build, imported):
+        add_overwrite(command)
     for command in (build, add, search, calibration, imported):
         command.add_argument("--aligned", action="store_true", help="pictures are faces, cut out and aligned already")
         add_model_arguments(command)
@@ -149,14 +152,14 @@ def _cosine(text: str) -> float:
 
 
 def _build(args: argparse.Namespace) -> int:
-    require_writable(args.out)
+    require_writable(args.out, overwrite=args.overwrite)
     args.embedder = chosen_embedder(args)
     names = named_pictures(args.photographs, args.labels, args.name)
     with _open(args, args.embedder, None) as recogniser:
         found = _enrolled(args, recogniser, names)
         made_by = MadeBy(args.backend, args.precision)
         gallery = new_gallery(recogniser, found, _wanted_threshold(args, recogniser), made_by)
-    write_gallery(args.out, gallery)
+    write_gallery(args.out, gallery, overwrite=args.overwrite)
     tell_gallery(args.out, gallery)
     return 0
 
@@ -164,7 +167,7 @@ def _build(args: argparse.Namespace) -> int:
 def _add(args: argparse.Namespace) -> int:
     """The pictures are looked at first; then the gallery as it is by then gets their rows."""
     gallery = read_gallery(args.gallery)
-    require_writable(args.gallery)
+    require_writable(args.gallery, overwrite=True)
     names = named_pictures(args.photographs, args.labels, args.name)
     with _open(args, args.embedder or gallery.model, gallery.made_by) as recogniser:
         require_model(gallery, recogniser.model, recogniser.weights_sha256, str(args.gallery))
@@ -277,12 +280,12 @@ def _evaluate(args: argparse.Namespace) -> int:
 
 
 def _import(args: argparse.Namespace) -> int:
-    require_writable(args.out)
+    require_writable(args.out, overwrite=args.overwrite)
     args.aligned = True  # no picture is looked for a face here
     with _open(args, chosen_embedder(args), None) as recogniser:
         gallery = read_port_index(args.index, recogniser.model, recogniser.weights_sha256, recogniser.dimension)
         gallery = replace(gallery, threshold=_wanted_threshold(args, recogniser))
-    write_gallery(args.out, gallery)
+    write_gallery(args.out, gallery, overwrite=args.overwrite)
     tell_gallery(args.out, gallery)
     print("the port's file does not tell its model: its rows were taken for this one's.", file=sys.stderr)
     return 0

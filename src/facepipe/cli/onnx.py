@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from facepipe.assets.workspace import open_workspace
 from facepipe.catalogue import MODELS, records
-from facepipe.cli.run_options import add_for_backend, runs_compiled
+from facepipe.cli.run_options import add_for_backend, add_overwrite, runs_compiled
 from facepipe.convert.onnx.models import convert_models, step_names
 from facepipe.convert.onnx.report import ConversionReport
 from facepipe.specs import ModelSpec
@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="the table as JSON (default: parity.json in --weights)"
     )
+    add_overwrite(parser)
     add_for_backend(parser)
 
 
@@ -50,7 +51,9 @@ def run(args: argparse.Namespace) -> int:
                 bar.set_description(spec.name)
             bar.update()
 
-        converted = convert_models(args.names, ws, force=args.force, table=target, on_step=advance)
+        converted = convert_models(
+            args.names, ws, force=args.force, table=target, overwrite=args.overwrite, on_step=advance
+        )
         print(f"{'model':<{wide}}{'step':<20}{'nodes':>6}{'edits':>7}{'max abs diff.':>16}{'cosine':>12}")
         for one in converted:
             if one.report is None:

@@ -18,8 +18,10 @@ from typing import Any
 from facepipe.catalogue import detector_models
 from facepipe.catalogue.chips import DEFAULT_CANN, soc_by_name, takes_ranges
 from facepipe.cli.plan_options import add_photograph_arguments, plan_of_arguments
+from facepipe.cli.run_options import add_overwrite
 from facepipe.geometry.shape_plan import ImageGears
 from facepipe.store.files import write_json
+from facepipe.store.owned import require_free
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,14 +31,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cann", default=DEFAULT_CANN, help=f"the CANN release (default: {DEFAULT_CANN})")
     parser.add_argument("--batch", type=int, default=16, help="photographs of one execution (default: 16)")
     parser.add_argument("--out", type=Path, help="write the plan here, as JSON")
+    add_overwrite(parser)
     parser.add_argument("--json", action="store_true", help="print the plan as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
+    require_free([args.out] if args.out else [], args.overwrite)
     plan = plan_of_arguments(args)
     soc = soc_by_name(args.soc)
     if args.out:
-        write_json(args.out, plan)
+        write_json(args.out, plan, overwrite=args.overwrite)
     if args.json:
         print(json.dumps(plan, indent=2))
         return 0

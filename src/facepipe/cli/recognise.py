@@ -30,6 +30,7 @@ from facepipe.cli.gallery_options import (
 )
 from facepipe.cli.run_options import (
     add_model_arguments,
+    add_overwrite,
     chosen_backend,
     chosen_embedder,
     detector_settings,
@@ -58,7 +59,6 @@ from facepipe.gallery.naming import NamedPicture, Namer, nameless
 from facepipe.gallery.recognise import Recognition, lines_of, plate_of, recognise_film, recognise_pictures
 from facepipe.gallery.search import build_index
 from facepipe.reports.recognition_drawing import colours_of, font_for
-from facepipe.store.parts import remove_parts
 
 # The models behind the port's names for them; its own detector is none of the catalogue's.
 _PORT_MODELS = {"MobileFace": "mobilefacenet.paddle", "ArcFace": "arcface.iresnet50"}
@@ -86,6 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--use-gpu", "--use_gpu", type=_truth, metavar="BOOL", help="only False: --backend says where is computed")
     add("--enable-mkldnn", "--enable_mkldnn", type=_truth, metavar="BOOL", help="no effect: the back end decides")
     add("--build-index", "--build_index", type=Path, metavar="FILE", help="make a gallery instead, with:")
+    add_overwrite(parser)
     add("--img-dir", "--img_dir", type=Path, metavar="FOLDER", help="its pictures")
     add("--label", type=Path, metavar="FILE", help="their names, 'path<TAB>name'")
 
@@ -106,7 +107,6 @@ def run(args: argparse.Namespace) -> int:
         raise DataError("--index: nothing was given, expected a gallery.", "`facepipe gallery build`, or --det alone.")
     if not args.input.exists():
         raise DataError(f"{args.input}: no such file or folder, expected a picture, a folder or a film.")
-    remove_parts(args.output)  # of a killed call
     with _opened(args) as job:
         return _film(job, args) if args.input.is_file() and is_film(args.input) else _pictures(job, args)
 
@@ -115,7 +115,7 @@ def _build(args: argparse.Namespace) -> int:
     """The port's way to make a gallery: pictures that are faces already, unless --det is there too."""
     if args.img_dir is None or args.label is None:
         raise DataError("--build_index: it needs --img_dir and --label, expected both.")
-    require_writable(args.build_index)
+    require_writable(args.build_index, overwrite=args.overwrite)
     if args.threshold is None:
         print(
             f"names above {_PORT_THRESHOLD:g}, as in the port; `facepipe gallery calibrate` measures", file=sys.stderr
@@ -133,7 +133,7 @@ def _build(args: argparse.Namespace) -> int:
         print_left_out(args.img_dir, found)
         by_hand = Threshold(least, None, "given by hand")
         gallery = new_gallery(recogniser, found, by_hand, MadeBy(args.backend, args.precision))
-    write_gallery(args.build_index, gallery)
+    write_gallery(args.build_index, gallery, overwrite=args.overwrite)
     tell_gallery(args.build_index, gallery)
     return 0
 

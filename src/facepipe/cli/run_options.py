@@ -76,6 +76,11 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="start over what was begun with other parameters")
 
 
+def add_overwrite(parser: argparse.ArgumentParser) -> None:
+    """--overwrite, the same for every command that writes a file of a name that the user chose."""
+    parser.add_argument("--overwrite", action="store_true", help="replace a file that is there already")
+
+
 def add_for_backend(parser: argparse.ArgumentParser) -> None:
     """--for-backend."""
     parser.add_argument(

@@ -23,13 +23,14 @@ from facepipe.backends import backend_names
 from facepipe.backends.base import RuntimeOptions
 from facepipe.catalogue import EMBEDDERS, embedder
 from facepipe.cli._bar import bar
-from facepipe.cli.run_options import positive
+from facepipe.cli.run_options import add_overwrite, positive
 from facepipe.datasets.face_sets import folder_pairs, open_face_set
 from facepipe.datasets.verification_bin import pack_folder
 from facepipe.errors import DataError
 from facepipe.runs.score_verification import VERIFICATION_FILE, VerificationJob, run_verification
 from facepipe.specs import FivePoint, ModelSpec
 from facepipe.store.files import write_bytes
+from facepipe.store.owned import require_free
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,6 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--batch", type=positive, default=32, help="faces in one call (default: %(default)s)")
     add("--threads", type=positive, default=1, help="of the back end (default: %(default)s)")
     add("--weights", type=Path, default=Path("weights"), help="folder of converted models (default: %(default)s)")
+
+    add_overwrite(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -62,12 +65,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _pack(args: argparse.Namespace) -> int:
+    require_free([args.pack], args.overwrite)
     if args.set.is_file():
         raise DataError(f"{args.set}: it is a file, expected a folder of faces to pack.")
     pairs = folder_pairs(args.set, args.pairs, args.cfp)
     with bar("pack", len(pairs.pairs), "pair") as progress:
         content = pack_folder(args.set, pairs, progress)
-    write_bytes(args.pack, content)
+    write_bytes(args.pack, content, overwrite=args.overwrite)
     print(f"{args.pack}: {len(pairs.pairs):,} pairs of {len(pairs.keys()):,} pictures, {len(content):,} bytes")
     return 0
 

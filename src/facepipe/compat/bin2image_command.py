@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from facepipe.compat.image2bin_command import add_label_arguments, finish_labels
 from facepipe.compat.write_image_records import images_from_records, record_files
+from facepipe.store.owned import require_free
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    require_free([args.label] if args.label else [], args.overwrite)
     source, target = args.bins, args.images
     if args.either_way and not record_files(source) and record_files(target):
         source, target = target, source

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from facepipe.compat.write_image_records import labels_by_file, labels_by_folder, records_from_images, write_labels
 from facepipe.datasets.images import list_keys
+from facepipe.store.owned import require_free
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,9 +29,11 @@ def add_label_arguments(parser: argparse.ArgumentParser) -> None:
     """--label and --known, which image2bin and bin2image share."""
     parser.add_argument("--label", type=Path, metavar="FILE", help="label file to write, 'path<TAB>number'")
     parser.add_argument("--known", type=Path, metavar="FILE", help="label file that numbers what is read")
+    parser.add_argument("--overwrite", action="store_true", help="replace a label file that is there already")
 
 
 def run(args: argparse.Namespace) -> int:
+    require_free([args.label] if args.label else [], args.overwrite)
     print(f"reads pictures from {args.images}, writes records to {args.bins}")
     with tqdm(total=len(list_keys(args.images)), desc="image2bin", unit="file", disable=None) as bar:
         written = records_from_images(args.images, args.bins, bar.update)
@@ -44,5 +47,5 @@ def finish_labels(args: argparse.Namespace, written: Mapping[Path, Path], root: 
     if args.label is None:
         return
     labels = labels_by_file(written, args.known) if args.known else labels_by_folder(written, root)
-    write_labels(args.label, labels)
+    write_labels(args.label, labels, overwrite=args.overwrite)
     print(f"{args.label}: {len(labels):,} lines, {len({number for _, number in labels}):,} people")

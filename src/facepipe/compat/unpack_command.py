@@ -17,6 +17,7 @@ from facepipe.embed.embedder import unit_rows
 from facepipe.runs.unpack import unpack
 from facepipe.store.bins import read_index
 from facepipe.store.files import atomic_path, write_json
+from facepipe.store.owned import claim
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    claim(args.out, "--out with another folder.")
     embedder = read_index(args.packed).made_from.get("embedder")
     width = model(embedder).outputs[0].dims[1].high if embedder in EMBEDDERS else None
     found = unpack(args.packed, args.outputs, width=width, dtype=args.dtype, position=args.position)

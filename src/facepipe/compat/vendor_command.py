@@ -33,6 +33,7 @@ from facepipe.compat.vendor_preprocess import (
 from facepipe.datasets.images import list_keys
 from facepipe.escape import for_terminal
 from facepipe.specs import ModelSpec
+from facepipe.store.owned import require_free
 
 _STAGES = {"pnet": run_pnet, "rnet": run_rnet, "onet": run_onet}
 _VENDOR_NAMES = {"pnet": "PNet", "rnet": "RNet", "onet": "ONet"}
@@ -54,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     info.add_argument("file_path", type=Path, help="folder of the inputs")
     info.add_argument("info_name", type=Path, help="the list to write")
     info.add_argument("size", nargs="*", type=_count, metavar="WIDTH HEIGHT", help="of .bin files")
+    info.add_argument("--overwrite", action="store_true", help="replace a list that is there already")
     split = commands.add_parser("batch-utils", help="outputs of batches to one file for each image")
     split.add_argument("--batch_size", type=_count, required=True)
     split.add_argument("--data_root_path", type=Path, required=True, help="the runner's outputs")
@@ -113,10 +115,11 @@ def _gen_dataset_info(args: argparse.Namespace) -> int:
     if len(args.size) != wanted:
         print(f"facepipe vendor: {args.file_type} takes {wanted} sizes, {len(args.size)} are given", file=sys.stderr)
         return 2
+    require_free([args.info_name], args.overwrite)
     if wanted:
-        count = write_bin_info(args.file_path, args.info_name, *args.size)
+        count = write_bin_info(args.file_path, args.info_name, *args.size, overwrite=args.overwrite)
     else:
-        count = write_photograph_info(args.file_path, args.info_name)
+        count = write_photograph_info(args.file_path, args.info_name, overwrite=args.overwrite)
     print(f"{args.info_name}: {count} lines")
     return 0
 

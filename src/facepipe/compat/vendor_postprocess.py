@@ -13,6 +13,7 @@ which is what the vendor's packer saw; their numbers must agree, else it is an e
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -30,9 +31,10 @@ from facepipe.metrics.verification import FoldAccuracy, squared_distances, ten_f
 from facepipe.runs.unpack import unpack
 from facepipe.store.bins import INDEX, read_index
 from facepipe.store.files import read_json, sha256_of_file, write_json
-from facepipe.store.parts import part_of
+from facepipe.store.owned import is_own, keep_record
+from facepipe.store.parts import part_of, remove_parts
 
-FORMAT = "facepipe.rows.1"
+FORMAT = "facepipe.rows.2"
 WIDTH = 512  # FaceNet's; the vendor's scripts know no other
 
 _ROW = re.compile(r"(\d+)_(output_0|1)\.bin")  # msame's name, benchmark's name
@@ -66,20 +68,25 @@ def split_batches(packed: Path, outputs: Path, save_root: Path, batch: int) -> i
             f"{packed / INDEX}: was packed with batch {index.tensor.batch}, and --batch_size says {batch}."
         )
     found = unpack(packed, outputs, width=WIDTH)
-    _refuse_other_files(save_root)
-    part = part_of(save_root)
+    is_there = _is_earlier_call(save_root)
+    keep_record(_index_path(save_root))
+    remove_parts(save_root.parent)
+    part, before = part_of(save_root), part_of(save_root)
     part.mkdir(parents=True)
+    digest = hashlib.sha256()
     try:
         for number, row in enumerate(found.rows):
-            (part / f"{number}_output_0.bin").write_bytes(row.astype("<f4", copy=False).tobytes())
-        _index_path(save_root).unlink(missing_ok=True)
-        if save_root.is_dir():
-            shutil.rmtree(save_root)
+            content = row.astype("<f4", copy=False).tobytes()
+            digest.update(content)
+            (part / f"{number}_output_0.bin").write_bytes(content)
+        if is_there:  # killed between any two of these: there is no folder, and the next call makes it
+            save_root.rename(before)
+        record = {"format": FORMAT, "packed_sha256": sha256_of_file(packed / INDEX), "keys": list(found.keys)}
+        write_json(_index_path(save_root), record | {"rows_sha256": digest.hexdigest()})
         part.rename(save_root)
     finally:
-        shutil.rmtree(part, ignore_errors=True)
-    record = {"format": FORMAT, "packed_sha256": sha256_of_file(packed / INDEX), "keys": list(found.keys)}
-    write_json(_index_path(save_root), record)
+        for folder in (part, before):
+            shutil.rmtree(folder, ignore_errors=True)
     return len(found.rows)
 
 
@@ -221,10 +228,33 @@ def _index_path(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.index.json")
 
 
-def _refuse_other_files(folder: Path) -> None:
-    """Raise StageError when replacing `folder` would lose something that is not ours."""
-    if folder.exists() and not folder.is_dir():
-        raise StageError(f"{folder}: is a file, expected a folder to make.")
-    others = [path.name for path in folder.iterdir() if not _ROW.fullmatch(path.name)] if folder.is_dir() else []
+def _is_earlier_call(folder: Path) -> bool:
+    """Whether `folder` holds just what an earlier call left there; False where nothing is.
+
+    Raises:
+        StageError: it is something else, which replacing it would lose.
+    """
+    if not os.path.lexists(folder):
+        return False
+    attempt = "name another folder."
+    if folder.is_symlink() or not folder.is_dir():
+        raise StageError(f"{folder}: is a file or a link, expected a folder to make.", attempt)
+    index = _index_path(folder)
+    record = read_json(index) if is_own(index) else {}
+    keys = record.get("keys", []) if record.get("format") == FORMAT else []
+    others = {path.name for path in folder.iterdir()} - {f"{number}_output_0.bin" for number in range(len(keys))}
     if others:
-        raise StageError(f"{folder}: holds other files than embeddings (first: {min(others)}).", "name another folder.")
+        raise StageError(f"{folder}: holds other files than embeddings (first: {min(others)}).", attempt)
+    if keys and _rows_sha256(folder, len(keys)) != record.get("rows_sha256"):
+        raise StageError(
+            f"{folder}: its files are not those of {index.name}, expected them as they were made.", attempt
+        )
+    return True
+
+
+def _rows_sha256(folder: Path, count: int) -> str:
+    digest = hashlib.sha256()
+    for number in range(count):
+        path = folder / f"{number}_output_0.bin"
+        digest.update(path.read_bytes() if path.is_file() and not path.is_symlink() else b"?")
+    return digest.hexdigest()

@@ -41,6 +41,7 @@ from facepipe.runs.pack_stage import pack_crops
 from facepipe.specs import ModelSpec
 from facepipe.store.bins import BinIndex, batches_of
 from facepipe.store.files import read_json, sha256_of_file, sha256_of_json, write_bytes, write_json, write_text
+from facepipe.store.owned import RECORD, claim, keep_record, remove
 
 FORMAT = "facepipe.split.1"
 SPEC: ModelSpec = model("facenet.vggface2")  # size, margin and pixels; FaceNet's three sets of weights share them
@@ -123,6 +124,7 @@ def run_onet(job: SplitJob, run: Run, progress: Progress) -> Split:
     names = [crop_name(key) for key in keys]
     if len(set(names)) < len(names):
         raise DataError(f"{job.data_dir}: two photographs would have one crop's name, expected 'a.bmp' or 'a.bmp.png'.")
+    claim(Path(job.crop_dir), "move the folder away.")
     _refuse_other_crops(Path(job.crop_dir), set(names))
     settings, no_face = job.settings, dict[str, str]()
     for members, entries in _with_entries(job, keys, before):
@@ -135,9 +137,10 @@ def run_onet(job: SplitJob, run: Run, progress: Progress) -> Split:
                 write_crop(path, cut.crop)
             else:
                 no_face[member.key] = cut.reason
-                path.unlink(missing_ok=True)  # of an earlier run
+                remove(path)  # of an earlier run
         progress(len(members))
     written = job.split / "onet.json"
+    keep_record(written)
     write_json(job.split / "onet.index.json", _index(job, keys) | {"no_face": no_face})
     write_text(written, json.dumps([f"{job.crop_dir}/{name}" for name in names], ensure_ascii=False))
     return Split(written, len(keys), len(keys) - len(no_face), no_face)
@@ -175,17 +178,17 @@ def pack_crop_folder(crop_dir: Path, save_dir: Path, batch: int, progress: Progr
     return index
 
 
-def write_bin_info(folder: Path, info: Path, width: int, height: int) -> int:
+def write_bin_info(folder: Path, info: Path, width: int, height: int, *, overwrite: bool = False) -> int:
     """benchmark's list of .bin files, "number path width height", in the order of their numbers; how many.
 
     Raises:
         DataError: there is none, or a path holds a blank.
     """
     files = sorted(folder.glob("*.bin"), key=lambda path: (len(path.name), path.name))
-    return _write_info(folder, info, [(path, width, height) for path in files])
+    return _write_info(folder, info, [(path, width, height) for path in files], overwrite)
 
 
-def write_photograph_info(folder: Path, info: Path) -> int:
+def write_photograph_info(folder: Path, info: Path, *, overwrite: bool = False) -> int:
     """The same for the photographs of one folder, each with its own size.
 
     Raises:
@@ -194,7 +197,7 @@ def write_photograph_info(folder: Path, info: Path) -> int:
     files = sorted(path for path in folder.glob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
     sizes = [read_size(path) for path in files]
     rows = [(path, width, height) for path, (height, width) in zip(files, sizes, strict=True)]
-    return _write_info(folder, info, rows)
+    return _write_info(folder, info, rows, overwrite)
 
 
 def image_folder_keys(root: str | Path) -> list[str]:
@@ -226,6 +229,7 @@ def _run_boxes(
     for number, start in enumerate(range(0, len(keys), job.batch)):
         entries[str(number)] = _entry(found[start : start + job.batch])
     written = job.split / f"{name}.json"
+    keep_record(written)
     write_json(job.split / f"{name}.index.json", _index(job, keys))
     write_text(written, json.dumps(entries, allow_nan=False))
     return Split(written, len(keys), sum(map(len, found)), reasons)
@@ -319,7 +323,9 @@ def _refuse_other_crops(crop_dir: Path, names: set[str]) -> None:
     if not crop_dir.is_dir():
         return
     files = (path.relative_to(crop_dir).as_posix() for path in crop_dir.rglob("*") if path.is_file())
-    others = sorted(name for name in files if name not in names and not PurePosixPath(name).name.startswith("."))
+    others = sorted(
+        name for name in files if name not in (*names, RECORD) and not PurePosixPath(name).name.startswith(".")
+    )
     if others:
         raise StageError(
             f"{crop_dir}: holds {len(others)} files that are no crops of these photographs (first: {others[0]}).",
@@ -331,11 +337,12 @@ def _class_of(key: str) -> str:
     return PurePosixPath(key).parts[0]
 
 
-def _write_info(folder: Path, info: Path, rows: Sequence[tuple[Path, int, int]]) -> int:
+def _write_info(folder: Path, info: Path, rows: Sequence[tuple[Path, int, int]], overwrite: bool) -> int:
     if not rows:
         raise DataError(f"{folder}: holds no such file, expected some to list.")
     for path, _, _ in rows:
         if any(letter.isspace() for letter in str(path)):
             raise DataError(f"{path}: has a blank in its path, and the list's fields are apart by blanks.")
-    write_text(info, "".join(f"{i} {path} {width} {height}\n" for i, (path, width, height) in enumerate(rows)))
+    lines = (f"{i} {path} {width} {height}\n" for i, (path, width, height) in enumerate(rows))
+    write_text(info, "".join(lines), overwrite=overwrite)
     return len(rows)

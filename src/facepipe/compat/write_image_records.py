@@ -19,6 +19,7 @@ from facepipe.datasets.image_records import (
 from facepipe.datasets.images import list_keys
 from facepipe.errors import DataError
 from facepipe.store.files import write_bytes, write_text
+from facepipe.store.owned import claim
 
 Progress = Callable[[int], None]
 
@@ -36,6 +37,7 @@ def records_from_images(images: Path, bins: Path, progress: Progress = _silent) 
     keys = list_keys(images)
     targets = {key: str(PurePosixPath(key).with_suffix(".bin")) for key in keys}
     _refuse_collisions(images, targets)
+    claim(bins)
     for key, target in targets.items():
         content = (images / key).read_bytes()
         suffix_of(content, str(images / key))
@@ -53,6 +55,7 @@ def images_from_records(bins: Path, images: Path, progress: Progress = _silent) 
     records = record_files(bins)
     if not records:
         raise DataError(f"{bins}: no .bin in it, expected records of pictures.")
+    claim(images)
     written: dict[Path, Path] = {}
     for path in records:
         record = record_from_bytes(path.read_bytes(), str(path))
@@ -105,10 +108,10 @@ def labels_by_file(sources: Mapping[Path, Path], known: Path) -> list[tuple[Path
     return labels
 
 
-def write_labels(path: Path, labels: list[tuple[Path, int]]) -> None:
+def write_labels(path: Path, labels: list[tuple[Path, int]], *, overwrite: bool = False) -> None:
     """Write a label file; its paths are relative to its own folder."""
     lines = [(Path(os.path.relpath(target, path.parent)).as_posix(), number) for target, number in labels]
-    write_text(path, label_lines(lines))
+    write_text(path, label_lines(lines), overwrite=overwrite)
 
 
 def _refuse_collisions(root: Path, targets: Mapping[str, str]) -> None:

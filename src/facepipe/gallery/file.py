@@ -31,6 +31,7 @@ from facepipe.escape import for_terminal
 from facepipe.gallery.person_name import person_name
 from facepipe.store.files import atomic_path
 from facepipe.store.lock import held
+from facepipe.store.owned import require_free
 from facepipe.store.parts import remove_parts
 from facepipe.store.sealed_json import sealed, unsealed
 
@@ -175,15 +176,20 @@ def require_model(gallery: Gallery, model: str, weights_sha256: str, where: str)
         )
 
 
-def write_gallery(path: Path, gallery: Gallery) -> None:
+def write_gallery(path: Path, gallery: Gallery, *, overwrite: bool = False) -> None:
     """Write the gallery, whole or not at all; equal galleries give equal bytes.
 
+    Args:
+        overwrite: another gallery may be replaced. What is no gallery never is.
+
     Raises:
-        StageError: another process has been writing to it for longer than `WAIT_SECONDS`.
+        DataError: there is a file that is no gallery.
+        StageError: there is another gallery; or another process has been writing to it for longer than `WAIT_SECONDS`.
     """
     path = path.resolve()  # through a link, which stays one
     with _written_alone(path):
-        _write(path, gallery)
+        _require_gallery(path)
+        _write(path, gallery, overwrite)
 
 
 def update_gallery(path: Path, change: Callable[[Gallery], Gallery]) -> Gallery:
@@ -204,16 +210,22 @@ def update_gallery(path: Path, change: Callable[[Gallery], Gallery]) -> Gallery:
         read_gallery(named)  # which says so, and leaves no lock beside it
     with _written_alone(path):
         changed = change(read_gallery(path))
-        _write(path, changed)
+        _write(path, changed, True)
     return changed
 
 
-def require_writable(path: Path) -> None:
+def require_writable(path: Path, *, overwrite: bool) -> None:
     """Refuse a place where no gallery can be written, before the work for it is done.
 
+    Args:
+        overwrite: a gallery that is there may be replaced.
+
     Raises:
-        DataError: the folder, or the nearest one that is there, takes no files.
+        DataError: the folder, or the nearest one that is there, takes no files; or a file is there that is no gallery.
+        StageError: a gallery is there.
     """
+    _require_gallery(path)
+    require_free([path.resolve()], overwrite)
     folder = next(parent for parent in path.resolve().parents if parent.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise DataError(f"{path}: nothing can be written into {folder}, expected a folder that can be written to.")
@@ -240,7 +252,16 @@ def _written_alone(path: Path) -> Iterator[None]:
         raise
 
 
-def _write(path: Path, gallery: Gallery) -> None:
+def _require_gallery(path: Path) -> None:
+    """Raise DataError where something is there that is no gallery."""
+    if path.exists():
+        try:
+            read_gallery(path)
+        except DataError as error:
+            raise DataError(f"{error.what} It stays.", "another name for the gallery.") from error
+
+
+def _write(path: Path, gallery: Gallery, overwrite: bool) -> None:
     rows = np.ascontiguousarray(gallery.embeddings, "<f4")
     _check_rows(str(path), rows, len(gallery.labels), gallery.dimension)
     threshold = gallery.threshold
@@ -261,7 +282,7 @@ def _write(path: Path, gallery: Gallery) -> None:
     text = json.dumps(sealed(header), ensure_ascii=False, allow_nan=False).encode()
     text += b" " * (-(len(MAGIC) + _LENGTH.size + len(text)) % _ALIGNED)
     remove_parts(path.parent)
-    with atomic_path(path) as part, part.open("wb") as target:
+    with atomic_path(path, overwrite=overwrite) as part, part.open("wb") as target:
         target.write(MAGIC + _LENGTH.pack(len(text)) + text)
         target.write(rows.data)
 

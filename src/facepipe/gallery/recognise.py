@@ -21,6 +21,8 @@ from facepipe.reports.fonts import Font
 from facepipe.reports.recognition_drawing import Colour, Label, draw_names
 from facepipe.results import Unread
 from facepipe.store.files import atomic_path, sidecar_of, write_json
+from facepipe.store.owned import claim
+from facepipe.store.parts import remove_parts
 
 Name = Callable[[Sequence[np.ndarray]], list[NamedPicture]]
 
@@ -54,6 +56,9 @@ class Recognised:
     left_out: tuple[tuple[str, str], ...] = ()
 
 
+_ELSEWHERE = "another --output."
+
+
 def _silent(key: str, picture: NamedPicture) -> None:
     """Tells nobody."""
 
@@ -74,7 +79,10 @@ def recognise_pictures(
 
     Raises:
         DataError: a drawing would be written over its photograph.
+        StageError: `output` holds something and is none of facepipe's folders.
     """
+    claim(output, _ELSEWHERE)
+    remove_parts(output)  # of a killed call
     left_out: list[tuple[str, str]] = []
     pictures = faces = known = 0
     for members in read_photographs(root, keys, asked.batch, asked.limits):
@@ -104,6 +112,8 @@ def recognise_film(
         DataError: the film cannot be read, its frames are larger than the limits, or it would be written over itself.
         BackendError: PyAV is not installed.
     """
+    claim(target.parent, _ELSEWHERE)
+    remove_parts(target.parent)
     info = read_info(film)
     if target.resolve() == film.resolve():
         raise DataError(f"{target}: it would be written over the film, expected another --output.")

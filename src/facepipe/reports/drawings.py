@@ -102,8 +102,8 @@ def contact_sheet(pictures: Sequence[np.ndarray], labels: Sequence[str], columns
     return np.asarray(sheet)
 
 
-def write_drawing(path: Path, image: np.ndarray) -> None:
-    """Write uint8 [H, W, 3] RGB, whole, in the format that the suffix names.
+def write_drawing(path: Path, image: np.ndarray, *, overwrite: bool = False) -> None:
+    """Write uint8 [H, W, 3] RGB, whole, in the format that the suffix names; of what is there see `store.files`.
 
     Raises:
         DataError: Pillow writes no such format.
@@ -114,7 +114,7 @@ def write_drawing(path: Path, image: np.ndarray) -> None:
         raise DataError(f"{path}: no picture can be written as '{path.suffix}', expected .png or .jpg.")
     content = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(image)).save(content, kind)
-    write_bytes(path, content.getvalue())
+    write_bytes(path, content.getvalue(), overwrite=overwrite)
 
 
 def _score(

@@ -20,9 +20,10 @@ import numpy as np
 from facepipe.backends.ascend.bin_folder import FolderRunner, Say
 from facepipe.backends.base import Run
 from facepipe.errors import BackendError, StageError, TensorError
-from facepipe.store import resumable
+from facepipe.store import owned, resumable
 from facepipe.store.bins import INDEX, BinFile, BinIndex, check_files, read_batch, read_index
 from facepipe.store.files import sha256_of_file, write_bytes
+from facepipe.store.parts import part_of
 from facepipe.store.resumable import Resumable
 
 OUTPUTS_FORMAT = "facepipe.outputs.1"
@@ -102,14 +103,13 @@ def embed_folder(
     work, record = _work(out), _record(packed, width, made_by)
     if resumable.begin(work, record, [_output_of(file) for file in index.files], force=force).done is not None:
         return out / OUTPUTS
-    shutil.rmtree(out / OUTPUTS, ignore_errors=True)
-    scratch = out / ".runner"
-    shutil.rmtree(scratch, ignore_errors=True)
+    owned.remove_below(out / OUTPUTS)
+    scratch = part_of(out / OUTPUTS)
     scratch.mkdir(parents=True)
     try:
         made = runner.run_folder(model, packed / index.folder, scratch, say)
         _check_made(made, index, width)
-        made.rename(out / OUTPUTS)
+        owned.place_folder(made, out / OUTPUTS)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     resumable.finish(work, record)

@@ -37,6 +37,7 @@ from facepipe.metrics.verification import (
     ten_fold_accuracy,
 )
 from facepipe.store.files import write_json
+from facepipe.store.owned import claim
 from facepipe.store.provenance import model_provenance, versions
 
 FAR = 1e-3
@@ -82,6 +83,7 @@ def run_verification(
         BackendError: the back end is unavailable, or the model was not converted yet.
         DataError, TensorError: as `score`.
     """
+    claim(job.folder, "--run with another folder.")
     spec = embedder_spec(job.embedder)
     backend = backend_by_name(job.backend, job.options)
     keys, size = keys_in_order(faces.pairs), spec.input.dims[2].high

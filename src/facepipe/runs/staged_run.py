@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The staged run: pnet, rnet, onet, crop, pack, embed, each from files to files, with the functions of the fused run.
 
-    RUN/pnet/shard-00000.npz   proposals of each photograph            RUN/crop/images/<key>.png   crops as pictures
-    RUN/rnet/shard-00000.npz   those that RNet believes in             RUN/crop/shard-00000.npz    the chosen faces
-    RUN/onet/shard-00000.npz   faces with landmarks                    RUN/pack, RUN/embed         bins, and answers
+    RUN/pnet/shard-00000.npz   proposals of each photograph            RUN/crop/images/*.png      crops as pictures
+    RUN/rnet/shard-00000.npz   those that RNet believes in             RUN/crop/shard-00000.npz   the chosen faces
+    RUN/onet/shard-00000.npz   faces with landmarks                    RUN/pack, RUN/embed        bins, and answers
 
 A stage depends on the manifest of the one before it, so nothing stale is ever read.
 """
 
 from __future__ import annotations
 
+import hashlib
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -56,6 +58,7 @@ DETECTION_ARRAYS = {
     "landmarks": "float32",  # [R, K, 2], K is 0 before onet
 }
 
+_CROP_LETTERS, _CROP_DIGITS = 120, 32  # of a crop's name
 _BLOCK = 4096  # rows that are normalised and written at a time
 STAGES = ("pnet", "rnet", "onet", "crop")
 ORDER = (*STAGES, "pack", "embed")
@@ -339,8 +342,18 @@ def _crop_shard(asked: StageJob, shard: Shard, pipeline: FacePipeline) -> int:
 
 
 def crop_path(folder: Path, key: str) -> Path:
-    """Where the crop stage puts the crop of a photograph. The whole key stays in the name: a.jpg and a.png differ."""
-    return folder / "images" / f"{key}.png"
+    """Where the crop stage puts the crop of a photograph: the end of its key, for a reader, and the key's digest.
+
+    Any key has a name that the disk takes, and no two have one: a.jpg and a.png differ, and a folder a.jpg.png beside
+    a.jpg is in nobody's way.
+
+    Example:
+        >>> crop_path(Path("crop"), "Some_One/a.jpg").as_posix()
+        'crop/images/Some_One_a.jpg.f34efa50d66f9fefcacc9fa8b2baa8c8.png'
+    """
+    told = re.sub(r"[^A-Za-z0-9._-]", "_", key)[-_CROP_LETTERS:].lstrip(".")
+    digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:_CROP_DIGITS]
+    return folder / "images" / f"{told or '_'}.{digest}.png"
 
 
 def read_crop(folder: Path, key: str) -> np.ndarray:

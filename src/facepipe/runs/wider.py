@@ -24,6 +24,7 @@ from facepipe.runs.score_detection import WIDER_FILE, WiderScores, score_predict
 from facepipe.runs.wider_protocol import WiderProtocol
 from facepipe.runs.wider_run import WiderFile, WiderJob, run_pass, wider_models, wider_stage, write_predictions
 from facepipe.store.files import write_json
+from facepipe.store.owned import claim
 from facepipe.store.provenance import ModelFile, versions
 from facepipe.store.stage import locked
 
@@ -162,6 +163,7 @@ def score_prediction_files(files: Path, truth: WiderTruth, folder: Path, *, whol
     Raises:
         DataError: there are none, one has another form, or some are absent, with `whole`.
     """
+    claim(folder, "--run with another folder.")
     passes = {"files": score_predictions(read_predictions(files, truth, whole=whole), truth)}
     details: dict[str, object] = {"predictions": str(files), "versions": versions()}
     return _written(folder, passes, truth, "prediction files as they are", details)

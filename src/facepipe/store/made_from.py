@@ -7,12 +7,14 @@ made, its own digest, and the facts that its maker keeps for its readers. Asking
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from facepipe.errors import StageError
+from facepipe.store import owned
 from facepipe.store.files import read_json, sha256_of_file, sha256_of_json, sidecar_of, write_json
 
 RECORD_FORMAT = "facepipe.made_from.1"
@@ -140,6 +142,26 @@ def is_current(path: Path, made_from: MadeFrom) -> bool:
         and path.is_file()
         and sha256_of_file(path) == record.sha256
     )
+
+
+def require_own(path: Path) -> None:
+    """See to it, before work, that `path` and the record beside it may be written: nothing is there, or both are ours.
+
+    The file is ours when the record beside it is whole and of this very file; or when its folder's record says so.
+
+    Raises:
+        StageError: there is a file that nothing vouches for; it is named.
+    """
+    owned.keep_record(path)
+    beside = sidecar_of(path)
+    try:
+        record = verified_record(path) if path.is_file() else read_record(path)
+    except (OSError, StageError):  # another file's, or damaged: it vouches for nothing
+        record = None
+    if record is not None:
+        for file in filter(os.path.lexists, (path, beside)):
+            owned.adopt(file)
+    owned.require_free((path, beside), overwrite=False)
 
 
 def _record(body: Mapping[str, Any]) -> Record:

@@ -34,7 +34,8 @@ from facepipe.errors import ConversionError
 from facepipe.geometry.shape_plan import Size
 from facepipe.specs import ModelSpec
 from facepipe.store.files import sha256_of_file, sidecar_of, write_text
-from facepipe.store.made_from import MadeFrom, Record, weights_behind, write_record
+from facepipe.store.made_from import MadeFrom, Record, require_own, weights_behind, write_record
+from facepipe.store.owned import keep_record, place, remove, require_free
 from facepipe.store.parts import part_of, remove_parts
 
 PRECISION_V1 = (
@@ -399,7 +400,7 @@ def installed_cann(environ: Mapping[str, str]) -> str | None:
         if home is None:
             continue
         places = (f"{platform.machine()}-linux", "*-linux", ".")
-        for info in (info for place in places for info in sorted(Path(home).glob(f"{place}/*_install.info"))):
+        for info in (info for where in places for info in sorted(Path(home).glob(f"{where}/*_install.info"))):
             match = _INSTALL_INFO.search(info.read_text(encoding="utf-8", errors="replace"))
             if match:
                 return match[1]
@@ -444,13 +445,15 @@ def om_from_onnx(order: Order, log: Path) -> Record:
     if not order.onnx.is_file():
         raise ConversionError(f"{order.onnx}: no such file.", f"`facepipe onnx {order.spec.name}`")
     origin = made_from(order)
-    order.om.parent.mkdir(parents=True, exist_ok=True)
-    for place in {order.om.parent, log.parent}:
-        remove_parts(place)
+    require_own(order.om)
+    keep_record(log)
+    require_free((log, *((aipp_path(order),) if order.aipp else ())), overwrite=False)
+    for folder in {order.om.parent, log.parent}:
+        remove_parts(folder)
     if order.aipp:
         write_text(aipp_path(order), aipp_config(order.spec))
-    sidecar_of(order.om).unlink(missing_ok=True)  # from here on the old .om is not vouched for
-    order.om.unlink(missing_ok=True)
+    remove(sidecar_of(order.om))  # from here on the old .om is not vouched for
+    remove(order.om)
     scratch = part_of(order.om)
     scratch.mkdir()
     try:
@@ -478,7 +481,7 @@ def om_from_onnx(order: Order, log: Path) -> Record:
             aipp=order.aipp,
             shapes=om_shapes(order),
         )
-        files[0].replace(order.om)
+        place(files[0], order.om)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return write_record(order.om, order.spec.name, origin, facts.to_json(), again="make om")

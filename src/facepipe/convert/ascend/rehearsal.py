@@ -20,7 +20,7 @@ from facepipe.convert.onnx.passes.graph import constants
 from facepipe.errors import ConversionError
 from facepipe.specs import ModelSpec
 from facepipe.store.files import sha256_of_file, write_bytes
-from facepipe.store.made_from import MadeFrom, is_current, weights_behind, write_record
+from facepipe.store.made_from import MadeFrom, is_current, require_own, weights_behind, write_record
 
 _EXACT = frozenset(
     ("Relu", "MaxPool", "Flatten", "Reshape", "Transpose", "Concat", "Identity", "Slice", "Squeeze", "Unsqueeze",
@@ -91,6 +91,7 @@ def write_rehearsed(spec: ModelSpec, weights: Path, models: Path) -> Path:
         )
     made_from = MadeFrom({"onnx": sha256_of_file(source), **weights_behind(source)}, {"precision": "force_fp16"})
     if not is_current(target, made_from):
+        require_own(target)
         write_bytes(target, rehearse_fp16(onnx.load(str(source))).SerializeToString())
         write_record(target, spec.name, made_from, {}, again="facepipe rehearse")
     return target

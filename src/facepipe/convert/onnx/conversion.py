@@ -21,7 +21,7 @@ from facepipe.convert.onnx.export import check_interface, check_operators, onnx_
 from facepipe.convert.onnx.passes import PASSES
 from facepipe.convert.onnx.passes.graph import nodes
 from facepipe.convert.onnx.probe import probes
-from facepipe.convert.onnx.report import ConversionReport, Step, write_report
+from facepipe.convert.onnx.report import ConversionReport, Step, require_own_models, write_report
 from facepipe.convert.onnx.simplify import simplified
 from facepipe.errors import ConversionError, FacepipeError
 from facepipe.metrics.parity import Parity, parity, worst
@@ -61,7 +61,9 @@ def convert_model(
     Raises:
         WeightsError: the weights are not this model's.
         ConversionError: a step failed or moved the outputs; the step is named, and nothing was written.
+        StageError: a file that is none of facepipe's has one of these names.
     """
+    require_own_models(spec, out)
     loaded = load(spec, checkpoint)
     reference = reference_of(loaded.network, spec)
     steps: list[Step] = []
@@ -91,7 +93,9 @@ def convert_model(
     return write_report(spec, out, loaded.sha256, tuple(steps), versions())
 
 
-def export_model(spec: ModelSpec, checkpoint: Path | None, target: Path, *, any_digest: bool = False) -> Step:
+def export_model(
+    spec: ModelSpec, checkpoint: Path | None, target: Path, *, any_digest: bool = False, overwrite: bool = False
+) -> Step:
     """Write the exported ONNX alone, before any pass; return its parity with PyTorch. Arguments as `load`'s.
 
     Raises:
@@ -102,7 +106,7 @@ def export_model(spec: ModelSpec, checkpoint: Path | None, target: Path, *, any_
     with _naming("export", spec):
         model = onnx_from_network(loaded.network, spec)
         step = _judged("export", model, 0, spec, reference_of(loaded.network, spec))
-    write_bytes(target, model.SerializeToString())
+    write_bytes(target, model.SerializeToString(), overwrite=overwrite)
     return step
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,10 +11,12 @@ from pathlib import Path
 from facepipe.assets.workspace import Workspace, absent, find_weights, locate_weights
 from facepipe.catalogue import MODELS, records
 from facepipe.convert.onnx.report import ConversionReport, finished
-from facepipe.errors import ConversionError
+from facepipe.errors import ConversionError, StageError
 from facepipe.specs import ModelSpec, Recipe
-from facepipe.store.files import sha256_of_file, write_json
+from facepipe.store.files import read_json, sha256_of_file, write_json
+from facepipe.store.owned import adopt, keep_record, require_free
 from facepipe.store.parts import remove_parts
+from facepipe.store.sealed_json import SEAL
 
 OnStep = Callable[[ModelSpec, str], None]
 
@@ -39,6 +42,7 @@ def convert_models(
     *,
     force: bool = False,
     table: Path | None = None,
+    overwrite: bool = False,
     on_step: OnStep | None = None,
 ) -> Iterator[Converted]:
     """Convert models into `ws.weights`, and tell of each as soon as it is done; those without weights come last.
@@ -48,6 +52,7 @@ def convert_models(
         ws: where weights are looked for, and the results go.
         force: convert again what is up to date.
         table: the JSON file of all that is converted, written after each model (default: parity.json in `ws.weights`).
+        overwrite: `table` may take the place of a file that is not ours.
         on_step: told the model and the step that is done.
 
     Raises:
@@ -66,7 +71,7 @@ def convert_models(
     if gone and named:
         raise absent(gone[0], ws)
     target = table or ws.weights / "parity.json"
-    return _each([spec for spec in specs if spec not in gone], gone, ws, force, target, on_step)
+    return _each([spec for spec in specs if spec not in gone], gone, ws, force, target, overwrite, on_step)
 
 
 def _each(
@@ -75,14 +80,21 @@ def _each(
     ws: Workspace,
     force: bool,
     table: Path,
+    overwrite: bool,
     on_step: OnStep | None,
 ) -> Iterator[Converted]:
     remove_parts(ws.weights)
     known = {name: finished(spec, None, ws.weights) for name, spec in MODELS.items()}
+    if table.parent == ws.weights:
+        keep_record(table)
+    if _is_table(table, known):
+        adopt(table)
+    require_free((table,), overwrite)
     for spec in here:
         kept = None if force and _has_source(spec, ws) else finished(spec, _digest(spec, ws), ws.weights)
         known[spec.name] = report = kept or _convert(spec, ws, on_step)
-        write_json(table, _table(known))  # a failure further on leaves what was done
+        write_json(table, _table(known), overwrite=overwrite)  # a failure further on leaves what was done
+        overwrite = True  # it is this call's own now
         yield Converted(spec, report, kept is not None)
     yield from (Converted(spec, None, False) for spec in gone)
 
@@ -98,6 +110,17 @@ def _table(known: Mapping[str, ConversionReport | None]) -> dict[str, object]:
         "models": {name: asdict(report) for name, report in known.items() if report is not None},
         "absent": [name for name, report in known.items() if report is None],
     }
+
+
+def _is_table(path: Path, known: Mapping[str, ConversionReport | None]) -> bool:
+    """Whether the file says just what facepipe would write there now."""
+    if not path.is_file() or path.is_symlink():
+        return False
+    try:
+        told = read_json(path)
+    except StageError:
+        return False
+    return isinstance(told, dict) and {**told, SEAL: None} == {**json.loads(json.dumps(_table(known))), SEAL: None}
 
 
 def _has_source(spec: ModelSpec, ws: Workspace) -> bool:

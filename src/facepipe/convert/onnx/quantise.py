@@ -22,7 +22,7 @@ from facepipe.backends.ort import OnnxRuntime
 from facepipe.errors import ConversionError
 from facepipe.specs import ModelSpec
 from facepipe.store.files import atomic_path, sha256_of_file
-from facepipe.store.made_from import MadeFrom, is_current, weights_behind, write_record
+from facepipe.store.made_from import MadeFrom, is_current, require_own, weights_behind, write_record
 from facepipe.store.provenance import versions
 
 
@@ -121,6 +121,7 @@ def quantise_model(
             f"{spec.name}: {calibration.overlap} calibration photographs are of {calibration.test_set}, expected none.",
             "--photographs with a folder that holds none of them.",
         )
+    require_own(target)
     with atomic_path(target) as part:
         with _quiet():
             quantiser.quantise(source, part, inputs)

@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from facepipe.specs import ModelSpec
-from facepipe.store.files import sha256_of_json
-from facepipe.store.made_from import MadeFrom, Record, is_current, read_record, write_record
+from facepipe.store import owned
+from facepipe.store.files import sha256_of_file, sha256_of_json
+from facepipe.store.made_from import MadeFrom, Record, is_current, read_record, require_own, write_record
 
 CONVERSION_VERSION = 1
 """Raised whenever a network, a pass or a step changes: models that an older facepipe converted are then redone."""
@@ -50,10 +51,30 @@ def write_report(
     spec: ModelSpec, out: Path, weights_sha256: str, steps: tuple[Step, ...], versions: Mapping[str, str]
 ) -> ConversionReport:
     """Write the record beside the final ONNX of `spec` in `out`, which is there already."""
-    facts = {"opset": spec.opset, "steps": [asdict(step) for step in steps]}
+    before = (path for path in (spec.exported(out), spec.fixed(out)) if path.is_file())
+    facts = {
+        "opset": spec.opset,
+        "steps": [asdict(step) for step in steps],
+        "files": {path.name: sha256_of_file(path) for path in before},
+    }
     made_from = MadeFrom({"weights": weights_sha256}, _settings(spec), versions)
     again = f"facepipe onnx {spec.name} --force"
     return _report(write_record(spec.final(out), spec.name, made_from, facts, again=again))
+
+
+def require_own_models(spec: ModelSpec, out: Path) -> None:
+    """See to it, before work, that the files of a conversion may be written; see `made_from.require_own`.
+
+    Raises:
+        StageError: there is a file that nothing vouches for; it is named.
+    """
+    require_own(spec.final(out))
+    record = read_record(spec.final(out))
+    told = {} if record is None else record.facts.get("files", {})
+    for path in (spec.exported(out), spec.fixed(out)):
+        if path.is_file() and not path.is_symlink() and sha256_of_file(path) == told.get(path.name):
+            owned.adopt(path)
+        owned.require_free((path,), overwrite=False)
 
 
 def finished(spec: ModelSpec, weights_sha256: str | None, out: Path) -> ConversionReport | None:

@@ -33,8 +33,10 @@ PASSES: dict[str, GraphPass] = {
 }
 
 
-def fix_model(pass_name: str, source: Path, target: Path) -> int:
-    """Apply one pass to any ONNX file and write the result whole; return the number of edits. Both may be one file.
+def fix_model(pass_name: str, source: Path, target: Path, *, overwrite: bool = False) -> int:
+    """Apply one pass to any ONNX file and write the result whole; return the number of edits.
+
+    Both may be one file, with `overwrite`.
 
     Raises:
         ConversionError: there is no such pass, the source is no valid ONNX model, or the pass refuses it.
@@ -51,7 +53,7 @@ def fix_model(pass_name: str, source: Path, target: Path) -> int:
         onnx.checker.check_model(model)
     except (ConversionError, onnx.checker.ValidationError) as error:
         raise ConversionError(f"{source}: pass {pass_name}: {_first_line(error)}") from error
-    write_bytes(target, model.SerializeToString())
+    write_bytes(target, model.SerializeToString(), overwrite=overwrite)
     return edits
 
 
