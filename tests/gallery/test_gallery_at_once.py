@@ -41,14 +41,14 @@ for i in range(int(sys.argv[4])):
 STUCK = """
 import sys, time
 from pathlib import Path
-from facepipe.gallery.file import update_gallery
+from facepipe.gallery.file import update_gallery, without
 def stuck(*_):
     print("stuck", flush=True)
     time.sleep(60)
 if sys.argv[2] == "change":
     update_gallery(Path(sys.argv[1]), stuck)
 Path.replace = stuck
-update_gallery(Path(sys.argv[1]), lambda gallery: gallery)
+update_gallery(Path(sys.argv[1]), lambda gallery: without(gallery, "Ana", "0.jpg"))
 """
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from facepipe.backends.base import MadeBy
 from facepipe.compat.port_index import read_port_index
-from facepipe.errors import DataError
+from facepipe.errors import DataError, StageError
 from facepipe.gallery.file import (
     Gallery,
     Threshold,
@@ -255,6 +255,7 @@ def same(one: Gallery, other: Gallery) -> bool:
 @given(data=st.data())
 def test_a_damaged_file_is_an_error_of_ours_or_the_same_gallery(tmp_path: Path, data: st.DataObject) -> None:
     path = tmp_path / "f.gallery"
+    path.unlink(missing_ok=True)
     write_gallery(path, friends())
     content = bytearray(path.read_bytes())
     for _ in range(data.draw(st.integers(1, 3))):
@@ -324,7 +325,35 @@ def test_a_header_of_brackets_is_an_error_of_ours(tmp_path: Path) -> None:
 
 def test_a_place_that_takes_no_gallery_is_refused_before_the_work(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    require_writable(tmp_path / "new" / "folders" / "p.gallery")
+    require_writable(tmp_path / "new" / "folders" / "p.gallery", overwrite=False)
     with pytest.raises(DataError, match=r"nothing can be written into .*file, expected a folder"):
-        require_writable(tmp_path / "file" / "p.gallery")
+        require_writable(tmp_path / "file" / "p.gallery", overwrite=False)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file"]
+
+
+def test_a_gallery_takes_the_place_of_a_gallery_alone_and_only_when_told_to(tmp_path: Path) -> None:
+    path, notes = tmp_path / "p.gallery", tmp_path / "notes.txt"
+    notes.write_bytes(b"mine")
+    (tmp_path / "link.gallery").symlink_to(notes)
+    for place in (notes, tmp_path / "link.gallery"):
+        for overwrite in (False, True):
+            said = pytest.raises(
+                DataError, match=r"it begins with b'mine', expected a gallery .* It stays\. Try: another"
+            )
+            with said:
+                require_writable(place, overwrite=overwrite)
+            with said:
+                write_gallery(place, friends(), overwrite=overwrite)
+            assert notes.read_bytes() == b"mine"
+    write_gallery(path, friends())
+    write_gallery(path, friends())  # the same bytes: nothing is lost
+    other = empty_gallery("m", "0" * 64, friends().dimension)
+    before = path.read_bytes()
+    with pytest.raises(StageError, match=r"p\.gallery: is there already, expected no file\. Try: --overwrite"):
+        require_writable(path, overwrite=False)
+    with pytest.raises(StageError, match=r"p\.gallery: is not as facepipe wrote it"):
+        write_gallery(path, other)
+    assert path.read_bytes() == before
+    require_writable(path, overwrite=True)
+    write_gallery(path, other, overwrite=True)
+    assert same(read_gallery(path), other)

@@ -35,9 +35,9 @@ SETTINGS = SampleSettings(people=4, photographs=6, faceless=2, folds=2, pairs_pe
 SHARD = 5
 
 
-def make_work(folder: Path, weights: Path) -> None:
+def make_work(folder: Path, weights: Path, settings: SampleSettings = SETTINGS) -> None:
     """Below `folder`: the sample, and weights with the cascade's networks and a small recogniser."""
-    make_sample(folder / "sample", SETTINGS)
+    make_sample(folder / "sample", settings)
     (folder / "weights").mkdir()
     for name in ("pnet", "rnet", "onet"):
         final = model(name).final(weights)
@@ -127,7 +127,7 @@ def gallery(work: Path) -> Victim:
         "gallery",
         lambda folder: [
             "gallery", "build", str(work / "sample/images"), "--labels", str(work / "label.txt"),
-            "--out", str(folder / "people.gallery"), "--weights", str(work / "weights"),
+            "--out", str(folder / "people.gallery"), "--overwrite", "--weights", str(work / "weights"),
             "--embedder", "facenet.seeded", "--min-face", "40",
         ],
         imports=("facepipe.cli.gallery", *RUNNING[1:]),

@@ -14,6 +14,7 @@ from facepipe.errors import StageError, TensorError
 from facepipe.runs.embed_stage import embed_bins, embed_folder
 from facepipe.runs.unpack import unpack
 from facepipe.store.bins import BinTensor, batches_of, write_bins
+from facepipe.store.owned import RECORD
 
 KEYS = tuple(f"{number}.png" for number in range(7))
 
@@ -100,7 +101,7 @@ def test_a_folder_runner_leaves_the_same_files_as_a_session(tmp_path: Path) -> N
     folder = embed_folder(packed, tmp_path / "a", runner, model, 3, {}, said.append)
     session = embed_bins(packed, tmp_path / "b", lambda images: (images.sum(axis=(2, 3)),), 3, {})
     assert bytes_of(folder) == bytes_of(session)
-    assert {path.name for path in (tmp_path / "a").iterdir()} == {"outputs", "outputs.json"}
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {"outputs", "outputs.json", RECORD}
     lines = len(said)
     embed_folder(packed, tmp_path / "a", runner, model, 3, {}, said.append)
     assert len(said) == lines, "a finished folder is not run again"

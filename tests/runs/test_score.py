@@ -15,6 +15,7 @@ from facepipe.errors import DataError
 from facepipe.metrics.verification import ACCURACY_THRESHOLDS
 from facepipe.results import Face, FaceLine, NoFace, Unread
 from facepipe.runs.score import Policies, Provenance, accuracy_content, figures, join, score_run
+from facepipe.store.owned import claim
 from facepipe.store.run_faces import write_embeddings, write_faces
 
 FOLDS, PER_KIND, PHOTOGRAPHS = 10, 4, 3
@@ -56,6 +57,7 @@ def _embedding(person: int, number: int) -> np.ndarray:
 
 def _write_run(folder, without_face=(), shuffle=None, unread=()):
     """A run's two files; `shuffle` gives each photograph another one's embedding."""
+    claim(folder)
     keys = sorted(_key(p, n) for p in range(_people()) for n in range(1, PHOTOGRAPHS + 1))
     face = Face(np.array([1, 2, 3, 4], np.float32), 0.5, np.zeros((5, 2), np.float32))
     reasons = dict.fromkeys(without_face, "no face found")

@@ -204,7 +204,7 @@ def require_all_own(folder: Path) -> None:
 
 
 def remove_below(folder: Path, but: str = "") -> None:
-    """Remove what is ours below `folder`, and the folders that are empty then; hidden names stay.
+    """Remove what is ours below `folder`, and the folders that are empty then, itself too; hidden names stay.
 
     Args:
         but: a name in it that stays.
@@ -221,6 +221,8 @@ def remove_below(folder: Path, but: str = "") -> None:
             below = Path(place_, name)
             if not name.startswith(".") and not any(below.iterdir()):
                 below.rmdir()
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def files_below(folder: Path) -> list[tuple[str, Path]]:
