@@ -38,7 +38,7 @@ def test_the_page_names_the_version_of_the_shards() -> None:
 
 @pytest.mark.parametrize("arrays", [DETECTION_ARRAYS, FACE_ARRAYS, SHARD_ARRAYS], ids=["detection", "crop", "fused"])
 def test_the_page_describes_every_array_of_a_shard(arrays: dict[str, str]) -> None:
-    described = PAGE[PAGE.index("| stage | array |") : PAGE.index("`crop/images/<key>.png`")]
+    described = PAGE[PAGE.index("| stage | array |") : PAGE.index("`crop/images/<end of the key>.<digest>.png`")]
     for name, dtype in arrays.items():
         line = next(line for line in described.splitlines() if f"`{name}`" in line)
         assert ("text" if dtype == "<U" else dtype) in line

@@ -233,7 +233,7 @@ def files_below(folder: Path) -> list[tuple[str, Path]]:
 
 def folders_written(folder: Path) -> list[Path]:
     """The claimed folder and those below it in which facepipe wrote; no link is among them."""
-    inside = {""}
+    inside = {"."}
     for line in (folder / RECORD).read_bytes().splitlines()[1:]:
         start = line.rfind(b'{"path": ')  # what a full disk cut off stands before it
         try:
