@@ -35,12 +35,12 @@ from facepipe.reports.drawings import Picture, blank, contact_sheet, draw_face, 
 from facepipe.reports.report_plots import write_report
 from facepipe.results import Face, FaceLine
 from facepipe.runs.embed_stage import embed_folder
-from facepipe.runs.score import ACCURACY_FILE
 from facepipe.runs.staged_run import crop_path
 from facepipe.specs import ModelSpec
 from facepipe.store.files import read_json, sha256_of_file
 from facepipe.store.provenance import versions
 from facepipe.store.run_faces import FACES_FILE, read_faces
+from facepipe.store.run_record import ACCURACY_FILE
 
 # Module to what it is needed for; all come with the extra [demo].
 _NEEDED = {

@@ -22,7 +22,8 @@ from facepipe.cli.run_options import (
 from facepipe.faces.pipeline import alignment_note
 from facepipe.runs.job import RunJob, made_by
 from facepipe.runs.lfw import LfwJob, lfw_folders, lfw_keys
-from facepipe.runs.score import ACCURACY_FILE, MISSING_POLICIES, UNREAD_POLICIES, Policies
+from facepipe.runs.score import MISSING_POLICIES, UNREAD_POLICIES, Policies
+from facepipe.store.run_record import ACCURACY_FILE
 
 SEEDED_NOTE = "note: {name} has seeded weights; this accuracy shows the pipeline working and nothing about the network."
 
@@ -58,6 +59,7 @@ def run_job(args: argparse.Namespace, root: Path, run: Path, photographs: int) -
         shard_size=shard_size(args, photographs),
         settings=detector_settings(args),
         limits=limits(args),
+        other_processor=args.other_processor,
     )
 
 

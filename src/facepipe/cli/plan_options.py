@@ -69,8 +69,8 @@ def read_plan(path: Path) -> dict[str, Any]:
     Raises:
         DataError: another file.
     """
-    plan = read_json(path)
-    if not isinstance(plan, dict) or plan.get("format") != FORMAT:
+    plan = read_json(path, "`facepipe plan --out` again.")
+    if plan.get("format") != FORMAT:
         raise DataError(f"{path}: is no plan, expected what `facepipe plan --out` writes.")
     return plan
 

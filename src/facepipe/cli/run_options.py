@@ -66,7 +66,7 @@ def add_limit_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """--workers, --shard, --force."""
+    """--workers, --shard, --force, --other-processor."""
     parser.add_argument(
         "--workers", type=positive, default=None, help="processes (default: one for each core, over --threads)"
     )
@@ -74,6 +74,11 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         "--shard", type=positive, default=None, help="photographs that are finished together (default: 64, of many 256)"
     )
     parser.add_argument("--force", action="store_true", help="start over what was begun with other parameters")
+    parser.add_argument(
+        "--other-processor",
+        action="store_true",
+        help="go on with what a processor of other vectors began; each shard's record says which one made it",
+    )
 
 
 def add_for_backend(parser: argparse.ArgumentParser) -> None:

@@ -103,6 +103,7 @@ def run(args: argparse.Namespace) -> int:
             batch=args.batch,
             shard_size=args.shard or SHARD,
             limits=limits(args),
+            other_processor=args.other_processor,
         )
         folder = job.folder
         with bars(len(photographs.files)) as progress:

@@ -29,8 +29,8 @@ from facepipe.gallery.file import (
     with_rows,
 )
 from facepipe.gallery.person_name import person_name
-from facepipe.store.files import read_json
 from facepipe.store.run_faces import EMBEDDINGS_FILE, FACES_FILE, read_embeddings, read_faces
+from facepipe.store.run_record import RUN_FILE, read_run
 
 
 def named_pictures(root: Path, labels: Path | None = None, name: str | None = None) -> dict[str, str]:
@@ -153,23 +153,23 @@ def calibrated(
         return calibrate(faces.pairs, embed_set(faces, recogniser.pipeline.embedder, progress), far, where.name)
     if pairs is None:
         raise DataError(f"{where}: it is a run, expected --pairs with the pairs of its photographs.")
+    _require_run_of(where, recogniser)
     lines = [line for line in read_faces(where / FACES_FILE) if line.row is not None]
     embeddings = read_embeddings(where / EMBEDDINGS_FILE, len(lines))
     if embeddings.shape[1] != recogniser.dimension:
         raise DataError(f"{where}: embeddings of {embeddings.shape[1]} numbers, expected {recogniser.dimension}.")
-    _require_run_of(where, recogniser)
     rows = {line.key: np.asarray(embeddings[line.row]) for line in lines}
     return calibrate(read_pairs(pairs), rows, far, where.name)
 
 
 def _require_run_of(run: Path, recogniser: Recogniser) -> None:
     """Refuse a run whose own record does not name these weights."""
-    record = read_json(run / "run.json")
-    models: Sequence[Mapping[str, object]] = record.get("models", []) if isinstance(record, dict) else []
+    record = read_run(run)
+    models: Sequence[Mapping[str, object]] = record.get("models", [])
     wanted = (recogniser.model, recogniser.weights_sha256)
     if not any((entry.get("model"), entry.get("weights_sha256")) == wanted for entry in models):
         named = ", ".join(str(entry.get("model")) for entry in models) or "no model"
         raise DataError(
-            f"{run / 'run.json'}: it names {named}, expected {recogniser.model} with weights "
+            f"{run / RUN_FILE}: it names {named}, expected {recogniser.model} with weights "
             f"{recogniser.weights_sha256[:12]}....",
         )

@@ -18,6 +18,7 @@ from facepipe.datasets.lfw import VerificationSet
 from facepipe.errors import BackendError
 from facepipe.runs.score import FAR, Figures, JoinedPairs, figures, join, policies_of
 from facepipe.store.files import write_bytes
+from facepipe.store.run_record import adding, read_run
 
 ROC_FILE, DISTANCES_FILE = "roc.png", "distances.png"
 _SAME, _DIFFERENT = "#1f6fb4", "#d1662a"
@@ -39,9 +40,11 @@ def write_report(run: Path, pairs: VerificationSet, accuracy: Mapping[str, Any])
         DataError: as `score.join`.
     """
     _figure_class()  # before any work
+    read_run(run)
     paths = run / ROC_FILE, run / DISTANCES_FILE
-    for path, png in zip(paths, report_pngs(join(run, pairs), pairs, accuracy), strict=True):
-        write_bytes(path, png)
+    with adding(run, [ROC_FILE, DISTANCES_FILE]):
+        for path, png in zip(paths, report_pngs(join(run, pairs), pairs, accuracy), strict=True):
+            write_bytes(path, png)
     return paths
 
 

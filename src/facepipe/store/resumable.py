@@ -3,6 +3,7 @@
 
     <begun>    what the results depend on; written before the first result
     results    files that appear whole (store.files.atomic_path), in the folder or in one below it
+    <noted>    the sha256 of each result, a line after each; of work whose results have no record of their own
     <done>     written last: its presence means "complete"
 
 Work that was begun with anything else is refused, and the first difference is named. What is there is known from one
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -47,6 +49,7 @@ class Resumable:
         comparable: a record without what only the end of the work tells. Two works are one when these are equal.
         keeps_begun: whether `begun` stays when the work is done.
         attempt: what to try where the folder is not complete.
+        noted: the file of the results' digests, while the work goes on; "" where each has a record of its own.
     """
 
     folder: Path
@@ -59,6 +62,7 @@ class Resumable:
     comparable: Callable[[Mapping[str, Any]], Mapping[str, Any]] = same
     keeps_begun: bool = False
     attempt: str = "run the same command again."
+    noted: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +72,12 @@ class Begun:
     Attributes:
         done: the record of the finished work; None while it goes on.
         there: the results that are there, by name, from one listing.
+        noted: the sha256 of each result that unfinished work had written.
     """
 
     done: Mapping[str, Any] | None
     there: Mapping[str, os.DirEntry[str]]
+    noted: Mapping[str, str]
 
 
 def listing(folder: Path) -> dict[str, os.DirEntry[str]]:
@@ -122,14 +128,22 @@ def begin(work: Resumable, record: Mapping[str, Any], names: Collection[str], *,
         write_json(work.folder / work.begun, record)
     for folder in {work.folder, results}:
         remove_parts(folder)
-    return Begun(found.get(work.done), {name: entry for name, entry in there.items() if name in names})
+    if work.done in found:
+        _tidy(work)  # killed between the record of the end and this
+    there = {name: entry for name, entry in there.items() if name in names}
+    return Begun(found.get(work.done), there, _noted(work))
+
+
+def note(work: Resumable, name: str, sha256: str) -> None:
+    """Note the digest of a result that was written just now: only such a one is taken for whole when work goes on."""
+    with (work.folder / work.noted).open("a", encoding="utf-8") as lines:
+        lines.write(f"{sha256}  {name}\n")
 
 
 def finish(work: Resumable, record: Mapping[str, Any]) -> None:
     """Write the record that says "complete"."""
     write_json(work.folder / work.done, record)
-    if not work.keeps_begun:
-        (work.folder / work.begun).unlink(missing_ok=True)
+    _tidy(work)
 
 
 def require_complete(work: Resumable) -> dict[str, Any]:
@@ -143,6 +157,14 @@ def require_complete(work: Resumable) -> dict[str, Any]:
         state = "was begun and not finished" if work.begun in here else "was not begun"
         raise StageError(f"{work.name}: {work.folder} is not complete (no {work.done}): it {state}.", work.attempt)
     return _record(work, work.done)
+
+
+def _tidy(work: Resumable) -> None:
+    """Remove what only unfinished work needs."""
+    if not work.keeps_begun:
+        (work.folder / work.begun).unlink(missing_ok=True)
+    if work.noted:
+        (work.folder / work.noted).unlink(missing_ok=True)
 
 
 def _start_over(work: Resumable) -> None:
@@ -161,15 +183,21 @@ def _start_over(work: Resumable) -> None:
         else:
             Path(entry.path).unlink()
     begun.unlink(missing_ok=True)
+    if work.noted:
+        (work.folder / work.noted).unlink(missing_ok=True)
+
+
+def _noted(work: Resumable) -> dict[str, str]:
+    """Digests by name; a last line that a kill cut short is none."""
+    path = work.folder / work.noted
+    if not work.noted or not path.is_file():
+        return {}
+    found = re.findall(r"^([0-9a-f]{64})  (.+)\n", path.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
+    return {name: sha256 for sha256, name in found}
 
 
 def _record(work: Resumable, file: str) -> dict[str, Any]:
-    content = read_json(work.folder / file)
-    if not isinstance(content, dict):
-        raise StageError(
-            f"{work.folder / file}: is {type(content).__name__}, expected an object.", "--force to start it over."
-        )
-    return content
+    return read_json(work.folder / file, "--force to start it over.")
 
 
 def _refuse_difference(work: Resumable, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
