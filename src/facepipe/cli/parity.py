@@ -23,7 +23,7 @@ from facepipe.backends import backend_by_name
 from facepipe.backends.ascend.om import OmShapes, read_sidecar
 from facepipe.backends.base import Backend, RuntimeOptions, model_file, open_session
 from facepipe.catalogue import model
-from facepipe.cli.requires import need_onnx
+from facepipe.cli.ascend_options import need_onnx
 from facepipe.errors import DataError
 from facepipe.metrics.layer_figures import LayerFigures
 from facepipe.runs.rehearse import compare_runs
