@@ -16,6 +16,7 @@ from facepipe.cli.run_options import (
     chosen_embedder,
     detector_settings,
     limits,
+    print_note,
     runtime_options,
     shard_size,
 )
@@ -84,8 +85,7 @@ def print_notes(job: RunJob) -> None:
     """What a user has to know before a run."""
     if not embedder(job.embedder).for_accuracy:
         print(SEEDED_NOTE.format(name=job.embedder), file=sys.stderr)
-    if note := alignment_note(job.detector, job.embedder):
-        print(f"note: {note}", file=sys.stderr)
+    print_note(alignment_note(job.detector, job.embedder))
 
 
 def summary(asked: LfwJob, accuracy: dict[str, Any]) -> str:

@@ -27,8 +27,8 @@ from facepipe.backends.ascend.om import read_sidecar
 from facepipe.backends.base import Run, model_file, open_session
 from facepipe.backends.by_model import engine_of
 from facepipe.catalogue import detector_models, embedder, landmark_count, model
+from facepipe.datasets.crops import write_png
 from facepipe.datasets.images import read
-from facepipe.datasets.png import write_png
 from facepipe.detect import fitted
 from facepipe.detect.mtcnn import MtcnnSettings, Photograph, locate, photograph, propose, refine
 from facepipe.embed.embedder import unit_rows
