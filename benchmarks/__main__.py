@@ -48,7 +48,7 @@ from facepipe.backends.base import RuntimeOptions
 from facepipe.catalogue import embedder
 from facepipe.cli._main import run_module
 from facepipe.datasets.images import list_keys
-from facepipe.engine.local import cores
+from facepipe.engine.cores import cores
 from facepipe.errors import BackendError, DataError
 from facepipe.store.files import read_json, write_json, write_text
 from facepipe.store.provenance import versions

@@ -262,7 +262,7 @@ def test_a_back_end_made_by_the_page_is_run_as_a_host_s(monkeypatch: pytest.Monk
     from facepipe.cli.run_options import worker_count
     from facepipe.detect import fitted
     from facepipe.detect.mtcnn import MtcnnSettings
-    from facepipe.engine.local import cores
+    from facepipe.engine.cores import cores
 
     page = (SRC.parents[1] / "docs" / "add-a-backend.md").read_text(encoding="utf-8")
     code = page.partition("```python\n")[2].partition("```")[0]

@@ -27,7 +27,7 @@ from facepipe.cli.run_options import positive
 from facepipe.convert.onnx.report import finished
 from facepipe.datasets.lfw import read_pairs
 from facepipe.datasets.sample import SampleSettings, make_sample
-from facepipe.engine.local import cores
+from facepipe.engine.cores import cores
 from facepipe.errors import BackendError, StageError
 from facepipe.reports.report_plots import write_report
 from facepipe.reports.run_sheets import write_run_sheets

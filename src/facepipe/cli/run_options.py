@@ -17,7 +17,7 @@ from facepipe.backends.by_model import engines
 from facepipe.catalogue import DETECTORS, EMBEDDERS, MODELS, detector_models
 from facepipe.detect import DetectorSettings, default_settings
 from facepipe.detect.mtcnn import MtcnnSettings
-from facepipe.engine.local import cores
+from facepipe.engine.cores import cores
 from facepipe.errors import DataError
 from facepipe.escape import for_terminal
 from facepipe.faces.photographs import EVERYDAY, Image, Limits, read_photograph

@@ -36,11 +36,6 @@ class Local:
         return _mapped(open_job, job, items, self.workers)
 
 
-def cores() -> int:
-    """Cores that this process may use; in a container fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _mapped(
     open_job: Open[Job, Item, Result], job: Job, items: Sequence[Item], workers: int
 ) -> Iterator[tuple[int, Result]]:
