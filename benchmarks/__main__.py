@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -49,6 +48,7 @@ from facepipe.backends.base import RuntimeOptions
 from facepipe.catalogue import embedder
 from facepipe.cli._main import run_module
 from facepipe.datasets.images import list_keys
+from facepipe.engine.cores import cores
 from facepipe.errors import BackendError, DataError
 from facepipe.store.files import read_json, write_json, write_text
 from facepipe.store.provenance import versions
@@ -166,7 +166,7 @@ def _measure(
             root, spread(keys, min(args.photographs, MOST_PROFILED)), args.weights, configurations, _say
         )
     if part == "networks":
-        return measure_networks(args.weights, backends, args.threads or _cores(), _peer(args), _say)
+        return measure_networks(args.weights, backends, args.threads or cores(), _peer(args), _say)
     if part == "scaling":
         root, keys = _photographs(args)
         kept = [pair for pair in KEEPS_ANSWERS if pair in backends] or backends
@@ -184,14 +184,10 @@ def _measure(
     if part == "detectors":
         root, keys = _photographs(args)
         names = list(dict.fromkeys(name for name, _ in backends))
-        threads = (args.threads,) if args.threads else tuple(count for count in (1, 2) if count <= _cores())
+        threads = (args.threads,) if args.threads else tuple(count for count in (1, 2) if count <= cores())
         chosen = spread(keys, min(args.photographs, MOST_SEARCHED))
         return measure_detectors(root, chosen, args.weights, names, threads, _say)
     return measure_gallery_search(args.rows, 128, 1000, _say)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _say(text: str) -> None:
@@ -244,15 +240,14 @@ def _photographs(args: argparse.Namespace) -> tuple[Path, list[str]]:
 
 
 def _configuration(args: argparse.Namespace, backend: str, precision: str) -> Configuration:
-    workers = args.workers or _cores()
-    threads = args.threads or max(1, _cores() // workers)
+    workers = args.workers or cores()
+    threads = args.threads or max(1, cores() // workers)
     return Configuration(backend, precision, args.detector, args.embedder, args.batch, workers, threads)
 
 
 def _plan(args: argparse.Namespace) -> Plan:
     root, keys = _photographs(args)
-    cores = args.workers or _cores()
-    return Plan(root, spread(keys, args.photographs), args.weights, cores, args.rounds, args.each)
+    return Plan(root, spread(keys, args.photographs), args.weights, args.workers or cores(), args.rounds, args.each)
 
 
 def _page(path: Path) -> str:

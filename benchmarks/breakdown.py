@@ -33,7 +33,7 @@ def measure_profile(
     Raises:
         BackendError: a back end failed.
     """
-    from facepipe.convert.onnx.arithmetic import multiply_adds
+    from benchmarks.arithmetic import multiply_adds
 
     own = [sys.executable, "-m", "benchmarks.own"]
     found: dict[str, Any] = {"photographs": len(keys), "limits_gflops": limits_gflops(own, 1)}

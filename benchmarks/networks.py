@@ -51,7 +51,7 @@ def measure_networks(
     Raises:
         BackendError: a back end failed.
     """
-    from facepipe.convert.onnx.arithmetic import multiply_adds
+    from benchmarks.arithmetic import multiply_adds
 
     own = [sys.executable, "-m", "benchmarks.own"]
     limits = limits_gflops(own, threads)

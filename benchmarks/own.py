@@ -41,7 +41,8 @@ from facepipe.results import Unread
 from facepipe.runs.faces_run import ShardReport, do_shard, fused_stage, open_fused
 from facepipe.runs.job import RunJob, models_of
 from facepipe.store.provenance import versions
-from facepipe.store.stage import Shard, begin, finish
+from facepipe.store.shard import Shard
+from facepipe.store.stage import begin, finish
 
 Measured = tuple[int, int, ShardReport]
 """Which worker, the most memory it held so far in bytes, and its report of one shard."""
@@ -76,7 +77,7 @@ def pipeline(question: dict[str, Any]) -> dict[str, Any]:
         with tempfile.TemporaryDirectory(prefix="facepipe-bench-") as folder:
             one = replace(job, run=Path(folder))
             stage = fused_stage(one, question["keys"], models)
-            shards, every = begin(stage), stage.shards()
+            shards, every = begin(stage, job.root.joinpath), stage.shards()
             began, ended, peaks, faces, steps = 0.0, 0.0, dict[int, int](), 0, {}
             # Warm-ups are handed out first, one to each worker: shards that are done again when their turn comes.
             warm_ups = [(True, every[worker % len(every)]) for worker in range(workers)]
@@ -200,7 +201,7 @@ def profile(question: dict[str, Any]) -> dict[str, Any]:
         pipeline = FacePipeline(detector, recogniser, alignment_of(job.detector, job.embedder), job.selection)
         job = replace(job, run=Path(folder))
         stage = fused_stage(job, question["keys"], models_of(job))
-        begin(stage)
+        begin(stage, job.root.joinpath)
         for _ in range(2):
             calls.clear()
             report = do_shard(job, stage.shards()[0], pipeline)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.end_to_end import Configuration, ask_own, rate, spread
-from facepipe.datasets.mosaic import write_mosaic
+from benchmarks.mosaic import write_mosaic
 
 COUNTS = (100, 1000, 7701)  # photographs; the last is what LFW's pairs name
 SIZES = {"250": (250, 250, 96), "1080p": (1080, 1920, 6), "4k": (2160, 3840, 4)}  # height, width, how many

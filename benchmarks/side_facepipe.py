@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import json
 import os
 import sys
@@ -41,7 +42,8 @@ def main() -> None:
         job = replace(job, run=Path(folder))
         by_shard = hasattr(stages, "Shard")
         stage = fused.fused_stage(job, *([tuple(settings["keys"])] if by_shard else []), jobs.models_of(job))
-        stages.begin(stage)
+        asks_for_photographs = "path_of" in inspect.signature(stages.begin).parameters
+        stages.begin(stage, *([job.root.joinpath] if asks_for_photographs else []))
         items = stage.shards() if by_shard else range(stage.shard_count)
         with fused.open_fused(job if by_shard else (job, stage), settings["worker"]) as do:
             say({"versions": provenance.versions()})

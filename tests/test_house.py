@@ -138,3 +138,9 @@ def test_nothing_large_or_binary_is_tracked() -> None:
     paths = [REPOSITORY / name for name in done.stdout.split("\0") if name and (REPOSITORY / name).is_file()]
     assert [inside(path) for path in paths if path.stat().st_size > 1 << 20] == []
     assert [inside(p) for p in paths if p.suffix in (".pt", ".pth", ".onnx", ".om", ".npz", ".pkl", ".bin")] == []
+
+
+def test_the_command_line_stays_thin() -> None:
+    """What a command does is a function of runs/, gallery/ or convert/, which a program can call as well."""
+    lines = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in (SRC / "cli").glob("*.py"))
+    assert lines <= 3300, f"cli/ has {lines:,} lines, expected at most 3,300: move what is no command line out of it"

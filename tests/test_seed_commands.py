@@ -289,7 +289,7 @@ def test_msame_and_unpack_give_the_embeddings_of_the_staged_run(
     written = tmp_path / "embeddings"
     packed = ["--packed", str(run / "pack"), "--outputs", str(tmp_path / "out")]
     assert main(["unpack", *packed, "--out", str(written)]) == 0
-    keys = json.loads((written / "keys.json").read_text())
+    keys = json.loads((written / "keys.json").read_text())["keys"]
     rows, expected = np.load(written / "embeddings.npy"), np.load(run / "embeddings.npy")
     row_of = {line.key: line.row for line in read_faces(run / "faces.jsonl") if line.row is not None}
     assert set(keys) == set(row_of)

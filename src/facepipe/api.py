@@ -27,19 +27,23 @@ from facepipe.convert.onnx.report import ConversionReport
 from facepipe.datasets.images import list_keys
 from facepipe.datasets.video import is_film
 from facepipe.detect import default_settings
-from facepipe.detect.single_shot import SingleShotSettings
 from facepipe.engine.local import Local
 from facepipe.errors import DataError
 from facepipe.faces.photographs import EVERYDAY, Limits, photographs_of, read_given
 from facepipe.faces.pipeline import DEFAULT_SELECTION, FacePipeline, open_pipeline
 from facepipe.gallery import enrol as enrolment
 from facepipe.gallery.faces import Recogniser, open_recogniser
-from facepipe.gallery.file import Gallery, Threshold, read_gallery, require_model, require_writable, write_gallery
-from facepipe.gallery.naming import Namer
-from facepipe.gallery.recognise import Recognised, Recognition, recognise_film, recognise_pictures
-from facepipe.gallery.search import build_index
+from facepipe.gallery.file import (
+    Gallery,
+    Threshold,
+    least_similarity,
+    read_gallery,
+    require_model,
+    require_writable,
+    write_gallery,
+)
+from facepipe.gallery.recognise import Recognised, recognise_film, recognise_photographs, recognition
 from facepipe.metrics.verification import squared_distances
-from facepipe.reports.recognition_drawing import colours_of, font_for
 from facepipe.results import Detections, EmbeddedFace, NoFace, PictureFaces, Unread
 from facepipe.runs import lfw, wider
 from facepipe.runs.faces_run import FacesRun, embed_photographs
@@ -273,7 +277,7 @@ def run_wider(
     protocol: str = "single",
     data: Path | str | None = None,
     images: Path | str | None = None,
-    threshold: float = 0.01,
+    threshold: float = wider.THRESHOLD,
     workers: int = 1,
     force: bool = False,
     progress: Progress = _silent,
@@ -296,18 +300,14 @@ def run_wider(
     folder = wider.wider_folder(_path(data))
     truth = wider.wider_truth(folder)
     photographs = wider.wider_photographs(folder, truth, _path(images))
-    settings = default_settings(detector)
-    if isinstance(settings, SingleShotSettings):
-        settings = replace(settings, threshold=threshold, suppression=replace(settings.suppression, method="hard"))
-    every = models.precision if models.precision == "f32" else f"{models.precision.removesuffix('-all')}-all"
     job = WiderJob(
         root=photographs.root,
         folder=Path(run),
         weights=Path(models.weights),
         detector=detector,
         backend=resolve_backend(models.backend, models.options()).name,
-        settings=settings if isinstance(settings, SingleShotSettings) else None,
-        options=replace(models.options(), precision=every),
+        settings=wider.wider_settings(detector, threshold),
+        options=wider.detector_options(models.options()),
         batch=models.batch,
         limits=models.limits(),
     )
@@ -351,12 +351,12 @@ def enrol(
         overwrite: a gallery that is at `out` may be replaced.
 
     Raises:
-        DataError: a picture has no name; or a file that is no gallery is at `out`.
+        DataError: a photograph has no name; or a file that is no gallery is at `out`.
         BackendError: the back end is unavailable, or a model was not converted yet.
         StageError: nothing tells the weights of the embedder.
     """
     require_writable(Path(out), overwrite=overwrite)
-    names = enrolment.named_pictures(Path(photographs), _path(labels))
+    names = enrolment.named_photographs(Path(photographs), _path(labels))
     backend = resolve_backend(models.backend, models.options())
     with _recogniser(models, backend) as recogniser:
         found = enrolment.enrol(
@@ -378,47 +378,30 @@ def recognise(
     threshold: float | None = None,
     progress: Progress = _silent,
 ) -> Recognised:
-    """Names on the faces of a picture, a folder of them or a film, as `facepipe recognise`: drawings and their JSON
-    files in `out`.
+    """Names on the faces of a photograph, a folder of them or a film, as `facepipe recognise`: drawings and their
+    JSON files in `out`.
 
     Args:
         threshold: least cosine for a name; None: the gallery's.
 
     Raises:
-        DataError: neither the gallery nor `threshold` tells who is unknown; or there is no picture.
+        DataError: neither the gallery nor `threshold` tells who is unknown; or there is no photograph.
         BackendError: the back end is unavailable, or a model was not converted yet.
         StageError: the gallery is of other weights.
     """
     given, known = Path(photographs), read_gallery(Path(gallery))
-    least = known.threshold if threshold is None else Threshold(threshold, None, "given by hand")
-    if least is None:
-        raise DataError(
-            f"{gallery}: it has no threshold, expected one; without it nobody could be unknown.",
-            "recognise(threshold=...), or `facepipe gallery calibrate`.",
-        )
+    attempt = "recognise(threshold=...), or `facepipe gallery calibrate`."
+    least = least_similarity(known, threshold, str(gallery), attempt)
     backend = resolve_backend(models.backend, models.options(), known.made_by, Path(gallery))
     with _recogniser(models, backend) as recogniser:
         require_model(known, recogniser.model, recogniser.weights_sha256, str(gallery))
-        head = {
-            "gallery": str(gallery),
-            "detector": models.detector,
-            "embedder": recogniser.model,
-            "weights_sha256": recogniser.weights_sha256,
-            "threshold": least.similarity,
-        }
-        asked = Recognition(
-            Namer(recogniser.pipeline, known, build_index(known.embeddings), least),
-            font_for(["unknown 0123456789.", *known.people()]),
-            colours_of(known.people()),
-            head,
-            models.batch,
-            models.limits(),
-        )
+        told = {"gallery": str(gallery), "detector": models.detector}
+        asked = recognition(recogniser, known, least, told, batch=models.batch, limits=models.limits())
         if given.is_file() and is_film(given):
             return recognise_film(asked, given, Path(out) / f"{given.stem}.mp4", progress=progress)
         if given.is_file():
-            return recognise_pictures(asked, given.parent, [given.name], Path(out), progress=progress)
-        return recognise_pictures(asked, given, photographs_of(given, Path(out)), Path(out), progress=progress)
+            return recognise_photographs(asked, given.parent, [given.name], Path(out), progress=progress)
+        return recognise_photographs(asked, given, photographs_of(given, Path(out)), Path(out), progress=progress)
 
 
 def _recogniser(models: Models, backend: Backend) -> AbstractContextManager[Recogniser]:

@@ -48,3 +48,8 @@ class StageError(FacepipeError):
 
 class DataError(FacepipeError):
     """A data file or photograph has the wrong form or content."""
+
+
+def first_line(error: BaseException) -> str:
+    """What another library's error says, in one line; its class where it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -259,9 +259,10 @@ def test_auto_is_the_first_that_can_run_and_keeps_its_own_name(monkeypatch: pyte
 
 def test_a_back_end_made_by_the_page_is_run_as_a_host_s(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The class of docs/add-a-backend.md, put into the table: crops, strips and workers are those of a host."""
-    from facepipe.cli.run_options import cores, worker_count
+    from facepipe.cli.run_options import worker_count
     from facepipe.detect import fitted
     from facepipe.detect.mtcnn import MtcnnSettings
+    from facepipe.engine.cores import cores
 
     page = (SRC.parents[1] / "docs" / "add-a-backend.md").read_text(encoding="utf-8")
     code = page.partition("```python\n")[2].partition("```")[0]

@@ -42,10 +42,10 @@ def test_a_run_that_was_begun_with_another_engine_is_refused(
         keys = ("nobody.jpg",)
         return fused_stage(asked, keys, models_of(asked)) if driver == "fused" else staged_stage("pnet", asked, keys)
 
-    begin(stage())  # type: ignore[arg-type]
+    begin(stage(), tmp_path.joinpath)  # type: ignore[arg-type]
     monkeypatch.setattr(Native, "takes", lambda *_: False)
     with pytest.raises(StageError, match=r"begun with parameters\.engines?(\.onet)?=native, this run asks for onnxrun"):
-        begin(stage())  # type: ignore[arg-type]
+        begin(stage(), tmp_path.joinpath)  # type: ignore[arg-type]
 
 
 @pytest.mark.weights

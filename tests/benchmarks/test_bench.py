@@ -24,6 +24,7 @@ from benchmarks.sides import open_side
 
 from facepipe.datasets.images import list_keys
 from facepipe.errors import BackendError
+from facepipe.store.files import write_json
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -231,7 +232,7 @@ def test_a_precision_that_the_back_end_has_not_is_refused(capsys: pytest.Capture
 
 @pytest.mark.weights
 def test_figures_of_one_part_stay_when_another_is_measured(weights_dir: Path, sample: Path, tmp_path: Path) -> None:
-    (tmp_path / "bench.json").write_text('{"networks": {"kept": 1}}')
+    write_json(tmp_path / "bench.json", {"networks": {"kept": 1}})
     small = ["--photographs", "2", "--rounds", "6", "--workers", "1", "--batch", "2", "--backend", "onnxruntime"]
     where = ["--data", str(sample), "--weights", str(weights_dir), "--out", str(tmp_path), "--no-peer"]
     assert main(["end_to_end", *small, *where]) == 0

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 from benchmarks.__main__ import main
+from benchmarks.mosaic import write_mosaic
 from benchmarks.page import TABLES, refreshed, section
 from benchmarks.scaling import memory_of, repeated
 from PIL import Image
 
 from facepipe.catalogue import model
 from facepipe.datasets.images import read
-from facepipe.datasets.mosaic import write_mosaic
 from facepipe.errors import DataError
 
 
@@ -57,7 +57,7 @@ def test_a_mosaic_is_filled_to_its_edges(tmp_path: Path) -> None:
 )
 def test_arithmetic_is_counted(name: str, shape: tuple[int, ...], expected: int, weights_dir: Path) -> None:
     pytest.importorskip("onnx", reason="counting needs the extra [convert]")
-    from facepipe.convert.onnx.arithmetic import multiply_adds
+    from benchmarks.arithmetic import multiply_adds
 
     assert multiply_adds(model(name).final(weights_dir), shape) == expected
 

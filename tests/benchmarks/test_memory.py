@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from benchmarks.end_to_end import Configuration, ask_own, spread
+from benchmarks.mosaic import write_mosaic
 from benchmarks.scaling import repeated
 
 from facepipe.datasets.images import list_keys
-from facepipe.datasets.mosaic import write_mosaic
 
 pytestmark = [pytest.mark.weights, pytest.mark.slow]
 

@@ -11,8 +11,8 @@ import pytest
 
 from facepipe.catalogue import MODELS
 from facepipe.cli import main
-from facepipe.cli.fetch import expand
 from facepipe.errors import DataError
+from facepipe.runs.fetch import names_of
 from facepipe.specs import UserFile
 
 
@@ -34,12 +34,12 @@ def fetch(folder: Path, *names: str) -> int:
 
 
 def test_names_stand_for_models_and_data_sets_each_once() -> None:
-    assert expand(["mtcnn"]) == ["pnet", "rnet", "onet"]
-    assert expand(["rnet", "mtcnn", "lfw"]) == ["rnet", "pnet", "onet", "lfw"]
+    assert names_of(["mtcnn"]) == ["pnet", "rnet", "onet"]
+    assert names_of(["rnet", "mtcnn", "lfw"]) == ["rnet", "pnet", "onet", "lfw"]
 
 
 def test_all_is_everything_that_can_be_fetched() -> None:
-    named = expand(["all"])
+    named = names_of(["all"])
     assert {"pnet", "facenet.vggface2", "facenet.casia", "lfw"} <= set(named)
     assert not [name for name in named if name in MODELS and isinstance(MODELS[name].weights.origin, UserFile)]
 
@@ -48,9 +48,9 @@ def test_a_wrong_name_lists_the_choices_and_guesses() -> None:
     with pytest.raises(
         DataError, match=r"'mtccn' is nothing that can be fetched, expected one of all, mtcnn, .*lfw\. "
     ):
-        expand(["mtccn"])
+        names_of(["mtccn"])
     with pytest.raises(DataError, match=r"did you mean 'facenet\.casia'"):
-        expand(["facenet.cassia"])
+        names_of(["facenet.cassia"])
 
 
 @pytest.mark.usefixtures("no_network")
@@ -99,8 +99,8 @@ def test_all_goes_on_after_a_failure_and_counts_at_the_end(
     assert "facenet.seeded: nothing to fetch, made on the spot" in out
     assert "pnet: absent." in err
     assert "lfw: absent." in err
-    last = err.strip().splitlines()[-1]
-    assert last.startswith(f"facepipe fetch: {len(expand(['all'])) - 1} of {len(expand(['all']))} could not be fetched")
+    last, count = err.strip().splitlines()[-1], len(names_of(["all"]))
+    assert last.startswith(f"facepipe fetch: {count - 1} of {count} could not be fetched")
 
 
 @pytest.mark.usefixtures("no_network")

@@ -34,7 +34,7 @@ def weights(seeded: Callable[..., Path]) -> Path:
 
 @pytest.fixture(scope="module")
 def photographs(album: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four pictures of each of three people, by name."""
+    """Four photographs of each of three people, by name."""
     root = tmp_path_factory.mktemp("people")
     for name in PEOPLE:
         (root / name).mkdir()
@@ -49,8 +49,8 @@ def built(photographs: Path, weights: Path, tmp_path_factory: pytest.TempPathFac
     enrolled = path.parent / "enrolled"
     for name in PEOPLE:
         (enrolled / name).mkdir(parents=True)
-        for picture in sorted((photographs / name).iterdir())[:3]:
-            shutil.copy(picture, enrolled / name)
+        for photograph in sorted((photographs / name).iterdir())[:3]:
+            shutil.copy(photograph, enrolled / name)
     command = [
         "gallery",
         "build",
@@ -84,7 +84,7 @@ def test_the_gallery_is_bound_to_its_model(built: Path, weights: Path) -> None:
     assert found.threshold.similarity == THRESHOLD
 
 
-def test_other_pictures_of_the_people_are_named_and_a_stranger_is_unknown(
+def test_other_photographs_of_the_people_are_named_and_a_stranger_is_unknown(
     gallery: Path, photographs: Path, album: Path, weights: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     probes = [_fourth(photographs, name) for name in PEOPLE] + [album / "stranger.jpg"]
@@ -109,12 +109,12 @@ def test_a_person_is_added_and_removed(
     shutil.copy(album / "stranger.jpg", more / "p.jpg")
     command = ["gallery", "add", str(gallery), str(more), "--weights", str(weights)]
     assert main(command) == 1
-    assert "1 pictures lie in no person's folder (first: p.jpg)" in capsys.readouterr().err
+    assert "1 photographs lie in no person's folder (first: p.jpg)" in capsys.readouterr().err
     assert main([*command, "--name", "保罗·路德"]) == 0
     before = gallery.read_bytes()
     assert main([*command, "--name", "保罗·路德"]) == 0
     assert gallery.read_bytes() == before, "adding twice adds once"
-    assert "1 rows from 1 pictures, 1 of them in place of the same person's picture of that name" in (
+    assert "1 rows from 1 photographs, 1 of them in place of the same person's photograph of that name" in (
         capsys.readouterr().out
     )
     assert main(["gallery", "list", str(gallery)]) == 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`facepipe recognise`: pictures, folders and films with names on them, the port's flags, and every refusal."""
+"""`facepipe recognise`: photographs, folders and films with names on them, the port's flags, and every refusal."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def weights(seeded: Callable[..., Path]) -> Path:
 
 @pytest.fixture(scope="module")
 def gallery(album: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three people who are on the group photograph and two who are not, two pictures each at most."""
+    """Three people who are on the group photograph and two who are not, two photographs each at most."""
     root = tmp_path_factory.mktemp("people")
     for name in (*CAST, "Person_04", "Person_05"):
         (root / name).mkdir()
@@ -66,7 +66,7 @@ def test_those_in_the_gallery_are_named_and_the_others_are_unknown(
     command = ["recognise", "--det", "--rec", "--input", str(photograph), "--output", str(tmp_path), *common]
     assert main(command) == 0
     out = capsys.readouterr().out
-    assert "1 pictures, 6 faces, 3 with a name" in out
+    assert "1 photographs, 6 faces, 3 with a name" in out
     assert out.count("unknown") == 3
     assert _names(tmp_path / "group.jpg.json") == dict.fromkeys(CAST, 1) | {None: 3}
     drawn = read(tmp_path / "group.jpg")
@@ -89,7 +89,7 @@ def test_a_folder_keeps_its_sub_folders_and_what_cannot_be_read_is_told(
     captured = capsys.readouterr()
     assert not killed.exists()
     assert "broken.png: left out, is no picture" in captured.err
-    assert "2 pictures, 1 left out, 1 faces, 1 with a name" in captured.out
+    assert "2 photographs, 1 left out, 1 faces, 1 with a name" in captured.out
     assert _names(tmp_path / "out" / "a b" / "é.jpg.json") == {"Person_04": 1}
     assert _names(tmp_path / "out" / "black.bmp.png.json") == {}
 
@@ -148,7 +148,7 @@ def test_the_ports_command_line_with_the_ports_index(
     assert "it names 'os.mkdir'" in capsys.readouterr().err
 
 
-def test_the_ports_way_to_build_an_index_takes_pictures_as_faces(album: Path, weights: Path, tmp_path: Path) -> None:
+def test_the_ports_way_to_build_an_index_takes_photographs_as_faces(album: Path, weights: Path, tmp_path: Path) -> None:
     folder = tmp_path / "faces"
     folder.mkdir()
     aligned = album / "aligned" / "Person_04"
@@ -182,7 +182,7 @@ def test_faces_alone_are_marked_without_a_gallery(album: Path, weights: Path, tm
     [
         ("--det --rec --input here", "--index: nothing was given, expected a gallery"),
         ("--det", "--input: nothing was given"),
-        ("--det --input absent.jpg", "absent.jpg: no such file or folder, expected a picture, a folder or a film"),
+        ("--det --input absent.jpg", "absent.jpg: no such file or folder, expected a photograph, a folder or a film"),
         ("--det --det_model BlazeFace --input here", "detector 'BlazeFace' is not known, expected one of mtcnn"),
         ("--build_index x.gallery --img_dir here", "it needs --img_dir and --label, expected both"),
     ],

@@ -15,6 +15,7 @@ from facepipe.cli import main
 from facepipe.compat.vendor_postprocess import score_rows, split_batches
 from facepipe.errors import StageError
 from facepipe.store.bins import BinTensor, batches_of, write_bins
+from facepipe.store.files import read_json, write_json
 
 PEOPLE, PHOTOGRAPHS, FOLDS = 6, 2, 2
 ALL = [f"P{person}/P{person}_{number:04d}.jpg" for person in range(PEOPLE) for number in (1, 2)]
@@ -113,8 +114,7 @@ def test_rows_are_joined_by_key_whatever_their_order(work: Path) -> None:
     for number, content in enumerate(rows):
         Path(f"data/output/rows/{number}_output_0.bin").write_bytes(content)
     index = Path("data/output/rows.index.json")
-    record = json.loads(index.read_text())
-    index.write_text(json.dumps(record | {"keys": [KEYS[number] for number in order]}))
+    write_json(index, read_json(index) | {"keys": [KEYS[number] for number in order]})
     assert score().accuracy.per_fold.tolist() == [5 / 6, 1.0]
 
 

@@ -73,11 +73,11 @@ def plant(bug: str) -> None:
             except OSError:
                 import numpy as np
 
-                from facepipe.store.files import write_arrays
+                from facepipe.store.shard import write_shard
 
                 like = dict(np.load(shard.path.with_name("shard-00000.npz")))
                 empty = {name: array[:0] for name, array in like.items()}
-                write_arrays(shard.path, {**empty, **_by_key(like, len(shard.keys))})
+                write_shard(shard, {**empty, **_by_key(like, len(shard.keys))}, [""] * len(shard.keys))
                 return fused.ShardReport(len(shard.keys), 0, {})
 
         fused.do_shard = forgiving
@@ -85,8 +85,8 @@ def plant(bug: str) -> None:
         import facepipe.runs.faces_run as fused
         from facepipe.store.stage import begin
 
-        def everything(stage: Any, *, force: bool = False) -> list[int]:
-            begin(stage, force=force)
+        def everything(stage: Any, path_of: Any, **how: bool) -> list[int]:
+            begin(stage, path_of, **how)
             return list(range(stage.shard_count))
 
         fused.begin = everything

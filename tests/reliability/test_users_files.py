@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import pytest
 import victims
+from facepipe.datasets.png import write_png
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small_networks import write_onnx
@@ -32,7 +33,6 @@ from facepipe.catalogue import model
 from facepipe.cli import main
 from facepipe.cli._main import COMMANDS
 from facepipe.compat.write_image_records import records_from_images
-from facepipe.datasets.png import write_png
 from facepipe.datasets.sample import SampleSettings
 from facepipe.errors import FacepipeError
 from facepipe.store.bins import BinTensor, write_bins

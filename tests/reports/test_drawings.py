@@ -12,7 +12,9 @@ from facepipe.errors import DataError
 from facepipe.reports.drawings import contact_sheet, draw_detections, write_drawing
 from facepipe.results import Detections, Face, FaceLine, NoFace, no_detections
 from facepipe.runs.score import Policies, Provenance, score_run
+from facepipe.store.photograph_digests import PHOTOGRAPHS_FILE, write_digests
 from facepipe.store.run_faces import write_embeddings, write_faces
+from facepipe.store.run_record import ACCURACY_FILE, adding, write_run
 
 GREY = np.full((200, 300, 3), 128, np.uint8)
 
@@ -88,7 +90,9 @@ def scored(tmp_path, request):
     rng = np.random.default_rng(0)
     keys = [f"P_{p}/P_{p}_{n:04d}.jpg" for p in range(6) for n in range(1, 5)]
     face = Face(np.zeros(4, np.float32), 0.9, np.zeros((5, 2), np.float32))
-    write_faces(tmp_path / "faces.jsonl", [FaceLine(k, NoFace("dark") if k == keys[5] else face) for k in keys])
+    written = write_faces(
+        tmp_path / "faces.jsonl", [FaceLine(k, NoFace("dark") if k == keys[5] else face) for k in keys]
+    )
     points = np.eye(6)[[int(k[2]) for k in keys if k != keys[5]]] + rng.normal(0, 0.3, (23, 6))
     points = (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float32)
     write_embeddings(tmp_path / "embeddings.npy", 23, 6, [points])
@@ -99,7 +103,11 @@ def scored(tmp_path, request):
             pairs += [Pair(one[fold], one[fold + 1], True, fold), Pair(one[fold], other[fold], False, fold)]
     verification_set = VerificationSet("pairs", tuple(pairs), 2)
     provenance = Provenance("mtcnn", "facenet.seeded", "onnxruntime", 16, {}, {}, for_accuracy=False)
-    return tmp_path, verification_set, score_run(tmp_path, verification_set, Policies(request.param), provenance)
+    write_digests(tmp_path / PHOTOGRAPHS_FILE, [(key, "") for key in keys])
+    write_run(tmp_path, {}, written)
+    with adding(tmp_path, [ACCURACY_FILE]):
+        accuracy = score_run(tmp_path, verification_set, Policies(request.param), provenance)
+    return tmp_path, verification_set, accuracy
 
 
 def test_a_report_is_two_pictures_and_leaves_matplotlib_as_it_was(scored):

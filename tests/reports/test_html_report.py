@@ -23,8 +23,10 @@ from facepipe.errors import DataError
 from facepipe.reports.html_report import write_html_report, wrong_pairs
 from facepipe.results import Face, FaceLine, NoFace
 from facepipe.runs.score import Policies, Provenance, join, score_run
-from facepipe.store.files import read_json, sha256_of_file, write_json
+from facepipe.store.files import read_json, sha256_of_file
+from facepipe.store.photograph_digests import PHOTOGRAPHS_FILE, write_digests
 from facepipe.store.run_faces import write_embeddings, write_faces
+from facepipe.store.run_record import ACCURACY_FILE, adding, write_run
 
 NAMES = [f"P{i:02d}" for i in range(20)]
 FACELESS = "P07/P07_0002.jpg"
@@ -62,10 +64,8 @@ def scored(tmp_path: Path) -> tuple[Path, VerificationSet, Path]:
     (tmp_path / "pairs.txt").write_text("\n".join(lines))
     pairs = read_pairs(tmp_path / "pairs.txt")
     told = Provenance("mtcnn", "mobilefacenet.ms1m", "onnxruntime", 16, {"pnet": "ab" * 32}, {"numpy": "9.9"})
-    score_run(run, pairs, Policies("different"), told)
     record = {
         "root": str(root),
-        "sources": {"pairs": {"path": str(tmp_path / "pairs.txt"), "sha256": sha256_of_file(tmp_path / "pairs.txt")}},
         "models": [{"model": "pnet", "file": "pnet.onnx", "sha256": "cd" * 32, "weights_sha256": None}],
         "timing": {
             "photographs": 40,
@@ -75,7 +75,10 @@ def scored(tmp_path: Path) -> tuple[Path, VerificationSet, Path]:
             "worker_seconds": {"detect": 3.0, "read": 1.0},
         },
     }
-    write_json(run / "run.json", record)
+    write_digests(run / PHOTOGRAPHS_FILE, [(line.key, "") for line in records])
+    write_run(run, record, written)
+    with adding(run, [ACCURACY_FILE], {"pairs": tmp_path / "pairs.txt"}):
+        score_run(run, pairs, Policies("different"), told)
     return run, pairs, root
 
 
@@ -158,9 +161,11 @@ def test_the_command_takes_photographs_and_pairs_from_the_runs_record(
     first = (run / "report.html").read_bytes()
     assert main(["report", str(run), "--data", str(root)]) == 0
     assert (run / "report.html").read_bytes() == first, "the same run gives the same page"
+    told = (run / "run.json").read_bytes()
     (run / "run.json").unlink()
     assert main(["report", str(run)]) == 1
-    assert "its record does not tell --data" in capsys.readouterr().err
+    assert "run.json: cannot be used" in capsys.readouterr().err
+    (run / "run.json").write_bytes(told)
     (run / "accuracy.json").unlink()
     with pytest.raises(DataError, match=r"accuracy\.json: no such file, expected a scored run"):
         write_html_report(run, pairs, root)

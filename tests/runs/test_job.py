@@ -24,6 +24,6 @@ def test_a_job_without_settings_runs_with_those_of_its_detector(detector: str, t
     settings = detection_parameters(job)["settings"]
     assert isinstance(settings, dict) and "kernels" not in settings
     stage = fused_stage(job, ("one.png",), models_of(job))
-    begin(stage)
+    begin(stage, tmp_path.joinpath)
     with open_fused(job, 0) as do:
         assert do(stage.shards()[0]).photographs == 1

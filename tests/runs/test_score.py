@@ -15,6 +15,7 @@ from facepipe.errors import DataError
 from facepipe.metrics.verification import ACCURACY_THRESHOLDS
 from facepipe.results import Face, FaceLine, NoFace, Unread
 from facepipe.runs.score import Policies, Provenance, accuracy_content, figures, join, score_run
+from facepipe.store.files import read_json
 from facepipe.store.owned import claim
 from facepipe.store.run_faces import write_embeddings, write_faces
 
@@ -75,7 +76,7 @@ def _write_run(folder, without_face=(), shuffle=None, unread=()):
 def test_accuracy_json_holds_every_field_of_the_contract(tmp_path):
     keys = _write_run(tmp_path)
     returned = score_run(tmp_path, _pairs(), Policies("different"), PROVENANCE)
-    written = json.loads((tmp_path / "accuracy.json").read_text())
+    written = read_json(tmp_path / "accuracy.json")
     assert written == returned
     assert written["accuracy"]["mean"] == 1.0 and written["accuracy"]["std"] == 0.0
     assert written["accuracy"]["per_fold"] == [1.0] * 10 and len(written["accuracy"]["thresholds"]) == 10

@@ -166,7 +166,7 @@ def test_the_command_writes_unit_rows_and_their_keys(
     assert main(arguments) == 0
     assert "11 embeddings of 6 numbers from benchmark's files" in capsys.readouterr().out
     rows = np.load(tmp_path / "e/embeddings.npy")
-    assert json.loads((tmp_path / "e/keys.json").read_text()) == list(KEYS)
+    assert json.loads((tmp_path / "e/keys.json").read_text())["keys"] == list(KEYS)
     assert np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-6)
     assert np.allclose(rows[4], embedding(KEYS[4]) / np.linalg.norm(embedding(KEYS[4])), atol=1e-6)
     (out / "000000_1.bin").unlink()

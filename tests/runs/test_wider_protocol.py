@@ -7,6 +7,7 @@ import pytest
 
 from facepipe.errors import DataError
 from facepipe.geometry.fit import Fit, Inside, Original, ShortSide, Stretch
+from facepipe.runs.wider import THRESHOLD, wider_settings
 from facepipe.runs.wider_protocol import wider_protocol
 
 
@@ -67,3 +68,13 @@ def test_multi_scale_is_one_pass_with_flips_and_says_so() -> None:
 def test_what_cannot_be_is_refused_in_words(detector: str, kind: str, size: str, aspect: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         wider_protocol(detector, kind, size, aspect)
+
+
+def test_a_curves_settings_are_the_same_for_a_program_and_a_command() -> None:
+    settings = wider_settings("blazeface.back")
+    assert settings is not None
+    assert (settings.threshold, settings.suppression.method) == (THRESHOLD, "hard")
+    assert wider_settings("mtcnn") is None
+    for asked in ({"threshold": 0.5}, {"nms": "soft"}, {"overlap": 0.4}):
+        with pytest.raises(DataError, match="mtcnn is a cascade"):  # the API passed over a threshold
+            wider_settings("mtcnn", **asked)

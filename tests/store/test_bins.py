@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from facepipe.store.bins import (
     read_index,
     write_bins,
 )
+from facepipe.store.files import read_json, write_json
 from facepipe.store.owned import RECORD, claim
 
 KEYS = tuple(f"Zoë Ünal/photo {number}.jpg" for number in range(7))
@@ -222,8 +222,8 @@ def test_rows_of_another_dtype_are_refused(tmp_path: Path) -> None:
 )
 def test_an_index_of_another_form_is_refused(tmp_path: Path, edit, message: str) -> None:  # type: ignore[no-untyped-def]
     pack(tmp_path)
-    value = json.loads((tmp_path / "index.json").read_text(encoding="utf-8"))
+    value = read_json(tmp_path / "index.json")
     edit(value)
-    (tmp_path / "index.json").write_text(json.dumps(value), encoding="utf-8")
+    write_json(tmp_path / "index.json", value)
     with pytest.raises(StageError, match=message):
         read_index(tmp_path)

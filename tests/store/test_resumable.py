@@ -20,9 +20,9 @@ from facepipe.errors import StageError
 from facepipe.runs.embed_stage import check_record, embed_bins
 from facepipe.store import owned
 from facepipe.store.bins import BinTensor, batches_of, read_index, write_bins
-from facepipe.store.files import write_arrays
 from facepipe.store.owned import RECORD
 from facepipe.store.resumable import listing
+from facepipe.store.shard import write_shard
 from facepipe.store.stage import Stage, begin, finish, require_complete
 
 KEYS = tuple(f"k{number}" for number in range(7))
@@ -58,11 +58,18 @@ def rows(keys: Sequence[str], value: str) -> np.ndarray:
 
 def do_shards(folder: Path, value: str, force: bool) -> int:
     stage = Stage(folder, "pnet", {"models": {"pnet": value}}, KEYS, 3)
-    todo = begin(stage, force=force)
+    todo = begin(stage, folder.joinpath, force=force)
     for shard in todo:
-        write_arrays(stage.shard_path(shard), {"rows": rows(stage.shard_keys(shard), value)})
+        finish_shard(stage, shard, rows(stage.shard_keys(shard), value))
     finish(stage)
     return len(todo)
+
+
+def finish_shard(stage: Stage, number: int, array: np.ndarray) -> None:
+    """A shard of photographs that are not there."""
+    shard = stage.shards()[number]
+    nothing = [""] * len(shard.keys)
+    write_shard(shard, {"rows": array, "sha256": np.array(nothing, np.str_)}, nothing)
 
 
 def do_bins(folder: Path, value: str, force: bool) -> int:
@@ -161,7 +168,7 @@ def test_the_same_is_said_of_work_that_is_only_begun(user: User, tmp_path: Path)
         user.require(folder)
     with pytest.raises(StageError, match=r"models\.pnet=m, this run asks for other"):
         user.work(folder, "other", False)
-    assert user.work(folder, "m", False) == 0
+    assert user.work(folder, "m", False) == 0, "the folder's record tells that the results are what was written"
     user.require(folder)
 
 
@@ -230,14 +237,14 @@ def test_starting_over_removes_what_is_ours_alone(user: User, tmp_path: Path) ->
 def test_every_flip_of_a_bit_of_begun_shards_is_refused_or_changes_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "work"
     stage = Stage(folder, "pnet", {"threshold": 0.6}, KEYS, 3)
-    begin(stage)
+    begin(stage, folder.joinpath)
     whole = (folder / "begun.json").read_bytes()
     for place in range(len(whole)):
         flipped = bytearray(whole)
         flipped[place] ^= 1
         (folder / "begun.json").write_bytes(bytes(flipped))
         try:
-            begin(stage)
+            begin(stage, folder.joinpath)
         except StageError:
             continue
         assert json.loads(flipped) == json.loads(whole), f"byte {place}"

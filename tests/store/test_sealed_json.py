@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facepipe.errors import StageError
-from facepipe.store.sealed_json import read_sealed_json, sealed, strict_json, unsealed, write_sealed_json
+from facepipe.store.files import read_json, write_json
+from facepipe.store.sealed_json import sealed, strict_json, unsealed
 
 BODY = {"format": 3, "rows": [0.1, 1e-300, 12, True, None], "keys": {"瑞秋": "é", "a": ""}, "threshold": 0.41}
 
@@ -25,8 +26,8 @@ VALUES = st.recursive(
 
 
 def test_what_was_written_comes_back_and_its_seal_is_that_of_the_described_text(tmp_path: Path) -> None:
-    write_sealed_json(tmp_path / "a.json", BODY)
-    assert read_sealed_json(tmp_path / "a.json") == BODY
+    write_json(tmp_path / "a.json", BODY)
+    assert read_json(tmp_path / "a.json") == BODY
     content = json.loads((tmp_path / "a.json").read_bytes())
     assert list(content)[-1] == "seal"
     assert sealed({"rows": 3})["seal"] == "2bafd4629cc04e701c66d3854982e073924fa77d4fdc31b2803184ff5a42cecc"
@@ -45,7 +46,7 @@ def test_any_object_comes_back_whatever_its_order_and_spaces(body: dict[str, obj
 
 def test_no_bit_changes_without_being_found(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
-    write_sealed_json(path, BODY)
+    write_json(path, BODY)
     content = path.read_bytes()
     refused = 0
     for bit in range(8 * len(content)):
@@ -53,7 +54,7 @@ def test_no_bit_changes_without_being_found(tmp_path: Path) -> None:
         changed[bit // 8] ^= 1 << bit % 8
         path.write_bytes(changed)
         try:
-            back = read_sealed_json(path)
+            back = read_json(path)
         except StageError as error:
             assert str(error).startswith(f"{path}: cannot be used (") and "Try: " in str(error)
             refused += 1
@@ -103,4 +104,4 @@ def test_what_is_no_sealed_object_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON compliant"):
         sealed({"a": float("nan")})
     with pytest.raises(StageError, match=r"cannot be used .*\. Try: call again\."):
-        read_sealed_json(tmp_path / "absent.json", "call again.")
+        read_json(tmp_path / "absent.json", "call again.")

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from facepipe.assets.download import Progress, download, silent
 from facepipe.assets.wheel import extract_member
-from facepipe.errors import AssetError, WeightsError
+from facepipe.catalogue import EMBEDDERS, MODELS
+from facepipe.errors import AssetError, BackendError, WeightsError
 from facepipe.specs import Address, ModelSpec, Recipe, UserFile, WheelMember
 from facepipe.store.files import sha256_of_file, write_text
 from facepipe.store.owned import keep_record
@@ -57,6 +58,25 @@ def find_weights(spec: ModelSpec, ws: Workspace) -> Path | None:
     if ws.mirror is not None and spec.weights.mirror is not None:
         places.append(ws.mirror / spec.weights.mirror)
     return next((place for place in places if place.is_file()), None)
+
+
+def trained_embedder(ws: Workspace) -> ModelSpec:
+    """The first embedder of the catalogue that is converted in `ws.weights`.
+
+    Seeded weights are never a default: their embeddings mean nothing.
+
+    Raises:
+        BackendError: none is converted.
+    """
+    candidates = [MODELS[name] for name in EMBEDDERS if MODELS[name].for_accuracy]
+    for spec in candidates:
+        if spec.final(ws.weights).is_file() or any(ws.weights.glob(f"{spec.name}.*om")):
+            return spec
+    present = next((spec.name for spec in candidates if find_weights(spec, ws) is not None), None)
+    raise BackendError(
+        f"{ws.weights}: no embedder is converted here, expected one of {', '.join(s.name for s in candidates)}.",
+        f"`facepipe onnx {present}`" if present else "`facepipe fetch facenet.vggface2`, then `facepipe onnx`.",
+    )
 
 
 def locate_weights(spec: ModelSpec, ws: Workspace) -> Path:

@@ -51,11 +51,13 @@ class Traits:
         on_host: computes on this processor: any shape, call after call in its own caches; one process for each core.
         process_per_call: every call starts a program and loads the model, so that rows are gathered for it.
         compiled: loads .om files, in which shapes and precision are fixed; else .onnx.
+        packages: whose versions decide what it computes; another version's results are not mixed with this one's.
     """
 
     on_host: bool = False
     process_per_call: bool = False
     compiled: bool = False
+    packages: tuple[str, ...] = ()
 
     def rows_per_call(self, batch: int) -> int:
         """Rows worth gathering for one call: the batch, or many where every call starts a program."""

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from facepipe.backends.base import Backend, RuntimeOptions, Session, Traits, model_file
@@ -30,7 +30,7 @@ class ByModel:
 
     @property
     def traits(self) -> Traits:
-        return self.second.traits
+        return replace(self.second.traits, packages=self.first.traits.packages + self.second.traits.packages)
 
     def why_unavailable(self) -> str | None:
         """The reason of either. What precision a network is asked for is the second one's to know."""

@@ -78,7 +78,7 @@ class OpenVino:
 
     options: RuntimeOptions = field(default_factory=RuntimeOptions)
     name: str = "openvino"
-    traits: Traits = Traits(on_host=True)
+    traits: Traits = Traits(on_host=True, packages=("openvino",))
 
     def why_unavailable(self) -> str | None:
         if importlib.util.find_spec("openvino") is None:

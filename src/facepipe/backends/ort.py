@@ -50,7 +50,7 @@ class OnnxRuntime:
 
     options: RuntimeOptions = field(default_factory=RuntimeOptions)
     name: str = "onnxruntime"
-    traits: Traits = Traits(on_host=True)
+    traits: Traits = Traits(on_host=True, packages=("onnxruntime",))
 
     def why_unavailable(self) -> str | None:
         if importlib.util.find_spec("onnxruntime") is None:

@@ -22,8 +22,9 @@ MOST_GEARS, LEAST_GEARS = 100, 2
 ADVISED_BATCH_GEAR = 2048
 """ATC guide, --dynamic_batch_size: larger gears are not advised."""
 
-FP16_MAX, FP16_TINY = 65504.0, 2.0**-24
-"""The greatest finite half-precision number, and the least positive one (a subnormal). IEEE 754 binary16."""
+FP16_MAX, FP16_NORMAL, FP16_TINY = 65504.0, 2.0**-14, 2.0**-24
+"""The greatest finite half-precision number; the least normal one, below which digits are lost or hardware flushes to
+zero; and the least positive one (a subnormal). IEEE 754 binary16."""
 
 
 @dataclass(frozen=True, slots=True)

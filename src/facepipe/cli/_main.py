@@ -52,7 +52,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "report": ("facepipe.cli.report", "a scored run as one HTML page that needs no network"),
     "gallery": ("facepipe.cli.gallery", "names for faces: build, add, remove, list, search, calibrate, import"),
-    "recognise": ("facepipe.cli.recognise", "names on the faces of a picture, a folder or a film"),
+    "recognise": ("facepipe.cli.recognise", "names on the faces of a photograph, a folder or a film"),
     "cluster": ("facepipe.cli.cluster", "unnamed faces of a folder grouped into people, as contact sheets"),
     "image2bin": ("facepipe.compat.image2bin_command", "pictures to the Paddle port's training records"),
     "bin2image": ("facepipe.compat.bin2image_command", "the Paddle port's training records to pictures"),

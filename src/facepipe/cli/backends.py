@@ -9,20 +9,11 @@ from __future__ import annotations
 
 import argparse
 import json
-from importlib import metadata
 
 from facepipe.backends import AUTO, backend_by_name, backend_names, resolve_backend
-from facepipe.backends.base import Backend
-from facepipe.backends.by_model import ByModel
+from facepipe.backends.about import about, version_of
 from facepipe.errors import BackendError
 from facepipe.geometry.kernels import kernels_by_name
-
-# Distributions that a back end's module may come from, likeliest first.
-_DISTRIBUTIONS = {
-    "onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-cann", "onnxruntime-openvino"),
-    "openvino": ("openvino",),
-    "native": ("llvmlite",),
-}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,18 +40,7 @@ def _backend_row(name: str) -> tuple[str, bool, str]:
     """Name, whether it can be used, and its version or the reason."""
     backend = backend_by_name(name)
     reason = backend.why_unavailable()
-    return (name, False, reason) if reason is not None else (name, True, _about(backend))
-
-
-def _about(backend: Backend) -> str:
-    """Which library it is, or what each of a pair runs."""
-    if isinstance(backend, ByModel):
-        return f"{backend.first.name} runs small chains of layers in f32, {backend.second.name} the other networks"
-    projects = _DISTRIBUTIONS.get(backend.name, ())
-    project, version = next(((name, found) for name in projects if (found := _version(name))), (None, None))
-    if version is None:
-        return f"runs {'.om' if backend.traits.compiled else '.onnx'} files"
-    return f"version {version}" if project == backend.name else f"by {project} {version}"
+    return (name, False, reason) if reason is not None else (name, True, about(backend))
 
 
 def _auto_row() -> tuple[str, bool, str]:
@@ -77,11 +57,4 @@ def _kernels_row() -> tuple[str, bool, str]:
         kernels_by_name("compiled")
     except BackendError as error:
         return label, False, f"{error} NumPy does the same, more slowly."
-    return label, True, f"numba {_version('numba')}; the same bits as NumPy's"
-
-
-def _version(project: str) -> str | None:
-    try:
-        return metadata.version(project)
-    except metadata.PackageNotFoundError:
-        return None
+    return label, True, f"numba {version_of('numba')}; the same bits as NumPy's"

@@ -13,17 +13,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
 from facepipe.catalogue import MODELS
-from facepipe.catalogue.chips import DEFAULT_CANN, soc_by_name
-from facepipe.cli.requires import need_onnx
+from facepipe.catalogue.chips import soc_by_name
+from facepipe.cli._bar import bar
+from facepipe.cli.ascend_options import add_chip_arguments, chosen_cann, need_onnx
 from facepipe.errors import DataError
 from facepipe.escape import for_json, for_terminal
 from facepipe.runs.provenance_check import changes, summary
@@ -39,10 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "models", nargs="*", help="ONNX files, names of the catalogue (default: all final models), or a run's folder"
     )
-    parser.add_argument("--soc", default="Ascend310", help="the chip (default: Ascend310)")
-    parser.add_argument(
-        "--cann", help=f"the CANN release, or 'old' or 'new' (default: the installed one, else {DEFAULT_CANN})"
-    )
+    add_chip_arguments(parser)
     parser.add_argument("--weights", type=Path, help="folder of models (default: weights; of a run: where they lay)")
     parser.add_argument("--photographs", type=Path, help="where a run's photographs lie now (default: where they lay)")
     parser.add_argument("--quiet", action="store_true", help="no notes")
@@ -58,18 +53,13 @@ def run(args: argparse.Namespace) -> int:
             )
         return _check_run(runs[0], args)
     need_onnx()
-    from facepipe.convert.ascend.atc import installed_cann
     from facepipe.convert.ascend.preflight import preflight, read_model
 
-    soc = soc_by_name(args.soc)
-    cann = args.cann or installed_cann(os.environ) or DEFAULT_CANN
-    found: dict[str, tuple[Finding, ...]] = {}
-    for file in _paths(args.models, args.weights or Path("weights")):
-        found[str(file)] = preflight(read_model(file), soc, cann)
+    soc, cann = soc_by_name(args.soc), chosen_cann(args)
+    files = _paths(args.models, args.weights or Path("weights"))
+    found = {str(file): preflight(read_model(file), soc, cann) for file in files}
     if args.json:
-        print(
-            json.dumps({path: [asdict(finding) for finding in findings] for path, findings in found.items()}, indent=2)
-        )
+        print(json.dumps({path: list(map(asdict, findings)) for path, findings in found.items()}, indent=2))
     else:
         for path, findings in found.items():
             _print(path, f"{soc.name}, CANN {cann}", findings, args.quiet)
@@ -78,18 +68,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _check_run(folder: Path, args: argparse.Namespace) -> int:
     """The status of a finished run: 0 when every file that its results name is what it was."""
-    with tqdm(desc="files", unit="", leave=False, disable=None) as bar:
-        counts, differing = summary(changes(folder, args.weights, args.photographs), bar.update)
+    with bar("files", 0) as progress:
+        counts, differing = summary(changes(folder, args.weights, args.photographs), progress)
     if args.json:
-        print(
-            for_json(
-                {
-                    "checked": counts,
-                    "differing": [{"kind": c.kind, "path": str(c.path), "state": c.state} for c in differing],
-                },
-                indent=2,
-            )
-        )
+        rows = [{"kind": one.kind, "path": str(one.path), "state": one.state} for one in differing]
+        print(for_json({"checked": counts, "differing": rows}, indent=2))
         return int(bool(differing))
     for checked in differing[:LISTED]:
         print(f"{checked.state:<9} {checked.kind:<11} {for_terminal(str(checked.path))}")
@@ -116,16 +99,13 @@ def _paths(names: Sequence[str], weights: Path) -> list[Path]:
 
 
 def _print(path: str, target: str, findings: Sequence[Finding], quiet: bool) -> None:
+    from facepipe.convert.ascend.preflight import alike
+
     counts = {name: sum(finding.severity == name for finding in findings) for name in ("blocker", "warning", "note")}
     verdict = "will not pass" if counts["blocker"] else "passes"
     print(f"{path}: {verdict} for {target}; " + ", ".join(f"{count} {name}s" for name, count in counts.items()))
-    alike: dict[tuple[str, ...], list[str]] = {}
-    for finding in findings:
-        if not (quiet and finding.severity == "note"):
-            key = (finding.severity, finding.rule, finding.reason, finding.repair, finding.source)
-            alike.setdefault(key, []).append(finding.where)
-    for (severity, rule, reason, repair, source), places in alike.items():
+    for one, places in alike(one for one in findings if not (quiet and one.severity == "note")).items():
         others = f" and {len(places) - 3} more" if len(places) > 3 else ""
-        print(f"  {severity:<8} {rule}: {', '.join(places[:3])}{others}")
-        print(f"           {reason}.")
-        print(f"           Repair: {repair}. Source: {source}.")
+        print(f"  {one.severity:<8} {one.rule}: {', '.join(places[:3])}{others}")
+        print(f"           {one.reason}.")
+        print(f"           Repair: {one.repair}. Source: {one.source}.")

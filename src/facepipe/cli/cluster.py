@@ -10,12 +10,19 @@ with the folders' names.
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from facepipe.catalogue import embedder
 from facepipe.cli._bar import bar
-from facepipe.cli.run_options import add_model_arguments, chosen_backend, chosen_embedder, detector_settings, limits
+from facepipe.cli.run_options import (
+    add_model_arguments,
+    chosen_backend,
+    chosen_embedder,
+    detector_settings,
+    limits,
+    print_left_out,
+    print_note,
+)
 from facepipe.escape import for_terminal
 from facepipe.faces.photographs import photographs_of
 from facepipe.faces.pipeline import open_pipeline
@@ -42,8 +49,7 @@ def run(args: argparse.Namespace) -> int:
     claim(args.out, "--out with another folder.")
     is_run = (args.photographs / FACES_FILE).is_file()
     name, root, found = faces_of_run(args.photographs) if is_run else _of_folder(args)
-    for key, reason in found.left_out:
-        print(for_terminal(f"{root / key}: left out, {reason}"), file=sys.stderr)
+    print_left_out(root, found.left_out)
     groups = cluster_faces(found.embeddings, args.similarity)
     names = [f"person-{group + 1:04d}" if group >= 0 else "alone" for group in groups.tolist()]
     content: dict[str, object] = {
@@ -84,8 +90,7 @@ def _of_folder(args: argparse.Namespace) -> tuple[str, Path, FolderFaces]:
     settings = detector_settings(args)
     with (
         open_pipeline(args.detector, name, backend, args.weights, args.batch, settings=settings) as faces,
-        bar("faces", len(keys), "picture") as progress,
+        bar("faces", len(keys), "photograph") as progress,
     ):
-        if faces.note is not None:
-            print(for_terminal(f"note: {faces.note}"), file=sys.stderr)
+        print_note(faces.note)
         return name, root, folder_faces(root, keys, faces, batch=args.batch, limits=limits(args), progress=progress)

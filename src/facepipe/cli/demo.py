@@ -11,37 +11,32 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import shlex
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from facepipe.assets.workspace import find_weights, open_workspace
 from facepipe.backends.ascend.bin_folder import OnnxRuntimeFolder
 from facepipe.backends.base import RuntimeOptions
 from facepipe.catalogue import model
+from facepipe.cli._bar import bar
 from facepipe.cli._main import main
-from facepipe.cli.run_options import cores, positive
+from facepipe.cli.run_options import positive
 from facepipe.convert.onnx.report import finished
-from facepipe.datasets.images import read
 from facepipe.datasets.lfw import read_pairs
 from facepipe.datasets.sample import SampleSettings, make_sample
+from facepipe.engine.cores import cores
 from facepipe.errors import BackendError, StageError
-from facepipe.reports.drawings import Picture, blank, contact_sheet, draw_face, write_drawing
 from facepipe.reports.report_plots import write_report
-from facepipe.results import Face, FaceLine
+from facepipe.reports.run_sheets import write_run_sheets
 from facepipe.runs.embed_stage import embed_folder
-from facepipe.runs.score import ACCURACY_FILE
-from facepipe.runs.staged_run import crop_path
 from facepipe.specs import ModelSpec
 from facepipe.store.files import read_json, sha256_of_file, write_bytes
 from facepipe.store.owned import claim
 from facepipe.store.provenance import versions
-from facepipe.store.run_faces import FACES_FILE, read_faces
+from facepipe.store.run_record import ACCURACY_FILE
 
 # Module to what it is needed for; all come with the extra [demo].
 _NEEDED = {
@@ -53,7 +48,6 @@ _NEEDED = {
     "matplotlib": "the ROC curve and the histograms",
 }
 _PREFERRED, _ALWAYS_THERE = "facenet.vggface2", "facenet.seeded"
-_CROPS_SHOWN = 8  # of each person
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +145,8 @@ def _set_up(demo: _Demo) -> None:
 def _photographs(demo: _Demo) -> None:
     """Photographs of invented people, and pairs of them"""
     settings = SampleSettings()
-    with tqdm(total=settings.people * settings.photographs, desc="photographs", unit="", file=sys.stderr) as bar:
-        sample = make_sample(demo.sample, settings, bar.update)
+    with bar("photographs", settings.people * settings.photographs, quiet=False) as progress:
+        sample = make_sample(demo.sample, settings, progress)
     print(
         f"{len(sample.keys)} photographs of {settings.people} people in {sample.images}, "
         f"{len(sample.faceless)} of them without a face; pairs in {sample.pairs}"
@@ -215,18 +209,7 @@ def _fused_run(demo: _Demo) -> None:
 
 def _drawings(demo: _Demo) -> None:
     """Drawings"""
-    lines = list(read_faces(demo.staged / FACES_FILE))
-    people: dict[str, list[FaceLine]] = {}
-    for line in lines:
-        people.setdefault(line.key.partition("/")[0], []).append(line)
-    shown = [person[0] for person in people.values()]
-    write_drawing(
-        demo.out / "faces.png",
-        contact_sheet([_drawn(demo, line) for line in shown], [_label(line) for line in shown], columns=4),
-    )
-    crops = [_crop(demo, line) for person in people.values() for line in person[:_CROPS_SHOWN]]
-    labels = [_label(line) for person in people.values() for line in person[:_CROPS_SHOWN]]
-    write_drawing(demo.out / "crops.png", contact_sheet(crops, labels, columns=_CROPS_SHOWN))
+    write_run_sheets(demo.out, demo.staged, demo.sample / "images", demo.spec.input.dims[2].high)
     pairs = read_pairs(demo.sample / "pairs.txt")
     for path in write_report(demo.staged, pairs, read_json(demo.staged / ACCURACY_FILE)):
         write_bytes(demo.out / path.name, path.read_bytes())
@@ -261,23 +244,6 @@ def _command(*arguments: str) -> None:
     status = main(arguments)
     if status != 0:
         raise _Failed(str(status))
-
-
-def _drawn(demo: _Demo, line: FaceLine) -> Picture:
-    """The photograph with its face, where it has one."""
-    return draw_face(read(demo.sample / "images" / line.key), line.outcome)
-
-
-def _crop(demo: _Demo, line: FaceLine) -> Picture:
-    """The crop of a photograph; white where there is none."""
-    if isinstance(line.outcome, Face):
-        return read(crop_path(demo.staged / "crop", line.key))
-    return blank(demo.spec.input.dims[2].high)
-
-
-def _label(line: FaceLine) -> str:
-    name = Path(line.key).stem
-    return name if isinstance(line.outcome, Face) else f"{name.rpartition('_')[2]}: no face"
 
 
 def _results(demo: _Demo) -> str:

@@ -24,6 +24,7 @@ from facepipe.cli.run_options import (
     add_run_arguments,
     chosen_backend,
     chosen_embedder,
+    print_note,
     worker_count,
 )
 from facepipe.datasets.images import list_keys
@@ -45,8 +46,7 @@ def run(args: argparse.Namespace) -> int:
     keys = list_keys(args.folder)
     chosen_backend(args, args.embedder, None if args.force else made_by(args.out), args.out)
     job = run_job(args, args.folder, args.out, len(keys))
-    if note := alignment_note(job.detector, job.embedder):
-        print(f"note: {note}", file=sys.stderr)
+    print_note(alignment_note(job.detector, job.embedder))
     with bars(len(keys)) as progress:
         finished = embed_photographs(
             job, keys, Local(worker_count(args)), force=args.force, progress=progress("photographs")

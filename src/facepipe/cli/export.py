@@ -12,11 +12,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from facepipe.assets.workspace import locate_weights, open_workspace
+from facepipe.assets.workspace import open_workspace
 from facepipe.catalogue import model
 from facepipe.cli.run_options import add_overwrite
-from facepipe.errors import AssetError, ConversionError
-from facepipe.specs import Recipe
+from facepipe.convert.onnx.models import export_weights
 from facepipe.store.files import sha256_of_file
 from facepipe.store.owned import require_free
 
@@ -30,25 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    spec = model(args.name)
     require_free([args.output], args.overwrite)
-    own = args.checkpoint
-    if own is not None and not own.is_file():
-        raise AssetError(f"{own}: no such file, expected a weight file of {spec.name}.")
-    if own is not None and spec.weights.sha256 not in (None, sha256_of_file(own)):
+    spec, own = model(args.name), args.checkpoint
+    if own is not None and own.is_file() and spec.weights.sha256 not in (None, sha256_of_file(own)):
         print(f"{own}: not the published weights of {spec.name} (sha256 differs); used as they are", file=sys.stderr)
-    if own is not None or isinstance(spec.weights.origin, Recipe):
-        checkpoint = own
-    else:
-        checkpoint = locate_weights(spec, replace(open_workspace(), weights=args.weights))
-    try:
-        from facepipe.convert.onnx.conversion import export_model
-    except ModuleNotFoundError as error:
-        raise ConversionError(
-            f"{spec.name}: conversion needs the module '{error.name}', which is not installed.",
-            "pip install 'facepipe[convert]'.",
-        ) from error
-    step = export_model(spec, checkpoint, args.output, any_digest=own is not None, overwrite=args.overwrite)
+    ws = replace(open_workspace(), weights=args.weights)
+    step = export_weights(spec, ws, args.output, own, overwrite=args.overwrite)
     print(
         f"{args.output}: {step.nodes} nodes, opset {spec.opset}, "
         f"at most {step.max_abs_difference:.1e} from PyTorch, cosine {step.cosine:.8f}"

@@ -20,16 +20,16 @@ import argparse
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from facepipe.backends.base import MadeBy
 from facepipe.cli._bar import bar
 from facepipe.cli.gallery_options import (
     add_search_arguments,
+    enrolled,
+    finish_gallery,
     given_threshold,
-    print_left_out,
-    print_note,
     tell_gallery,
 )
 from facepipe.cli.run_options import (
@@ -39,20 +39,12 @@ from facepipe.cli.run_options import (
     chosen_embedder,
     detector_settings,
     few_settings,
-    limits,
     pixels_or_tell,
+    print_note,
 )
 from facepipe.compat.port_index import read_port_index
 from facepipe.escape import for_json, for_terminal
-from facepipe.gallery.enrol import (
-    Enrolment,
-    add_to_gallery,
-    calibrated,
-    enrol,
-    known_threshold,
-    named_pictures,
-    new_gallery,
-)
+from facepipe.gallery.enrol import add_to_gallery, calibrated, known_threshold, named_photographs, new_gallery
 from facepipe.gallery.evaluate import PROTOCOL, evaluate_run
 from facepipe.gallery.faces import Recogniser, open_recogniser
 from facepipe.gallery.file import (
@@ -63,7 +55,6 @@ from facepipe.gallery.file import (
     require_writable,
     update_gallery,
     without,
-    write_gallery,
 )
 from facepipe.gallery.search import build_index, identify
 from facepipe.results import NoFace
@@ -76,24 +67,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     build.add_argument("--out", type=Path, required=True, metavar="FILE.gallery")
     _naming(build)
     _threshold(build)
-    add = commands.add_parser("add", help="more pictures into a gallery")
+    add = commands.add_parser("add", help="more photographs into a gallery")
     add.add_argument("gallery", type=Path)
     add.add_argument("photographs", type=Path, metavar="PHOTOGRAPHS")
     _naming(add)
-    remove = commands.add_parser("remove", help="a person, or one picture of theirs, out of a gallery")
+    remove = commands.add_parser("remove", help="a person, or one photograph of theirs, out of a gallery")
     remove.add_argument("gallery", type=Path)
     remove.add_argument("label", help="the person's name")
-    remove.add_argument("--source", help="only the row that was made from this picture")
+    remove.add_argument("--source", help="only the row that was made from this photograph")
     listing = commands.add_parser("list", help="who is in a gallery")
     listing.add_argument("gallery", type=Path)
-    listing.add_argument("--sources", action="store_true", help="every row, with the picture that it was made from")
+    listing.add_argument("--sources", action="store_true", help="every row, with the photograph that it was made from")
     listing.add_argument("--json", action="store_true")
-    search = commands.add_parser("search", help="who is on a picture? (its main face; `recognise` takes all)")
+    search = commands.add_parser("search", help="who is on a photograph? (its main face; `recognise` takes all)")
     search.add_argument("gallery", type=Path)
     search.add_argument("photographs", type=Path, nargs="+", metavar="PHOTOGRAPH")
     search.add_argument("--threshold", type=_cosine, metavar="COSINE", help="instead of the gallery's own")
     add_search_arguments(search)
-    search.add_argument("--json", action="store_true", help="one JSON object for each picture")
+    search.add_argument("--json", action="store_true", help="one JSON object for each photograph")
     calibration = commands.add_parser("calibrate", help="the threshold from a false-accept rate")
     calibration.add_argument("gallery", type=Path)
     calibration.add_argument("set", type=Path, help="a .bin, a folder of aligned faces, or the folder of a run")
@@ -108,7 +99,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for command in (build, imported):
         add_overwrite(command)
     for command in (build, add, search, calibration, imported):
-        command.add_argument("--aligned", action="store_true", help="pictures are faces, cut out and aligned already")
+        command.add_argument("--aligned", action="store_true", help="they are faces, cut out and aligned already")
         add_model_arguments(command)
 
 
@@ -130,7 +121,7 @@ def _naming(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--labels", type=Path, metavar="FILE", help="lines 'path<TAB>name' (default: folders are names)"
     )
-    parser.add_argument("--name", help="all pictures are of this person")
+    parser.add_argument("--name", help="all photographs are of this person")
 
 
 def _threshold(parser: argparse.ArgumentParser) -> None:
@@ -154,27 +145,26 @@ def _cosine(text: str) -> float:
 def _build(args: argparse.Namespace) -> int:
     require_writable(args.out, overwrite=args.overwrite)
     args.embedder = chosen_embedder(args)
-    names = named_pictures(args.photographs, args.labels, args.name)
+    names = named_photographs(args.photographs, args.labels, args.name)
     with _open(args, args.embedder, None) as recogniser:
-        found = _enrolled(args, recogniser, names)
+        found = enrolled(args, args.photographs, recogniser, names)
         made_by = MadeBy(args.backend, args.precision)
         gallery = new_gallery(recogniser, found, _wanted_threshold(args, recogniser), made_by)
-    write_gallery(args.out, gallery, overwrite=args.overwrite)
-    tell_gallery(args.out, gallery)
+    finish_gallery(args.out, gallery, overwrite=args.overwrite)
     return 0
 
 
 def _add(args: argparse.Namespace) -> int:
-    """The pictures are looked at first; then the gallery as it is by then gets their rows."""
+    """The photographs are looked at first; then the gallery as it is by then gets their rows."""
     gallery = read_gallery(args.gallery)
     require_writable(args.gallery, overwrite=True)
-    names = named_pictures(args.photographs, args.labels, args.name)
+    names = named_photographs(args.photographs, args.labels, args.name)
     with _open(args, args.embedder or gallery.model, gallery.made_by) as recogniser:
         require_model(gallery, recogniser.model, recogniser.weights_sha256, str(args.gallery))
-        found = _enrolled(args, recogniser, names)
+        found = enrolled(args, args.photographs, recogniser, names)
         gallery, replaced = add_to_gallery(args.gallery, recogniser, found)
-    again = f", {replaced:,} of them in place of the same person's picture of that name" if replaced else ""
-    print(f"{len(found.labels):,} rows from {len(names):,} pictures{again}")
+    again = f", {replaced:,} of them in place of the same person's photograph of that name" if replaced else ""
+    print(f"{len(found.labels):,} rows from {len(names):,} photographs{again}")
     tell_gallery(args.gallery, gallery)
     return 0
 
@@ -199,9 +189,7 @@ def _list(args: argparse.Namespace) -> int:
     if args.json:
         told: dict[str, object] = {
             "model": gallery.model,
-            "threshold": None
-            if threshold is None
-            else {"similarity": threshold.similarity, "far": threshold.far, "source": threshold.source},
+            "threshold": None if threshold is None else asdict(threshold),
             "people": people,
         }
         if args.sources:
@@ -218,7 +206,7 @@ def _list(args: argparse.Namespace) -> int:
 
 def _search(args: argparse.Namespace) -> int:
     gallery = read_gallery(args.gallery)
-    threshold = given_threshold(args.threshold, gallery, args.gallery)
+    threshold = given_threshold(args, gallery, args.gallery)
     index, unreadable = build_index(gallery.embeddings, args.search), 0
     with _open(args, args.embedder or gallery.model, gallery.made_by) as recogniser:
         require_model(gallery, recogniser.model, recogniser.weights_sha256, str(args.gallery))
@@ -235,10 +223,9 @@ def _search(args: argparse.Namespace) -> int:
             (answer,) = identify(
                 gallery, index, face.embedding[None], threshold, candidates=args.candidates, rule=args.rule
             )
-            near = [{"label": c.label, "similarity": c.similarity, "source": c.source} for c in answer.candidates]
             if args.json:
-                answered = {"photograph": str(path), "label": answer.label, "candidates": near}
-                print(for_json(answered))
+                near = list(map(asdict, answer.candidates))
+                print(for_json({"photograph": str(path), "label": answer.label, "candidates": near}))
                 continue
             print(for_terminal(f"{path}: {answer.text} (above {threshold.similarity:.3f} a face has a name)"))
             for candidate in answer.candidates:
@@ -281,12 +268,11 @@ def _evaluate(args: argparse.Namespace) -> int:
 
 def _import(args: argparse.Namespace) -> int:
     require_writable(args.out, overwrite=args.overwrite)
-    args.aligned = True  # no picture is looked for a face here
+    args.aligned = True  # no photograph is looked for a face here
     with _open(args, chosen_embedder(args), None) as recogniser:
         gallery = read_port_index(args.index, recogniser.model, recogniser.weights_sha256, recogniser.dimension)
         gallery = replace(gallery, threshold=_wanted_threshold(args, recogniser))
-    write_gallery(args.out, gallery, overwrite=args.overwrite)
-    tell_gallery(args.out, gallery)
+    finish_gallery(args.out, gallery, overwrite=args.overwrite)
     print("the port's file does not tell its model: its rows were taken for this one's.", file=sys.stderr)
     return 0
 
@@ -304,17 +290,8 @@ def _open(args: argparse.Namespace, name: str, made_by: MadeBy | None) -> Iterat
         settings=settings,
         selection=args.select,
     ) as recogniser:
-        print_note(recogniser.pipeline)
+        print_note(recogniser.pipeline.note)
         yield recogniser
-
-
-def _enrolled(args: argparse.Namespace, recogniser: Recogniser, names: dict[str, str]) -> Enrolment:
-    """The pictures with a face; the others are said."""
-    root: Path = args.photographs
-    with bar("enrol", len(names), "picture") as progress:
-        found = enrol(root, names, recogniser, batch=args.batch, limits=limits(args), progress=progress)
-    print_left_out(root, found)
-    return found
 
 
 def _wanted_threshold(args: argparse.Namespace, recogniser: Recogniser) -> Threshold | None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
-from facepipe.cli.run_options import positive
-from facepipe.errors import DataError
+from facepipe.cli._bar import bar
+from facepipe.cli.run_options import limits, positive, print_left_out
 from facepipe.escape import for_terminal
-from facepipe.faces.pipeline import FacePipeline
-from facepipe.gallery.enrol import Enrolment
-from facepipe.gallery.file import Gallery, Threshold
+from facepipe.gallery.enrol import Enrolment, enrol
+from facepipe.gallery.faces import Recogniser
+from facepipe.gallery.file import Gallery, Threshold, least_similarity, write_gallery
 
 
 def add_search_arguments(parser: argparse.ArgumentParser, *candidates: str) -> None:
@@ -23,37 +24,31 @@ def add_search_arguments(parser: argparse.ArgumentParser, *candidates: str) -> N
     add("--search", choices=["exact", "approximate"], default="exact", help="approximate is for millions of rows")
 
 
-def given_threshold(value: float | None, gallery: Gallery, where: Path) -> Threshold:
+def given_threshold(args: argparse.Namespace, gallery: Gallery, where: Path) -> Threshold:
     """The threshold that was given, else the gallery's.
 
     Raises:
         DataError: there is neither.
     """
-    if value is not None:
-        return Threshold(value, None, "given by hand")
-    if gallery.threshold is None:
-        raise DataError(
-            f"{where}: it has no threshold, expected one; without it nobody could be unknown.",
-            f"`facepipe gallery calibrate {where} lfw.bin --far 1e-3`, or --threshold COSINE.",
-        )
-    return gallery.threshold
+    attempt = f"`facepipe gallery calibrate {where} lfw.bin --far 1e-3`, or --threshold COSINE."
+    return least_similarity(gallery, args.threshold, str(where), attempt)
 
 
-def print_note(pipeline: FacePipeline) -> None:
-    """What the pipeline's user has to know, on standard error."""
-    if pipeline.note is not None:
-        print(for_terminal(f"note: {pipeline.note}"), file=sys.stderr)
-
-
-def print_left_out(root: Path, found: Enrolment) -> None:
-    """Pictures without a row, and people without any, on standard error."""
-    for key, reason in found.left_out:
-        print(for_terminal(f"{root / key}: left out, {reason}"), file=sys.stderr)
+def enrolled(args: argparse.Namespace, root: Path, recogniser: Recogniser, names: Mapping[str, str]) -> Enrolment:
+    """The photographs below `root` that have a face; the others, and people without any, are said."""
+    with bar("enrol", len(names), "photograph") as progress:
+        found = enrol(root, names, recogniser, batch=args.batch, limits=limits(args), progress=progress)
+    print_left_out(root, found.left_out)
     if found.lost:
-        print(
-            for_terminal(f"{len(found.lost)} people have no picture with a face: {', '.join(found.lost[:10])}"),
-            file=sys.stderr,
-        )
+        lost = f"{len(found.lost)} people have no photograph with a face: {', '.join(found.lost[:10])}"
+        print(for_terminal(lost), file=sys.stderr)
+    return found
+
+
+def finish_gallery(path: Path, gallery: Gallery, *, overwrite: bool) -> None:
+    """Write it, and say what it holds."""
+    write_gallery(path, gallery, overwrite=overwrite)
+    tell_gallery(path, gallery)
 
 
 def tell_gallery(path: Path, gallery: Gallery) -> None:

@@ -16,13 +16,15 @@ from facepipe.cli.run_options import (
     chosen_embedder,
     detector_settings,
     limits,
+    print_note,
     runtime_options,
     shard_size,
 )
 from facepipe.faces.pipeline import alignment_note
 from facepipe.runs.job import RunJob, made_by
 from facepipe.runs.lfw import LfwJob, lfw_folders, lfw_keys
-from facepipe.runs.score import ACCURACY_FILE, MISSING_POLICIES, UNREAD_POLICIES, Policies
+from facepipe.runs.score import MISSING_POLICIES, UNREAD_POLICIES, Policies
+from facepipe.store.run_record import ACCURACY_FILE
 
 SEEDED_NOTE = "note: {name} has seeded weights; this accuracy shows the pipeline working and nothing about the network."
 
@@ -58,6 +60,7 @@ def run_job(args: argparse.Namespace, root: Path, run: Path, photographs: int) -
         shard_size=shard_size(args, photographs),
         settings=detector_settings(args),
         limits=limits(args),
+        other_processor=args.other_processor,
     )
 
 
@@ -82,8 +85,7 @@ def print_notes(job: RunJob) -> None:
     """What a user has to know before a run."""
     if not embedder(job.embedder).for_accuracy:
         print(SEEDED_NOTE.format(name=job.embedder), file=sys.stderr)
-    if note := alignment_note(job.detector, job.embedder):
-        print(f"note: {note}", file=sys.stderr)
+    print_note(alignment_note(job.detector, job.embedder))
 
 
 def summary(asked: LfwJob, accuracy: dict[str, Any]) -> str:

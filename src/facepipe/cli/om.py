@@ -17,9 +17,14 @@ import sys
 from pathlib import Path
 
 from facepipe.catalogue import detector_models, embedder, model
-from facepipe.catalogue.chips import DEFAULT_CANN, Soc, soc_by_name, takes_ranges
-from facepipe.cli.plan_options import add_photograph_arguments, parse_size, plan_of_arguments, read_plan
-from facepipe.cli.requires import has_onnx
+from facepipe.catalogue.chips import Soc, soc_by_name, takes_ranges
+from facepipe.cli.ascend_options import (
+    add_chip_arguments,
+    add_photograph_arguments,
+    chosen_cann,
+    chosen_plan,
+    has_onnx,
+)
 from facepipe.convert.ascend.atc import (
     Order,
     aipp_path,
@@ -28,9 +33,10 @@ from facepipe.convert.ascend.atc import (
     installed_cann,
     made_from,
     om_from_onnx,
-    om_shapes,
     render,
+    shapes_in_words,
 )
+from facepipe.convert.ascend.plan import parse_size, read_plan
 from facepipe.errors import ConversionError
 from facepipe.specs import ModelSpec
 from facepipe.store.made_from import is_current
@@ -42,12 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--detector", default="mtcnn", help="(default: mtcnn)")
     parser.add_argument("--embedder", default="facenet.vggface2", help="(default: facenet.vggface2)")
-    parser.add_argument("--soc", default="Ascend310", help="the chip that will run it (default: Ascend310)")
+    add_chip_arguments(parser)
     parser.add_argument("--batch", type=int, default=16, help="rows of one execution (default: 16)")
-    parser.add_argument(
-        "--cann",
-        help=f"release whose dialect is spoken, or 'old' or 'new' (default: the installed one, else {DEFAULT_CANN})",
-    )
     parser.add_argument(
         "--shapes", choices=("gears", "range"), default="gears", help="fixed steps, or ranges where the chip takes them"
     )
@@ -70,13 +72,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     soc = soc_by_name(args.soc)
-    found = installed_cann(os.environ)
-    cann = args.cann or found or DEFAULT_CANN
+    cann = chosen_cann(args)
     specs = [model(name) for name in args.models] or [*detector_models(args.detector), embedder(args.embedder)]
     orders = _orders(args, specs, soc, cann)
     commands = [atc_command(order) for order in orders]  # all are refused before one is started
     if args.dry_run:
-        source = "asked for" if args.cann else "installed" if found else "none is installed here; --cann names another"
+        here = "installed" if installed_cann(os.environ) else "none is installed here; --cann names another"
+        source = "asked for" if args.cann else here
         print(f"# {soc.name}, CANN {cann} ({source})")
         for order, command in zip(orders, commands, strict=True):
             _print_dry(order, render(command))
@@ -99,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"{order.spec.name}: compiling, this takes minutes; the log will be {log}", file=sys.stderr)
         record = om_from_onnx(order, log)
         origin = record.made_from.inputs["onnx"][:12]
-        print(f"{order.om}: {_shapes_in_words(order)}, {record.facts['precision']}, from {origin}")
+        print(f"{order.om}: {shapes_in_words(order)}, {record.facts['precision']}, from {origin}")
     return 0
 
 
@@ -112,28 +114,18 @@ def _check(orders: list[Order]) -> None:
     if not has_onnx():
         print("om: no module named 'onnx', so the pre-flight is left out; pip install onnx", file=sys.stderr)
         return
-    from facepipe.convert.ascend.preflight import preflight, read_model
+    from facepipe.convert.ascend.preflight import require_no_blocker
 
     for order in orders:
-        blockers = [
-            finding
-            for finding in preflight(read_model(order.onnx), order.soc, order.cann)
-            if finding.severity == "blocker"
-        ]
-        if blockers:
-            first, more = blockers[0], f" (and {len(blockers) - 1} more)" if len(blockers) > 1 else ""
-            raise ConversionError(
-                f"{order.onnx}: {first.where}: {first.reason}{more}; ATC would refuse it.",
-                f"{first.repair}. `facepipe check {order.onnx}` tells all; --no-check lets ATC judge.",
-            )
+        require_no_blocker(order.onnx, order.soc, order.cann)
 
 
 def _orders(args: argparse.Namespace, specs: list[ModelSpec], soc: Soc, cann: str) -> list[Order]:
     if args.image_sizes:
         sizes, letterbox = tuple(parse_size(text) for text in args.image_sizes), False
     else:
-        plan = read_plan(args.plan) if args.plan else plan_of_arguments(args)
-        sizes, letterbox = tuple((height, width) for height, width in plan["image_sizes"]), bool(plan["letterbox"])
+        gears = (read_plan(args.plan) if args.plan else chosen_plan(args)).gears
+        sizes, letterbox = gears.gears, bool(gears.padded)
     if args.aipp and not any(spec.atc.aipp for spec in specs):
         raise ConversionError(
             f"{', '.join(spec.name for spec in specs)}: the catalogue offers AIPP for none of them.",
@@ -159,7 +151,7 @@ def _orders(args: argparse.Namespace, specs: list[ModelSpec], soc: Soc, cann: st
 
 
 def _print_dry(order: Order, command: str) -> None:
-    print(f"# {order.spec.name}: {_shapes_in_words(order)}")
+    print(f"# {order.spec.name}: {shapes_in_words(order)}")
     print(command)
     if order.aipp:
         print(f"# {aipp_path(order)} is written before that")
@@ -167,15 +159,3 @@ def _print_dry(order: Order, command: str) -> None:
         ranged = Order(order.spec, order.onnx, order.om, order.soc, order.cann, order.batch, "range", order.image_sizes)
         option = next(word for word in atc_command(ranged) if word.startswith("--input_shape"))
         print(f"# {order.soc.name} takes a range too, with --shapes range: {render((option,))}")
-
-
-def _shapes_in_words(order: Order) -> str:
-    shapes = om_shapes(order)
-    if shapes.kind == "range":
-        return "a range from " + "x".join(map(str, shapes.low)) + " to " + "x".join(map(str, shapes.high))
-    if shapes.kind == "static":
-        return "one shape, " + "x".join(map(str, shapes.gears[0]))
-    if shapes.kind == "batch":
-        return f"{len(shapes.gears)} gears over the batch, " + " ".join(str(gear[0]) for gear in shapes.gears)
-    sizes = " ".join(f"{gear[2]}x{gear[3]}" for gear in shapes.gears)
-    return f"{len(shapes.gears)} gears over the image at batch {order.batch}, {sizes}"

@@ -14,18 +14,17 @@ from __future__ import annotations
 
 import argparse
 import json
-from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facepipe.backends import backend_by_name
-from facepipe.backends.ascend.om import OmShapes, read_sidecar
-from facepipe.backends.base import Backend, RuntimeOptions, model_file, open_session
+from facepipe.backends.base import RuntimeOptions
 from facepipe.catalogue import model
-from facepipe.cli.requires import need_onnx
+from facepipe.cli.ascend_options import need_onnx
 from facepipe.errors import DataError
 from facepipe.metrics.layer_figures import LayerFigures
+from facepipe.runs.parity import compare_backends, compare_versions
 from facepipe.runs.rehearse import compare_runs
 from facepipe.specs import ModelSpec
 
@@ -69,24 +68,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _outputs(spec: ModelSpec, args: argparse.Namespace) -> int:
-    from facepipe.convert.onnx.outputs import compare_outputs, shapes_to_compare
-
     options = RuntimeOptions(device=args.device)
     sides = [backend_by_name(name, options) for name in (args.backend, args.against)]
-    files = [model_file(side, spec, args.weights, args.batch) for side in sides]
-    with ExitStack() as stack:
-        runs = [
-            stack.enter_context(open_session(side, spec, file)).run for side, file in zip(sides, files, strict=True)
-        ]
-        found = compare_outputs(spec, runs[0], runs[1], shapes_to_compare(spec, _compiled_for(sides, files)))
-    rows = [{"shape": shape, "output": output, **_row(figures)} for shape, output, figures in found]
+    found = compare_backends(spec, sides, args.weights, args.batch)
+    rows = [{"shape": shape, "output": output, **_row(figures)} for shape, output, figures in found.outputs]
     drifting = [row for row in rows if row["drifts"]]
     if args.json:
-        print(json.dumps({"model": spec.name, "file": str(files[1]), "outputs": rows}))
+        print(json.dumps({"model": spec.name, "file": str(found.files[1]), "outputs": rows}))
         return int(bool(drifting))
-    print(f"{spec.name}: {args.backend} {files[0].name} and {args.against} {files[1].name}")
+    print(f"{spec.name}: {args.backend} {found.files[0].name} and {args.against} {found.files[1].name}")
     print(f"  {'input':<18} {'output':<18} {'cosine':>12} {'max absolute':>13} {'rel. Euclidean':>15}")
-    for shape, output, figures in found:
+    for shape, output, figures in found.outputs:
         sizes = "x".join(map(str, shape))
         print(
             f"  {sizes:<18} {output:<18} {figures.cosine:>12.8f} {figures.max_absolute:>13.3g} "
@@ -109,30 +101,10 @@ def _runs(args: argparse.Namespace) -> int:
     return 0
 
 
-def _compiled_for(sides: list[Backend], files: list[Path]) -> OmShapes | None:
-    """The shapes of the side that takes its gears alone."""
-    for backend, file in zip(sides, files, strict=True):
-        sidecar = read_sidecar(file) if backend.traits.compiled else None
-        if sidecar is not None:
-            return sidecar.shapes
-    return None
-
-
 def _layers(spec: ModelSpec, args: argparse.Namespace) -> int:
-    from facepipe.convert.ascend.preflight import read_model
-    from facepipe.convert.ascend.rehearsal import rehearse_fp16
-    from facepipe.convert.onnx.layers import compare_layers, first_drift
-    from facepipe.convert.onnx.outputs import image_of_bytes
+    from facepipe.convert.onnx.layers import first_drift
 
-    path = spec.final(args.weights)
-    for file in (path, args.other):
-        if file is not None and not file.is_file():
-            raise DataError(f"{file}: no such file, expected an ONNX model.", f"`facepipe onnx {spec.name}`")
-    reference = read_model(path)
-    other = read_model(args.other) if args.other else rehearse_fp16(reference)
-    # Four cells of a fully convolutional network; the image as it is for others.
-    sides = [max(dim.low, min(dim.high, 96)) for dim in spec.input.dims[2:]]
-    layers = compare_layers(reference, other, image_of_bytes(spec, (2, 3, *sides)))
+    layers = compare_versions(spec, args.weights, args.other)
     drifting = first_drift(layers)
     if args.json:
         rows = [{"operator": layer.operator, "node": layer.node, **_row(layer.figures)} for layer in layers]
@@ -151,8 +123,7 @@ def _print_layers(spec: ModelSpec, layers: tuple[Layer, ...], drifting: Layer | 
     print(
         "| OpType | node | CosineSimilarity | MaxAbsoluteError | AccumulatedRelativeError | "
         "RelativeEuclideanDistance | KullbackLeiblerDivergence | StandardDeviation | MeanAbsoluteError | "
-        "RootMeanSquareError | MaxRelativeError | "
-        "MeanRelativeError |"
+        "RootMeanSquareError | MaxRelativeError | MeanRelativeError |"
     )
     print("|" + "---|" * 12)
     for layer in shown:

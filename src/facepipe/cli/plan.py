@@ -13,13 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
 
 from facepipe.catalogue import detector_models
-from facepipe.catalogue.chips import DEFAULT_CANN, soc_by_name, takes_ranges
-from facepipe.cli.plan_options import add_photograph_arguments, plan_of_arguments
+from facepipe.catalogue.chips import soc_by_name, takes_ranges
+from facepipe.cli.ascend_options import add_chip_arguments, add_photograph_arguments, chosen_cann, chosen_plan
 from facepipe.cli.run_options import add_overwrite
-from facepipe.geometry.shape_plan import ImageGears
+from facepipe.convert.ascend.plan import Plan
 from facepipe.store.files import write_json
 from facepipe.store.owned import require_free
 
@@ -27,8 +26,7 @@ from facepipe.store.owned import require_free
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("photographs", nargs="?", type=Path, help="folder of photographs whose sizes are read")
     add_photograph_arguments(parser)
-    parser.add_argument("--soc", default="Ascend310", help="the chip (default: Ascend310)")
-    parser.add_argument("--cann", default=DEFAULT_CANN, help=f"the CANN release (default: {DEFAULT_CANN})")
+    add_chip_arguments(parser)
     parser.add_argument("--batch", type=int, default=16, help="photographs of one execution (default: 16)")
     parser.add_argument("--out", type=Path, help="write the plan here, as JSON")
     add_overwrite(parser)
@@ -37,28 +35,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     require_free([args.out] if args.out else [], args.overwrite)
-    plan = plan_of_arguments(args)
+    plan = chosen_plan(args)
     soc = soc_by_name(args.soc)
     if args.out:
-        write_json(args.out, plan, overwrite=args.overwrite)
+        write_json(args.out, plan.to_json(), overwrite=args.overwrite)
     if args.json:
-        print(json.dumps(plan, indent=2))
+        print(json.dumps(plan.to_json(), indent=2))
         return 0
-    _print(plan, args.batch, soc.name, takes_ranges(soc, args.cann))
+    _print(plan, args.batch, soc.name, takes_ranges(soc, chosen_cann(args)))
     if args.out:
         print(f"\n{args.out}: the plan; `facepipe om --plan {args.out} --soc {soc.name} --batch {args.batch}`")
     return 0
 
 
-def _print(plan: dict[str, Any], batch: int, soc: str, ranges: bool) -> None:
-    photographs = plan["photographs"]
-    total = sum(count for *_, count in photographs)
-    few = ", ".join(f"{height}x{width} ({count})" for height, width, count in photographs[:6])
-    print(f"photographs: {total} of {len(photographs)} sizes: {few}{' ...' if len(photographs) > 6 else ''}")
-    assigned = {(h, w): (gear_h, gear_w) for h, w, gear_h, gear_w in plan["assigned"]}
-    gears = ImageGears(tuple(map(tuple, plan["image_sizes"])), assigned)
+def _print(plan: Plan, batch: int, soc: str, ranges: bool) -> None:
+    gears, sizes = plan.gears, sorted(plan.photographs.items())
+    few = ", ".join(f"{height}x{width} ({count})" for (height, width), count in sizes[:6])
+    total = sum(plan.photographs.values())
+    print(f"photographs: {total} of {len(sizes)} sizes: {few}{' ...' if len(sizes) > 6 else ''}")
     pnet, *others = detector_models("mtcnn")
-    print(f"{pnet.name}: {len(assigned)} image sizes, least face {plan['min_face_px']} px; {len(gears.gears)} gears")
+    print(f"{pnet.name}: {len(gears.assigned)} image sizes, least face {plan.min_face_px} px; {len(gears.gears)} gears")
     print("  " + " ".join(f"{height}x{width}" for height, width in gears.gears))
     if gears.padded:
         odd = sum(height % 2 or width % 2 for height, width in gears.padded)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """facepipe recognise --det --rec --index people.gallery --input photographs/ --output named/
 
-Finds the faces of a picture, a folder or a film and writes names on them, with a JSON file beside every drawing (one
-line for each frame of a film). Without --rec faces are only marked; without --det the whole picture is the face. Who
+Finds the faces of a photograph, a folder or a film and writes names on them, with a JSON file beside every drawing (one
+line for each frame of a film). Without --rec faces are only marked; without --det the whole photograph is the face. Who
 is like nobody in the gallery is "unknown". Films stream: no frame is kept.
 
 The Paddle port's flags are accepted, also with underscores: --det_model --rec_model --det_thresh --rec_thresh --cdd_num
@@ -21,13 +21,7 @@ from pathlib import Path
 from facepipe.backends.base import MadeBy
 from facepipe.catalogue import DETECTORS
 from facepipe.cli._bar import bar
-from facepipe.cli.gallery_options import (
-    add_search_arguments,
-    given_threshold,
-    print_left_out,
-    print_note,
-    tell_gallery,
-)
+from facepipe.cli.gallery_options import add_search_arguments, enrolled, finish_gallery, given_threshold
 from facepipe.cli.run_options import (
     add_model_arguments,
     add_overwrite,
@@ -37,40 +31,36 @@ from facepipe.cli.run_options import (
     few_settings,
     limits,
     positive,
+    print_left_out,
+    print_note,
 )
-from facepipe.compat.port_index import read_port_index
+from facepipe.compat.port_index import PORT_MODELS, PORT_THRESHOLD, is_port_index, read_port_index
 from facepipe.datasets.video import is_film, read_info
 from facepipe.errors import DataError
 from facepipe.escape import for_terminal
 from facepipe.faces.photographs import photographs_of
 from facepipe.faces.pipeline import open_pipeline
-from facepipe.gallery.enrol import enrol, named_pictures, new_gallery
+from facepipe.gallery.enrol import named_photographs, new_gallery
 from facepipe.gallery.faces import Recogniser, open_recogniser
-from facepipe.gallery.file import (
-    MAGIC,
-    Gallery,
-    Threshold,
-    read_gallery,
-    require_model,
-    require_writable,
-    write_gallery,
+from facepipe.gallery.file import Gallery, Threshold, read_gallery, require_model, require_writable
+from facepipe.gallery.naming import NamedPhotograph, nameless
+from facepipe.gallery.recognise import (
+    Recognition,
+    lines_of,
+    plate_of,
+    recognise_film,
+    recognise_photographs,
+    recognition,
 )
-from facepipe.gallery.naming import NamedPicture, Namer, nameless
-from facepipe.gallery.recognise import Recognition, lines_of, plate_of, recognise_film, recognise_pictures
-from facepipe.gallery.search import build_index
-from facepipe.reports.recognition_drawing import colours_of, font_for
-
-# The models behind the port's names for them; its own detector is none of the catalogue's.
-_PORT_MODELS = {"MobileFace": "mobilefacenet.paddle", "ArcFace": "arcface.iresnet50"}
-_PORT_THRESHOLD = 0.45  # --rec_thresh where neither the command nor the index tells one
+from facepipe.reports.recognition_drawing import font_for
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--det", action="store_true", help="look for faces (default with neither --det nor --rec: both)")
-    add("--rec", action="store_true", help="name them; without --det the whole picture is one aligned face")
+    add("--rec", action="store_true", help="name them; without --det the whole photograph is one aligned face")
     add("--index", type=Path, metavar="FILE", help="the gallery, or the port's index.bin")
-    add("--input", type=Path, metavar="PATH", help="a picture, a folder of pictures, or a film")
+    add("--input", type=Path, metavar="PATH", help="a photograph, a folder of photographs, or a film")
     add("--output", type=Path, default=Path("output"), metavar="FOLDER", help="default: %(default)s")
     add("--det-thresh", "--det_thresh", type=float, default=0.0, help="least score (default: the detector's own)")
     add("--rec-thresh", "--rec_thresh", "--threshold", dest="threshold", type=float, help="default: the gallery's")
@@ -87,12 +77,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--enable-mkldnn", "--enable_mkldnn", type=_truth, metavar="BOOL", help="no effect: the back end decides")
     add("--build-index", "--build_index", type=Path, metavar="FILE", help="make a gallery instead, with:")
     add_overwrite(parser)
-    add("--img-dir", "--img_dir", type=Path, metavar="FOLDER", help="its pictures")
+    add("--img-dir", "--img_dir", type=Path, metavar="FOLDER", help="its photographs")
     add("--label", type=Path, metavar="FILE", help="their names, 'path<TAB>name'")
 
 
 def run(args: argparse.Namespace) -> int:
-    args.embedder = _PORT_MODELS.get(args.embedder, args.embedder)
+    args.embedder = PORT_MODELS.get(args.embedder, args.embedder)
     if args.use_gpu:
         raise DataError("--use_gpu: it is True, expected False or nothing.", "--backend with one that has the device.")
     if args.detector not in DETECTORS:
@@ -102,48 +92,42 @@ def run(args: argparse.Namespace) -> int:
     if not args.det and not args.rec:
         args.det = args.rec = True
     if args.input is None:
-        raise DataError("--input: nothing was given, expected a picture, a folder or a film.")
+        raise DataError("--input: nothing was given, expected a photograph, a folder or a film.")
     if args.rec and args.index is None:
         raise DataError("--index: nothing was given, expected a gallery.", "`facepipe gallery build`, or --det alone.")
     if not args.input.exists():
-        raise DataError(f"{args.input}: no such file or folder, expected a picture, a folder or a film.")
+        raise DataError(f"{args.input}: no such file or folder, expected a photograph, a folder or a film.")
     with _opened(args) as job:
-        return _film(job, args) if args.input.is_file() and is_film(args.input) else _pictures(job, args)
+        return _film(job, args) if args.input.is_file() and is_film(args.input) else _photographs(job, args)
 
 
 def _build(args: argparse.Namespace) -> int:
-    """The port's way to make a gallery: pictures that are faces already, unless --det is there too."""
+    """The port's way to make a gallery: photographs that are faces already, unless --det is there too."""
     if args.img_dir is None or args.label is None:
         raise DataError("--build_index: it needs --img_dir and --label, expected both.")
     require_writable(args.build_index, overwrite=args.overwrite)
     if args.threshold is None:
-        print(
-            f"names above {_PORT_THRESHOLD:g}, as in the port; `facepipe gallery calibrate` measures", file=sys.stderr
-        )
-    least = _PORT_THRESHOLD if args.threshold is None else args.threshold
-    names = named_pictures(args.img_dir, args.label)
-    detector = args.detector if args.det else None
-    name = chosen_embedder(args)
-    backend = chosen_backend(args, name)
+        args.threshold = PORT_THRESHOLD
+        print(f"names above {PORT_THRESHOLD:g}, as in the port; `facepipe gallery calibrate` measures", file=sys.stderr)
+    names = named_photographs(args.img_dir, args.label)
+    detector, embedder = args.detector if args.det else None, chosen_embedder(args)
+    backend = chosen_backend(args, embedder)
     settings = detector_settings(args)
-    with open_recogniser(detector, name, backend, args.weights, args.batch, settings=settings) as recogniser:
-        print_note(recogniser.pipeline)
-        with bar("enrol", len(names), "picture") as progress:
-            found = enrol(args.img_dir, names, recogniser, batch=args.batch, limits=limits(args), progress=progress)
-        print_left_out(args.img_dir, found)
-        by_hand = Threshold(least, None, "given by hand")
+    with open_recogniser(detector, embedder, backend, args.weights, args.batch, settings=settings) as recogniser:
+        print_note(recogniser.pipeline.note)
+        found = enrolled(args, args.img_dir, recogniser, names)
+        by_hand = Threshold(args.threshold, None, "given by hand")
         gallery = new_gallery(recogniser, found, by_hand, MadeBy(args.backend, args.precision))
-    write_gallery(args.build_index, gallery, overwrite=args.overwrite)
-    tell_gallery(args.build_index, gallery)
+    finish_gallery(args.build_index, gallery, overwrite=args.overwrite)
     return 0
 
 
 @contextmanager
 def _opened(args: argparse.Namespace) -> Iterator[Recognition]:
     """Models and gallery, ready."""
-    old = args.rec and _is_port_index(args.index)
+    old = args.rec and is_port_index(args.index)
     gallery = read_gallery(args.index) if args.rec and not old else None
-    embedder = args.embedder or (_PORT_MODELS["MobileFace"] if gallery is None else gallery.model)
+    embedder = args.embedder or (PORT_MODELS["MobileFace"] if gallery is None else gallery.model)
     made_by = None if gallery is None else gallery.made_by
     backend = chosen_backend(args, embedder if args.rec else None, made_by, args.index)
     detector = args.detector if args.det else None
@@ -151,18 +135,10 @@ def _opened(args: argparse.Namespace) -> Iterator[Recognition]:
     settings = few_settings(args, 1) if one else detector_settings(args)
     with ExitStack() as stack:
         if not args.rec:
-            finds = stack.enter_context(
-                open_pipeline(
-                    args.detector,
-                    None,
-                    backend,
-                    args.weights,
-                    args.batch,
-                    settings=settings,
-                    least_score=args.det_thresh,
-                )
+            marks = open_pipeline(
+                args.detector, None, backend, args.weights, args.batch, settings=settings, least_score=args.det_thresh
             )
-            name = partial(nameless, finds)
+            name = partial(nameless, stack.enter_context(marks))
             yield Recognition(name, font_for(["0"]), {}, {"detector": args.detector}, args.batch, limits(args))
             return
         recogniser = stack.enter_context(
@@ -170,27 +146,23 @@ def _opened(args: argparse.Namespace) -> Iterator[Recognition]:
                 detector, embedder, backend, args.weights, args.batch, settings=settings, least_score=args.det_thresh
             )
         )
-        print_note(recogniser.pipeline)
+        print_note(recogniser.pipeline.note)
         gallery, threshold = _gallery_and_threshold(args, gallery, recogniser)
-        namer = Namer(
-            recogniser.pipeline,
+        asked = recognition(
+            recogniser,
             gallery,
-            build_index(gallery.embeddings, args.search),
             threshold,
+            {"gallery": str(args.index), "detector": detector},
+            batch=args.batch,
+            limits=limits(args),
+            search=args.search,
             candidates=args.candidates,
             rule=args.rule,
+            font=args.font,
         )
-        font = font_for(["unknown 0123456789.", *gallery.people()], args.font)
-        if font.lacking:
-            print(f"no font here has {font.lacking[:40]}: pip install 'facepipe[cjk]', or --font FILE", file=sys.stderr)
-        head: dict[str, object] = {
-            "gallery": str(args.index),
-            "detector": detector,
-            "embedder": recogniser.model,
-            "weights_sha256": recogniser.weights_sha256,
-            "threshold": threshold.similarity,
-        }
-        yield Recognition(namer, font, colours_of(gallery.people()), head, args.batch, limits(args))
+        if lacking := asked.font.lacking:
+            print(f"no font here has {lacking[:40]}: pip install 'facepipe[cjk]', or --font FILE", file=sys.stderr)
+        yield asked
 
 
 def _gallery_and_threshold(
@@ -199,48 +171,39 @@ def _gallery_and_threshold(
     """Our gallery, which must be the recogniser's; or the port's, which is taken for it."""
     if gallery is not None:
         require_model(gallery, recogniser.model, recogniser.weights_sha256, str(args.index))
-        return gallery, given_threshold(args.threshold, gallery, args.index)
+        return gallery, given_threshold(args, gallery, args.index)
     gallery = read_port_index(args.index, recogniser.model, recogniser.weights_sha256, recogniser.dimension)
-    least = _PORT_THRESHOLD if args.threshold is None else args.threshold
+    least = PORT_THRESHOLD if args.threshold is None else args.threshold
     print(
         f"{args.index}: the port's index, taken as made by {recogniser.model}; names above {least:g}", file=sys.stderr
     )
     return gallery, Threshold(least, None, "the port's")
 
 
-def _is_port_index(path: Path) -> bool:
-    """Anything that does not begin like our gallery and is called like the port's."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as source:
-        return path.suffix == ".bin" and source.read(len(MAGIC)) != MAGIC
-
-
-def _pictures(job: Recognition, args: argparse.Namespace) -> int:
-    """A picture, or all of a folder."""
+def _photographs(job: Recognition, args: argparse.Namespace) -> int:
+    """A photograph, or all of a folder."""
     source: Path = args.input
     root, keys = (source, photographs_of(source, args.output)) if source.is_dir() else (source.parent, [source.name])
-    told: list[NamedPicture] = []
-    with bar("recognise", len(keys), "picture", quiet=None if len(keys) > 1 else True) as progress:
-        done = recognise_pictures(
+    told: list[NamedPhotograph] = []
+    with bar("recognise", len(keys), "photograph", quiet=None if len(keys) > 1 else True) as progress:
+        done = recognise_photographs(
             job,
             root,
             keys,
             args.output,
             progress=progress,
-            told=lambda _, picture: told.append(picture) if len(keys) == 1 else None,
+            told=lambda _, photograph: told.append(photograph) if len(keys) == 1 else None,
         )
-    for key, reason in done.left_out:
-        print(for_terminal(f"{root / key}: left out, {reason}"), file=sys.stderr)
-    for picture in told:
-        _say(picture)
+    print_left_out(root, done.left_out)
+    for photograph in told:
+        _say(photograph)
     left = f", {len(done.left_out):,} left out" if done.left_out else ""
     print(
         for_terminal(
-            f"{args.output}: {done.pictures:,} pictures{left}, {done.faces:,} faces, {done.known:,} with a name"
+            f"{args.output}: {done.photographs:,} photographs{left}, {done.faces:,} faces, {done.known:,} with a name"
         )
     )
-    return 1 if done.left_out and not done.pictures else 0
+    return 1 if done.left_out and not done.photographs else 0
 
 
 def _film(job: Recognition, args: argparse.Namespace) -> int:
@@ -249,14 +212,14 @@ def _film(job: Recognition, args: argparse.Namespace) -> int:
     with bar(args.input.name, read_info(args.input).frames, "frame") as progress:
         done = recognise_film(job, args.input, target, progress=progress)
     print(
-        f"{target}: {done.pictures:,} frames, {done.faces:,} faces; {lines_of(target).name} has a line for each frame. "
-        "Sound is left out."
+        f"{target}: {done.photographs:,} frames, {done.faces:,} faces; {lines_of(target).name} has a line for each "
+        "frame. Sound is left out."
     )
     return 0
 
 
-def _say(picture: NamedPicture) -> None:
-    for face in picture.faces:
+def _say(photograph: NamedPhotograph) -> None:
+    for face in photograph.faces:
         corners = " ".join(f"{value:8.1f}" for value in face.face.box)
         print(for_terminal(f"  {corners}  {plate_of(face)}"))
 

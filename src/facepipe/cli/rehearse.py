@@ -13,8 +13,8 @@ from pathlib import Path
 
 from facepipe.catalogue import embedder
 from facepipe.cli._bar import bars
+from facepipe.cli.ascend_options import need_onnx
 from facepipe.cli.lfw_options import add_lfw_arguments, lfw_job
-from facepipe.cli.requires import need_onnx
 from facepipe.cli.run_options import worker_count
 from facepipe.engine.local import Local
 from facepipe.errors import DataError

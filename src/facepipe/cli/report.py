@@ -14,8 +14,8 @@ from typing import Any
 
 from facepipe.datasets.lfw import extensions_in, read_pairs
 from facepipe.errors import DataError
-from facepipe.reports.html_report import RUN_FILE, write_html_report
-from facepipe.store.files import read_json
+from facepipe.reports.html_report import write_html_report
+from facepipe.store.run_record import read_run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    record = read_json(args.run / RUN_FILE) if (args.run / RUN_FILE).is_file() else {}
+    record = read_run(args.run)
     root = args.data or _told(record, "root")
     pairs = args.pairs or _told(record.get("sources", {}).get("pairs", {}), "path")
     for name, value in (("--data", root), ("--pairs", pairs)):

@@ -6,17 +6,19 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from facepipe.assets.workspace import find_weights, open_workspace
+from facepipe.assets.workspace import open_workspace, trained_embedder
 from facepipe.backends import AUTO, FASTEST_FIRST, backend_by_name, backend_names, resolve_backend
 from facepipe.backends.base import Backend, MadeBy, RuntimeOptions, require_available
 from facepipe.backends.by_model import engines
 from facepipe.catalogue import DETECTORS, EMBEDDERS, MODELS, detector_models
 from facepipe.detect import DetectorSettings, default_settings
 from facepipe.detect.mtcnn import MtcnnSettings
-from facepipe.errors import BackendError, DataError
+from facepipe.engine.cores import cores
+from facepipe.errors import DataError
 from facepipe.escape import for_terminal
 from facepipe.faces.photographs import EVERYDAY, Image, Limits, read_photograph
 from facepipe.faces.pipeline import DEFAULT_SELECTION, SELECTION_NAMES
@@ -66,7 +68,7 @@ def add_limit_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """--workers, --shard, --force."""
+    """--workers, --shard, --force, --other-processor."""
     parser.add_argument(
         "--workers", type=positive, default=None, help="processes (default: one for each core, over --threads)"
     )
@@ -74,6 +76,11 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         "--shard", type=positive, default=None, help="photographs that are finished together (default: 64, of many 256)"
     )
     parser.add_argument("--force", action="store_true", help="start over what was begun with other parameters")
+    parser.add_argument(
+        "--other-processor",
+        action="store_true",
+        help="go on with what a processor of other vectors began; each shard's record says which one made it",
+    )
 
 
 def add_overwrite(parser: argparse.ArgumentParser) -> None:
@@ -182,32 +189,29 @@ def worker_count(args: argparse.Namespace) -> int:
     return max(1, cores() // args.threads)
 
 
-def cores() -> int:
-    """Cores that this process may use; in a container fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def chosen_embedder(args: argparse.Namespace) -> str:
     """The embedder that was named, else the first of the catalogue that is converted here, and says so.
-
-    Seeded weights are never a default: their embeddings mean nothing.
 
     Raises:
         BackendError: none is converted.
     """
     if args.embedder is not None:
         return str(args.embedder)
-    candidates = [MODELS[name] for name in EMBEDDERS if MODELS[name].for_accuracy]
-    for spec in candidates:
-        if spec.final(args.weights).is_file() or any(args.weights.glob(f"{spec.name}.*om")):
-            print(f"embedder: {spec.name} (the first that is converted in {args.weights})", file=sys.stderr)
-            return spec.name
-    ws = replace(open_workspace(), weights=args.weights)
-    present = next((spec.name for spec in candidates if find_weights(spec, ws) is not None), None)
-    raise BackendError(
-        f"{args.weights}: no embedder is converted here, expected one of {', '.join(s.name for s in candidates)}.",
-        f"`facepipe onnx {present}`" if present else "`facepipe fetch facenet.vggface2`, then `facepipe onnx`.",
-    )
+    spec = trained_embedder(replace(open_workspace(), weights=args.weights))
+    print(f"embedder: {spec.name} (the first that is converted in {args.weights})", file=sys.stderr)
+    return spec.name
+
+
+def print_note(note: str | None) -> None:
+    """What a user has to know of the pair of models, on standard error."""
+    if note is not None:
+        print(for_terminal(f"note: {note}"), file=sys.stderr)
+
+
+def print_left_out(root: Path, left_out: Iterable[tuple[str, str]]) -> None:
+    """Photographs below `root` that gave nothing, with their reasons, on standard error."""
+    for key, reason in left_out:
+        print(for_terminal(f"{root / key}: left out, {reason}"), file=sys.stderr)
 
 
 def limits(args: argparse.Namespace) -> Limits:

@@ -8,7 +8,7 @@ of faces with LFW's pairs file, or CFP's root folder:
   facepipe verification faces/ --pairs pairs.txt
   facepipe verification cfp-dataset/ --cfp FP
 
-With --pack the set is written as a `.bin` instead, its pictures byte for byte:
+With --pack the set is written as a `.bin` instead, its photographs byte for byte:
 
   facepipe verification faces/ --pairs pairs.txt --pack lfw.bin
 """
@@ -72,7 +72,7 @@ def _pack(args: argparse.Namespace) -> int:
     with bar("pack", len(pairs.pairs), "pair") as progress:
         content = pack_folder(args.set, pairs, progress)
     write_bytes(args.pack, content, overwrite=args.overwrite)
-    print(f"{args.pack}: {len(pairs.pairs):,} pairs of {len(pairs.keys()):,} pictures, {len(content):,} bytes")
+    print(f"{args.pack}: {len(pairs.pairs):,} pairs of {len(pairs.keys()):,} photographs, {len(content):,} bytes")
     return 0
 
 

@@ -9,11 +9,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 from facepipe.catalogue import embedder
-from facepipe.cli.run_options import add_model_arguments, chosen_backend, chosen_embedder, few_settings, limits
+from facepipe.cli.run_options import (
+    add_model_arguments,
+    chosen_backend,
+    chosen_embedder,
+    few_settings,
+    limits,
+    print_note,
+)
 from facepipe.errors import DataError
 from facepipe.faces.photographs import pixels_of
 from facepipe.faces.pipeline import open_pipeline
@@ -35,8 +41,7 @@ def run(args: argparse.Namespace) -> int:
     with open_pipeline(
         args.detector, spec.name, backend, args.weights, args.batch, settings=settings, selection=args.select
     ) as faces:
-        if faces.note is not None:
-            print(f"note: {faces.note}", file=sys.stderr)
+        print_note(faces.note)
         rows = []
         for path in (args.first, args.second):
             (face,) = faces.main_faces([pixels_of(path, limits(args))])

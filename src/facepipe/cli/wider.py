@@ -12,11 +12,9 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from facepipe.backends import backend_names
-from facepipe.backends.base import RuntimeOptions
 from facepipe.catalogue import DETECTORS
 from facepipe.cli._bar import bars
 from facepipe.cli.run_options import (
@@ -28,18 +26,23 @@ from facepipe.cli.run_options import (
     worker_count,
 )
 from facepipe.datasets.widerface import SETTINGS
-from facepipe.detect import default_settings
-from facepipe.detect.single_shot import SingleShotSettings
 from facepipe.engine.local import Local
-from facepipe.errors import DataError
 from facepipe.reports.detection_curves import curve_files, draw_precision_recall
 from facepipe.runs.score_detection import WIDER_FILE
-from facepipe.runs.wider import run_wider, score_prediction_files, wider_folder, wider_photographs, wider_truth
+from facepipe.runs.wider import (
+    THRESHOLD,
+    detector_options,
+    run_wider,
+    score_prediction_files,
+    wider_folder,
+    wider_photographs,
+    wider_settings,
+    wider_truth,
+)
 from facepipe.runs.wider_protocol import KINDS, wider_protocol
 from facepipe.runs.wider_run import WiderJob
 
 SHARD = 64  # photographs that are finished together
-THRESHOLD = 0.01  # curves need the low scores too; the value of UltraFace's predictor
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -98,11 +101,12 @@ def run(args: argparse.Namespace) -> int:
             weights=args.weights,
             detector=args.detector,
             backend=args.backend,
-            settings=_settings(args),
-            options=_options(args),
+            settings=wider_settings(args.detector, args.threshold, args.nms, args.overlap, args.resample),
+            options=detector_options(runtime_options(args)),
             batch=args.batch,
             shard_size=args.shard or SHARD,
             limits=limits(args),
+            other_processor=args.other_processor,
         )
         folder = job.folder
         with bars(len(photographs.files)) as progress:
@@ -114,36 +118,6 @@ def run(args: argparse.Namespace) -> int:
     shown = json.dumps(result.content, indent=2, ensure_ascii=False) if args.json else _summary(result.content, folder)
     print(shown)
     return 0
-
-
-def _options(args: argparse.Namespace) -> RuntimeOptions:
-    """Only a detector runs here, and its precision is what was asked for (elsewhere it is the recogniser's)."""
-    options = runtime_options(args)
-    every = options.precision if options.precision.endswith("-all") else f"{options.precision}-all"
-    return options if options.precision == "f32" else replace(options, precision=every)
-
-
-def _settings(args: argparse.Namespace) -> SingleShotSettings | None:
-    """The detector's settings with what the command line says; None for a cascade, which has its own.
-
-    Suppression is hard unless asked otherwise, also for BlazeFace: blending averages every box in, and at the low
-    threshold that a curve needs most of them are no faces.
-    """
-    settings = default_settings(args.detector)
-    if not isinstance(settings, SingleShotSettings):
-        if args.nms != "hard" or args.overlap is not None or args.threshold != THRESHOLD:
-            raise DataError(f"wider: {args.detector} is a cascade; --nms, --overlap and --threshold are not for it.")
-        return None
-    if not 0 <= args.threshold < 1:
-        raise DataError(f"wider: threshold is {args.threshold}, expected 0 up to, but not including, 1.")
-    if args.overlap is not None and not 0 < args.overlap <= 1:
-        raise DataError(f"wider: overlap is {args.overlap}, expected more than 0, at most 1.")
-    suppression = replace(
-        settings.suppression,
-        method=args.nms,
-        overlap=settings.suppression.overlap if args.overlap is None else args.overlap,
-    )
-    return replace(settings, threshold=args.threshold, suppression=suppression, resample=args.resample)
 
 
 def _run_name(args: argparse.Namespace) -> str:

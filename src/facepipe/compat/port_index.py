@@ -14,7 +14,21 @@ import numpy as np
 from facepipe.datasets.restricted_pickle import read_pickle
 from facepipe.embed.embedder import unit_rows
 from facepipe.errors import DataError
-from facepipe.gallery.file import Gallery, empty_gallery, with_rows
+from facepipe.gallery.file import MAGIC, Gallery, empty_gallery, with_rows
+
+PORT_MODELS = {"MobileFace": "mobilefacenet.paddle", "ArcFace": "arcface.iresnet50"}
+"""The recognisers behind the port's names for them; its own detector is none of the catalogue's."""
+
+PORT_THRESHOLD = 0.45
+"""--rec_thresh where neither the command nor the index tells one."""
+
+
+def is_port_index(path: Path) -> bool:
+    """Anything that does not begin like our gallery and is called like the port's."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as source:
+        return path.suffix == ".bin" and source.read(len(MAGIC)) != MAGIC
 
 
 def read_port_index(path: Path, model: str, weights_sha256: str, dimension: int) -> Gallery:

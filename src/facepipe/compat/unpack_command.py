@@ -2,7 +2,7 @@
 """facepipe unpack --packed packed --outputs out --out embeddings
 
 Turns the output files of msame, benchmark or ais_bench into embeddings by key: `embeddings.npy`, float32 [N, D] with
-rows of length 1, and `keys.json`, a list whose entry i is the key of row i. Padding is dropped by the index.
+rows of length 1, and `keys.json`, in whose list `keys` entry i is the key of row i. Padding is dropped by the index.
 """
 
 from __future__ import annotations
@@ -38,6 +38,6 @@ def run(args: argparse.Namespace) -> int:
     rows = found.rows if args.raw else unit_rows(found.rows, str(args.outputs))
     with atomic_path(args.out / "embeddings.npy") as part, part.open("wb") as target:
         np.save(target, rows)
-    write_json(args.out / "keys.json", list(found.keys))
+    write_json(args.out / "keys.json", {"keys": list(found.keys)})
     print(f"{len(found.keys)} embeddings of {rows.shape[1]} numbers from {found.tool}'s files: {args.out}")
     return 0

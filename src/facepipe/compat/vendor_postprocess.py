@@ -20,7 +20,6 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 
@@ -30,7 +29,7 @@ from facepipe.errors import StageError
 from facepipe.metrics.verification import FoldAccuracy, squared_distances, ten_fold_accuracy
 from facepipe.runs.unpack import unpack
 from facepipe.store.bins import INDEX, read_index
-from facepipe.store.files import read_json, sha256_of_file, write_json
+from facepipe.store.files import read_foreign_json, read_json, sha256_of_file, write_json
 from facepipe.store.owned import is_own, keep_record
 from facepipe.store.parts import part_of, remove_parts
 
@@ -149,7 +148,7 @@ def _listed_keys(onet_json: Path, crop_dir: Path) -> list[str]:
     Raises:
         StageError: the file is no list of paths below `crop_dir`.
     """
-    content = read_json(onet_json)
+    content = read_foreign_json(onet_json)
     if not isinstance(content, list) or not all(isinstance(path, str) for path in content):
         raise StageError(f"{onet_json}: is no list of crop paths, expected onet.json.")
     root = crop_dir.absolute()
@@ -198,8 +197,8 @@ def _indexed_keys(test_dir: Path, count: int, listed: set[str]) -> list[str] | N
     path = _index_path(test_dir)
     if not path.is_file():
         return None
-    record: Any = read_json(path)
-    keys = record.get("keys") if isinstance(record, dict) and record.get("format") == FORMAT else None
+    record = read_json(path, "batch_utils.py again.")
+    keys = record.get("keys") if record.get("format") == FORMAT else None
     if not isinstance(keys, list) or len(keys) != count:
         raise StageError(f"{path}: does not fit the {count} files of {test_dir}.", "batch_utils.py again.")
     foreign = sorted(set(keys) - listed)

@@ -40,7 +40,15 @@ from facepipe.results import Detections, Unread, no_detections
 from facepipe.runs.pack_stage import pack_crops
 from facepipe.specs import ModelSpec
 from facepipe.store.bins import BinIndex, batches_of
-from facepipe.store.files import read_json, sha256_of_file, sha256_of_json, write_bytes, write_json, write_text
+from facepipe.store.files import (
+    read_foreign_json,
+    read_json,
+    sha256_of_file,
+    sha256_of_json,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from facepipe.store.owned import RECORD, claim, keep_record, remove
 
 FORMAT = "facepipe.split.1"
@@ -288,7 +296,7 @@ def _read_split(job: SplitJob, name: str, keys: Sequence[str]) -> list[Detection
     beside = job.split / f"{name}.index.json"
     if beside.is_file() and read_json(beside) != _index(job, keys):
         raise StageError(f"{path}: was made from other photographs than {job.data_dir} holds now.", again)
-    content, batches = read_json(path), batches_of(keys, job.batch)
+    content, batches = read_foreign_json(path), batches_of(keys, job.batch)
     if not isinstance(content, dict) or set(content) != {str(number) for number in range(len(batches))}:
         raise StageError(f"{path}: has other batches than '0' to '{len(batches) - 1}', expected one for each.", again)
     found = []

@@ -13,7 +13,6 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
-from facepipe.datasets.png import write_png
 from facepipe.errors import DataError
 from facepipe.store.files import write_bytes
 
@@ -29,6 +28,13 @@ def crop_name(key: str) -> str:
         ('Some One/a.JPG', 'b.bmp.png')
     """
     return key if PurePosixPath(key).suffix.lower() in _LOSSLESS | _LOSSY else f"{key}.png"
+
+
+def write_png(path: Path, pixels: np.ndarray) -> None:
+    """Write uint8 [H, W, 3] RGB as PNG, whole."""
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, "PNG", compress_level=1)  # speed: the files are read once and thrown away
+    write_bytes(path, content.getvalue())
 
 
 def write_crop(path: Path, crop: np.ndarray) -> None:

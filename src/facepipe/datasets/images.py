@@ -28,7 +28,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, ImageFile, UnidentifiedImageError
+import PIL
+from PIL import Image, ImageFile, UnidentifiedImageError, features
 
 from facepipe.datasets import jpeg
 from facepipe.datasets.picture_checks import (
@@ -172,6 +173,16 @@ def read_size(path: Path) -> tuple[int, int]:
     except Unreadable as error:
         raise DataError(f"{path}: {error}.") from error
     return (width, height) if is_turned else (height, width)
+
+
+def decoder_versions() -> dict[str, str]:
+    """The version of Pillow, and of the libraries behind it that round as they like, by name."""
+    found = {"Pillow": PIL.__version__}
+    for name, feature in (("libjpeg", "jpg"), ("libwebp", "webp")):
+        version = features.version(feature)
+        if version is not None:
+            found[name] = version
+    return found
 
 
 def _walk(root: Path) -> list[str]:

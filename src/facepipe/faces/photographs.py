@@ -18,6 +18,7 @@ import numpy as np
 from facepipe.datasets.images import decode_or_reason, file_or_reason, list_keys, size_or_reason
 from facepipe.errors import DataError
 from facepipe.results import Unread
+from facepipe.store.shard import stamp_of
 
 MAX_BATCH_PIXELS = 1 << 23
 """Photographs of one batch together: 8.4 million pixels, one 4K scene or 134 of LFW's."""
@@ -59,11 +60,13 @@ class Photograph:
         key: POSIX path below the folder.
         pixels: uint8 [H, W, 3] RGB, upright; or why they cannot be had.
         sha256: of the file's bytes in hex, the very bytes that were decoded; "" where there was no file to read.
+        stamp: of the file as it was opened (`store.shard.stamp_of`); "" where it would not tell a later change.
     """
 
     key: str
     pixels: np.ndarray | Unread
     sha256: str
+    stamp: str = ""
 
 
 def read_photographs(
@@ -82,17 +85,17 @@ def read_given(
     given: Sequence[str | Path | np.ndarray], batch: int, limits: Limits = EVERYDAY
 ) -> Iterator[list[Photograph]]:
     """The same for files anywhere and for pictures in memory, uint8 [H, W, 3] RGB; those have no key and no digest."""
-    sources = (("", one, "") if isinstance(one, np.ndarray) else (str(one), *_bytes_of(Path(one))) for one in given)
+    sources = (("", one, "", "") if isinstance(one, np.ndarray) else (str(one), *_bytes_of(Path(one))) for one in given)
     yield from _in_batches(sources, batch, limits)
 
 
 def _in_batches(
-    sources: Iterable[tuple[str, bytes | np.ndarray | Unread, str]], batch: int, limits: Limits
+    sources: Iterable[tuple[str, bytes | np.ndarray | Unread, str, str]], batch: int, limits: Limits
 ) -> Iterator[list[Photograph]]:
-    """Photographs of (key, content, sha256), in bounded batches."""
+    """Photographs of (key, content, sha256, stamp), in bounded batches."""
     members: list[Photograph] = []
     pixels = 0
-    for key, content, sha256 in sources:
+    for key, content, sha256, stamp in sources:
         is_full = len(members) == batch
         if is_full or (pixels > PEEK_PIXELS and pixels + _declared(content, limits) > MAX_BATCH_PIXELS):
             yield members
@@ -102,7 +105,7 @@ def _in_batches(
         if members and pixels + size > MAX_BATCH_PIXELS:
             yield members
             members, pixels = [], 0
-        members.append(Photograph(key, image, sha256))
+        members.append(Photograph(key, image, sha256, stamp))
         del image, content
         pixels += size
     if members:
@@ -155,24 +158,28 @@ def photographs_of(root: Path, out: Path) -> list[str]:
     return kept
 
 
-def _bytes_of(path: Path) -> tuple[bytes | Unread, str]:
-    """The content of a file and its sha256; of one that is too large to be held, the reason and its sha256."""
+def _bytes_of(path: Path) -> tuple[bytes | Unread, str, str]:
+    """The content of a file, its sha256 and its stamp; of one that is too large to be held, the reason for the content.
+
+    The stamp is taken before the content is read, so that what is changed meanwhile has another one.
+    """
     file = file_or_reason(path)
     if isinstance(file, Unread):
-        return file, ""
+        return file, "", ""
     digest = hashlib.sha256()
     try:
         with file:
-            size = os.fstat(file.fileno()).st_size
+            status = os.fstat(file.fileno())
+            size, stamp = status.st_size, stamp_of(status)
             if size <= MAX_FILE_BYTES:
                 content = file.read(size)
                 digest.update(content)
-                return content, digest.hexdigest()
+                return content, digest.hexdigest(), stamp
             while piece := file.read(_PIECE):
                 digest.update(piece)
     except OSError as error:
-        return Unread(f"cannot be read ({error.strerror or error})"), ""
-    return Unread(f"has {size:,} bytes, at most {MAX_FILE_BYTES:,} are read"), digest.hexdigest()
+        return Unread(f"cannot be read ({error.strerror or error})"), "", ""
+    return Unread(f"has {size:,} bytes, at most {MAX_FILE_BYTES:,} are read"), digest.hexdigest(), stamp
 
 
 def _declared(content: bytes | np.ndarray | Unread, limits: Limits) -> int:

@@ -2,7 +2,7 @@
 """The threshold of a gallery from a false-accept rate: on aligned faces with pairs, or on a run that embedded them.
 
 The rate is that of one comparison. A probe is compared with every person, so in a gallery of many a stranger is called
-by a name more often than this: about N times as often with N pictures, while that is small.
+by a name more often than this: about N times as often with N photographs, while that is small.
 
 The similarities are the search's own (`metrics.identification.cosines`), and a face has a name only above the
 threshold, not at it: the pairs that were allowed are those that get through.
@@ -27,7 +27,7 @@ _PAIRS_AT_ONCE = 8192  # bounds memory: two float64 [8192, 512] are 67 MB
 def embed_set(
     faces: FaceSet, embedder: Embedder, progress: Callable[[int], None] = lambda _: None
 ) -> dict[str, np.ndarray]:
-    """The unit embedding of every face that the pairs name, by key; one batch of pictures is held at a time."""
+    """The unit embedding of every face that the pairs name, by key; one batch of photographs is held at a time."""
     keys, size = faces.pairs.keys(), embedder.spec.input.dims[2].high
     rows: dict[str, np.ndarray] = {}
     for start in range(0, len(keys), embedder.batch):

@@ -18,8 +18,8 @@ from facepipe.errors import BackendError, DataError
 from facepipe.gallery.faces import FolderFaces
 from facepipe.metrics.clustering import b_cubed
 from facepipe.results import Face
-from facepipe.store.files import read_json
 from facepipe.store.run_faces import EMBEDDINGS_FILE, FACES_FILE, read_embeddings, read_faces
+from facepipe.store.run_record import RUN_FILE, read_run
 
 
 def faces_of_run(run: Path) -> tuple[str, Path, FolderFaces]:
@@ -28,14 +28,14 @@ def faces_of_run(run: Path) -> tuple[str, Path, FolderFaces]:
     Raises:
         DataError: the folder is of no finished run.
     """
-    record = read_json(run / "run.json")
+    record = read_run(run)
     lines = [line for line in read_faces(run / FACES_FILE) if line.row is not None]
     embeddings = np.array(read_embeddings(run / EMBEDDINGS_FILE, len(lines)))
     faces = tuple((line.key, line.outcome) for line in lines if isinstance(line.outcome, Face))
     try:
         name, root = record["parameters"]["embedder"], Path(record["root"])
     except (KeyError, TypeError) as error:
-        raise DataError(f"{run / 'run.json'}: it does not tell {error}, expected a run's record.") from error
+        raise DataError(f"{run / RUN_FILE}: it does not tell {error}, expected a run's record.") from error
     return name, root, FolderFaces(faces, embeddings, ())
 
 

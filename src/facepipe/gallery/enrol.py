@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of people into a gallery, and its threshold: what `facepipe gallery` does, for programs too."""
+"""Photographs of people into a gallery, and its threshold: what `facepipe gallery` does, for programs too."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from facepipe.gallery.file import (
     with_rows,
 )
 from facepipe.gallery.person_name import person_name
-from facepipe.store.files import read_json
 from facepipe.store.run_faces import EMBEDDINGS_FILE, FACES_FILE, read_embeddings, read_faces
+from facepipe.store.run_record import RUN_FILE, read_run
 
 
-def named_pictures(root: Path, labels: Path | None = None, name: str | None = None) -> dict[str, str]:
-    """The pictures to enrol, sorted, and the name of each: by the lines of `labels`, or one name, or by sub-folder.
+def named_photographs(root: Path, labels: Path | None = None, name: str | None = None) -> dict[str, str]:
+    """The photographs to enrol, sorted, and the name of each: by the lines of `labels`, or one name, or by sub-folder.
 
     Raises:
-        DataError: a picture has no name, or a label names a picture that is not there.
+        DataError: a photograph has no name, or a label names a photograph that is not there.
     """
     if labels is None:
         keys = list_keys(root)
@@ -46,7 +46,7 @@ def named_pictures(root: Path, labels: Path | None = None, name: str | None = No
         loose = [key for key in keys if "/" not in key]
         if loose:
             raise DataError(
-                f"{root}: {len(loose)} pictures lie in no person's folder (first: {loose[0]}), expected <name>/....",
+                f"{root}: {len(loose)} photographs lie in no person's folder (first: {loose[0]}), expected <name>/....",
                 "--labels with lines 'path<TAB>name', or --name for one person.",
             )
         return {key: key.partition("/")[0] for key in keys}
@@ -54,7 +54,7 @@ def named_pictures(root: Path, labels: Path | None = None, name: str | None = No
     for path, label in read_labels(labels):
         key = Path(os.path.normpath(path)).as_posix()
         if not (root / key).is_file():
-            raise DataError(f"{labels}: '{path}' is no file below {root}, expected its pictures' paths.")
+            raise DataError(f"{labels}: '{path}' is no file below {root}, expected its photographs' paths.")
         if names.setdefault(key, label) != label:
             raise DataError(f"{labels}: '{path}' is called '{names[key]}' and '{label}', expected one name.")
     return dict(sorted(names.items()))
@@ -62,13 +62,13 @@ def named_pictures(root: Path, labels: Path | None = None, name: str | None = No
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Enrolment:
-    """The main face of each picture.
+    """The main face of each photograph.
 
     Attributes:
-        labels, sources: N names and pictures, in the order of the pictures.
+        labels, sources: N names and photographs, in the order of the photographs.
         embeddings: float32 [N, D].
-        left_out: (picture, reason) of those without a row.
-        lost: people of whom no picture has a face.
+        left_out: (photograph, reason) of those without a row.
+        lost: people of whom no photograph has a face.
     """
 
     labels: tuple[str, ...]
@@ -87,10 +87,10 @@ def enrol(
     limits: Limits = EVERYDAY,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Enrolment:
-    """One embedding for each picture that has a face; the others are listed with their reasons, none is lost.
+    """One embedding for each photograph that has a face; the others are listed with their reasons, none is lost.
 
     Args:
-        names: picture below `root` to name; see `named_pictures`.
+        names: photograph below `root` to name; see `named_photographs`.
 
     Raises:
         DataError: a name is none that a gallery can hold.
@@ -153,23 +153,23 @@ def calibrated(
         return calibrate(faces.pairs, embed_set(faces, recogniser.pipeline.embedder, progress), far, where.name)
     if pairs is None:
         raise DataError(f"{where}: it is a run, expected --pairs with the pairs of its photographs.")
+    _require_run_of(where, recogniser)
     lines = [line for line in read_faces(where / FACES_FILE) if line.row is not None]
     embeddings = read_embeddings(where / EMBEDDINGS_FILE, len(lines))
     if embeddings.shape[1] != recogniser.dimension:
         raise DataError(f"{where}: embeddings of {embeddings.shape[1]} numbers, expected {recogniser.dimension}.")
-    _require_run_of(where, recogniser)
     rows = {line.key: np.asarray(embeddings[line.row]) for line in lines}
     return calibrate(read_pairs(pairs), rows, far, where.name)
 
 
 def _require_run_of(run: Path, recogniser: Recogniser) -> None:
     """Refuse a run whose own record does not name these weights."""
-    record = read_json(run / "run.json")
-    models: Sequence[Mapping[str, object]] = record.get("models", []) if isinstance(record, dict) else []
+    record = read_run(run)
+    models: Sequence[Mapping[str, object]] = record.get("models", [])
     wanted = (recogniser.model, recogniser.weights_sha256)
     if not any((entry.get("model"), entry.get("weights_sha256")) == wanted for entry in models):
         named = ", ".join(str(entry.get("model")) for entry in models) or "no model"
         raise DataError(
-            f"{run / 'run.json'}: it names {named}, expected {recogniser.model} with weights "
+            f"{run / RUN_FILE}: it names {named}, expected {recogniser.model} with weights "
             f"{recogniser.weights_sha256[:12]}....",
         )

@@ -20,7 +20,9 @@ from facepipe.gallery.search import build_index
 from facepipe.metrics.identification import OpenSetRate, open_set_rate, rank_one_rate
 from facepipe.store.files import write_json
 from facepipe.store.run_faces import EMBEDDINGS_FILE, FACES_FILE, read_embeddings, read_faces
+from facepipe.store.run_record import adding, read_run
 
+IDENTIFICATION_FILE = "identification.json"
 PROTOCOL = (
     "gallery: the first photograph of each person with two or more; mated probes: their others; non-mated probes: "
     "people with one photograph; a photograph without a face is a miss, never left out; exact search"
@@ -53,11 +55,13 @@ class Identification:
 
 def evaluate_run(run: Path, fpirs: Sequence[float] = (0.01, 0.1)) -> Identification:
     """`evaluate` on a finished run over people's folders; writes identification.json into it."""
+    read_run(run)
     lines = list(read_faces(run / FACES_FILE))
     embeddings = read_embeddings(run / EMBEDDINGS_FILE, sum(line.row is not None for line in lines))
     rows = {line.key: np.asarray(embeddings[line.row]) for line in lines if line.row is not None}
     found = evaluate([line.key for line in lines], rows, fpirs)
-    write_json(run / "identification.json", {"protocol": PROTOCOL, **asdict(found)})
+    with adding(run, [IDENTIFICATION_FILE]):
+        write_json(run / IDENTIFICATION_FILE, {"protocol": PROTOCOL, **asdict(found)})
     return found
 
 

@@ -73,7 +73,7 @@ class Gallery:
         weights_sha256: digest of the weights behind the embeddings.
         threshold: None until one is given or calibrated.
         made_by: the back end and the precision of its rows; None where nobody tells.
-        labels, sources: N names of people (see `person_name`), and of the pictures the rows were made from.
+        labels, sources: N names of people (see `person_name`), and of the photographs the rows were made from.
         embeddings: float32 [N, D], rows of length 1; may be read from the disk as they are used.
     """
 
@@ -131,7 +131,7 @@ def with_rows(gallery: Gallery, labels: list[str], sources: list[str], embedding
 
 
 def without(gallery: Gallery, label: str, source: str | None = None) -> Gallery:
-    """The gallery without a person, or without one picture of theirs.
+    """The gallery without a person, or without one photograph of theirs.
 
     Args:
         label: their name, in any of Unicode's forms of it.
@@ -154,6 +154,22 @@ def without(gallery: Gallery, label: str, source: str | None = None) -> Gallery:
         sources=tuple(gallery.sources[i] for i in kept),
         embeddings=gallery.embeddings[kept],
     )
+
+
+def least_similarity(gallery: Gallery, given: float | None, where: str, attempt: str) -> Threshold:
+    """The threshold that was given, else the gallery's own.
+
+    Args:
+        attempt: how one is given or made.
+
+    Raises:
+        DataError: there is neither.
+    """
+    if given is not None:
+        return Threshold(given, None, "given by hand")
+    if gallery.threshold is None:
+        raise DataError(f"{where}: it has no threshold, expected one; without it nobody could be unknown.", attempt)
+    return gallery.threshold
 
 
 def require_model(gallery: Gallery, model: str, weights_sha256: str, where: str) -> None:
@@ -402,7 +418,7 @@ def _require_text(where: str, text: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         raise DataError(
-            f"{where}: '{for_terminal(text)}' is no text in UTF-8.", "a picture of another name."
+            f"{where}: '{for_terminal(text)}' is no text in UTF-8.", "a photograph of another name."
         ) from error
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every face of a picture with what it is called: the one function behind pictures, folders and films."""
+"""Every face of a photograph with what it is called: the one function behind photographs, folders and films."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class NamedFace:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class NamedPicture:
-    """The faces of one picture, and why some that were found could not be cut out."""
+class NamedPhotograph:
+    """The faces of one photograph, and why some that were found could not be cut out."""
 
     faces: tuple[NamedFace, ...]
     left_out: tuple[str, ...]
@@ -41,21 +41,22 @@ class Namer:
     candidates: int = 5
     rule: Rule = "best"
 
-    def __call__(self, images: Sequence[np.ndarray]) -> list[NamedPicture]:
-        """All faces of uint8 [H, W, 3] RGB pictures, embedded together and looked up together."""
-        pictures = self.pipeline.all_faces(images)
-        rows = [face.embedding for picture in pictures for face in picture.faces]
+    def __call__(self, images: Sequence[np.ndarray]) -> list[NamedPhotograph]:
+        """All faces of uint8 [H, W, 3] RGB photographs, embedded together and looked up together."""
+        photographs = self.pipeline.all_faces(images)
+        rows = [face.embedding for photograph in photographs for face in photograph.faces]
         probes = np.stack(rows) if rows else np.zeros((0, self.pipeline.dimension), np.float32)
         found = identify(self.gallery, self.index, probes, self.threshold, candidates=self.candidates, rule=self.rule)
         answers = iter(found)
         return [
-            NamedPicture(tuple(NamedFace(face.face, next(answers)) for face in picture.faces), picture.left_out)
-            for picture in pictures
+            NamedPhotograph(tuple(NamedFace(face.face, next(answers)) for face in one.faces), one.left_out)
+            for one in photographs
         ]
 
 
-def nameless(pipeline: FacePipeline, images: Sequence[np.ndarray]) -> list[NamedPicture]:
-    """All faces of uint8 [H, W, 3] RGB pictures, without names."""
+def nameless(pipeline: FacePipeline, images: Sequence[np.ndarray]) -> list[NamedPhotograph]:
+    """All faces of uint8 [H, W, 3] RGB photographs, without names."""
     return [
-        NamedPicture(tuple(NamedFace(face, None) for face in each_face(found)), ()) for found in pipeline.detect(images)
+        NamedPhotograph(tuple(NamedFace(face, None) for face in each_face(found)), ())
+        for found in pipeline.detect(images)
     ]

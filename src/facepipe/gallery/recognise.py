@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names written on the faces of pictures and films, with the answers in JSON beside every drawing. Films stream."""
+"""Names written on the faces of photographs and films, with the answers in JSON beside every drawing. Films stream."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import IO
@@ -15,27 +15,30 @@ import numpy as np
 from facepipe.datasets.video import Frame, open_writer, read_frames, read_info
 from facepipe.errors import DataError
 from facepipe.faces.photographs import EVERYDAY, Limits, checked, read_photographs
-from facepipe.gallery.naming import NamedFace, NamedPicture
+from facepipe.gallery.faces import Recogniser
+from facepipe.gallery.file import Gallery, Threshold
+from facepipe.gallery.naming import NamedFace, NamedPhotograph, Namer
+from facepipe.gallery.search import IndexKind, Rule, build_index
 from facepipe.reports.drawings import write_drawing
 from facepipe.reports.fonts import Font
-from facepipe.reports.recognition_drawing import Colour, Label, draw_names
+from facepipe.reports.recognition_drawing import Colour, Label, colours_of, draw_names, font_for
 from facepipe.results import Unread
 from facepipe.store.files import atomic_path, sidecar_of, write_json
 from facepipe.store.owned import claim
 from facepipe.store.parts import remove_parts
 
-Name = Callable[[Sequence[np.ndarray]], list[NamedPicture]]
+Name = Callable[[Sequence[np.ndarray]], list[NamedPhotograph]]
 
 
 @dataclass(frozen=True, slots=True)
 class Recognition:
-    """What is done to every picture.
+    """What is done to every photograph.
 
     Attributes:
-        name: from pictures to their faces with names.
+        name: from photographs to their faces with names.
         font, colours: of the drawing.
         head: begins every JSON file: which gallery, which models.
-        batch: pictures that are looked at together.
+        batch: photographs that are looked at together.
     """
 
     name: Name
@@ -48,9 +51,9 @@ class Recognition:
 
 @dataclass(frozen=True, slots=True)
 class Recognised:
-    """What was done: pictures or frames, their faces, those with a name, and (picture, reason) of what was left out."""
+    """Photographs or frames, their faces, those with a name, and (photograph, reason) of what was left out."""
 
-    pictures: int
+    photographs: int
     faces: int
     known: int
     left_out: tuple[tuple[str, str], ...] = ()
@@ -59,23 +62,60 @@ class Recognised:
 _ELSEWHERE = "another --output."
 
 
-def _silent(key: str, picture: NamedPicture) -> None:
+def recognition(
+    recogniser: Recogniser,
+    gallery: Gallery,
+    threshold: Threshold,
+    told: Mapping[str, object],
+    *,
+    batch: int,
+    limits: Limits = EVERYDAY,
+    search: IndexKind = "exact",
+    candidates: int = 5,
+    rule: Rule = "best",
+    font: Path | None = None,
+) -> Recognition:
+    """Names of a gallery, which is the recogniser's, for every face.
+
+    Args:
+        told: begins every JSON file, before what the models are: which gallery, which detector.
+        batch: photographs that are looked at together.
+        search, candidates, rule: see `gallery.search`.
+        font: for the names; None: one that has their letters.
+
+    Raises:
+        BackendError: faiss, which searches, is not installed.
+    """
+    index = build_index(gallery.embeddings, search)
+    namer = Namer(recogniser.pipeline, gallery, index, threshold, candidates=candidates, rule=rule)
+    people = gallery.people()
+    head = {
+        **told,
+        "embedder": recogniser.model,
+        "weights_sha256": recogniser.weights_sha256,
+        "threshold": threshold.similarity,
+    }
+    letters = font_for(["unknown 0123456789.", *people], font)
+    return Recognition(namer, letters, colours_of(people), head, batch, limits)
+
+
+def _silent(key: str, photograph: NamedPhotograph) -> None:
     """Tells nobody."""
 
 
-def recognise_pictures(
+def recognise_photographs(
     asked: Recognition,
     root: Path,
     keys: Sequence[str],
     output: Path,
     *,
     progress: Callable[[int], None] = lambda _: None,
-    told: Callable[[str, NamedPicture], None] = _silent,
+    told: Callable[[str, NamedPhotograph], None] = _silent,
 ) -> Recognised:
-    """Draw the names on pictures below `root`, into `output`; beside each drawing its JSON file.
+    """Draw the names on photographs below `root`, into `output`; beside each drawing its JSON file.
 
     Args:
-        told: given each picture's key and faces.
+        told: given each photograph's key and faces.
 
     Raises:
         DataError: a drawing would be written over its photograph.
@@ -84,23 +124,23 @@ def recognise_pictures(
     claim(output, _ELSEWHERE)
     remove_parts(output)  # of a killed call
     left_out: list[tuple[str, str]] = []
-    pictures = faces = known = 0
+    photographs = faces = known = 0
     for members in read_photographs(root, keys, asked.batch, asked.limits):
         left_out += [(one.key, one.pixels.reason) for one in members if isinstance(one.pixels, Unread)]
         read = [(one.key, one.pixels) for one in members if not isinstance(one.pixels, Unread)]
-        for (key, image), picture in zip(read, asked.name([image for _, image in read]), strict=True):
+        for (key, image), photograph in zip(read, asked.name([image for _, image in read]), strict=True):
             target = output / _drawn_name(key)
             if target.resolve() == (root / key).resolve():
                 raise DataError(f"{target}: it would be written over the photograph, expected another --output.")
-            write_drawing(target, _drawn(asked, image, picture))
-            content = {**asked.head, "picture": key, "height": image.shape[0], "width": image.shape[1]}
-            write_json(sidecar_of(target), content | _told(picture))
-            pictures += 1
-            faces += len(picture.faces)
-            known += sum(_person(face) is not None for face in picture.faces)
-            told(key, picture)
+            write_drawing(target, _drawn(asked, image, photograph))
+            content = {**asked.head, "photograph": key, "height": image.shape[0], "width": image.shape[1]}
+            write_json(sidecar_of(target), content | _told(photograph))
+            photographs += 1
+            faces += len(photograph.faces)
+            known += sum(_person(face) is not None for face in photograph.faces)
+            told(key, photograph)
         progress(len(members))
-    return Recognised(pictures, faces, known, tuple(left_out))
+    return Recognised(photographs, faces, known, tuple(left_out))
 
 
 def recognise_film(
@@ -125,13 +165,13 @@ def recognise_film(
     ):
         _line(lines, {**asked.head, "film": film.name})
         for batch in _in_batches(read_frames(film), asked.batch):
-            for frame, picture in zip(batch, asked.name(_looked_at(film, batch, asked.limits)), strict=True):
-                write(Frame(_drawn(asked, frame.image, picture), frame.ticks))
+            for frame, photograph in zip(batch, asked.name(_looked_at(film, batch, asked.limits)), strict=True):
+                write(Frame(_drawn(asked, frame.image, photograph), frame.ticks))
                 seconds = round(float(frame.ticks * info.time_base), 4)
-                _line(lines, {"frame": frames, "seconds": seconds} | _told(picture))
+                _line(lines, {"frame": frames, "seconds": seconds} | _told(photograph))
                 frames += 1
-                faces += len(picture.faces)
-                known += sum(_person(face) is not None for face in picture.faces)
+                faces += len(photograph.faces)
+                known += sum(_person(face) is not None for face in photograph.faces)
             progress(len(batch))
     return Recognised(frames, faces, known)
 
@@ -166,8 +206,8 @@ def _drawn_name(key: str) -> str:
     return key if path.suffix.lower() in (".jpg", ".jpeg", ".png") else str(path.with_name(f"{path.name}.png"))
 
 
-def _drawn(job: Recognition, image: np.ndarray, picture: NamedPicture) -> np.ndarray:
-    labels = [Label(face.face.box, plate_of(face), _person(face)) for face in picture.faces]
+def _drawn(job: Recognition, image: np.ndarray, photograph: NamedPhotograph) -> np.ndarray:
+    labels = [Label(face.face.box, plate_of(face), _person(face)) for face in photograph.faces]
     return draw_names(image, labels, job.font, job.colours)
 
 
@@ -184,10 +224,10 @@ def plate_of(face: NamedFace) -> str:
     return f"{face.answer.text} {face.answer.similarity:.2f}"
 
 
-def _told(picture: NamedPicture) -> dict[str, object]:
+def _told(photograph: NamedPhotograph) -> dict[str, object]:
     """The faces as JSON."""
     faces = []
-    for named in picture.faces:
+    for named in photograph.faces:
         told: dict[str, object] = {
             "box": [round(value, 2) for value in named.face.box.tolist()],
             "score": round(named.face.score, 5),
@@ -196,9 +236,6 @@ def _told(picture: NamedPicture) -> dict[str, object]:
         if named.answer is not None:
             told["label"] = named.answer.label
             told["similarity"] = named.answer.similarity
-            told["candidates"] = [
-                {"label": near.label, "similarity": near.similarity, "source": near.source}
-                for near in named.answer.candidates
-            ]
+            told["candidates"] = [asdict(near) for near in named.answer.candidates]
         faces.append(told)
-    return {"faces": faces, "left_out": list(picture.left_out)}
+    return {"faces": faces, "left_out": list(photograph.left_out)}

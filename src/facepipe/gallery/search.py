@@ -130,7 +130,7 @@ def build_index(embeddings: np.ndarray, kind: IndexKind = "exact", effort: int =
         embeddings: the rows; the index keeps its own copy.
         kind: "exact", or "approximate" (refused for few rows, where it has no use).
         effort: of the approximate index: rows that are compared exactly with each probe. More is slower and misses
-            less; people with a thousand pictures each, whose sketches hardly differ, need as many.
+            less; people with a thousand photographs each, whose sketches hardly differ, need as many.
 
     Raises:
         BackendError: faiss is not installed.

@@ -8,12 +8,13 @@ that its ONNX holds no Shape, Gather or Expand: no size is read from a tensor, n
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from torch import nn
 
 from facepipe.networks.blazeface import BlazeFaceBack, BlazeFaceFront
 from facepipe.networks.inception_resnet_v1 import InceptionResnetV1
-from facepipe.networks.iresnet import iresnet18, iresnet34, iresnet50, iresnet100
+from facepipe.networks.iresnet import DEPTHS, IResNet
 from facepipe.networks.mobilefacenet import MobileFaceNetReLU6
 from facepipe.networks.mobilefacenet_prelu import MobileFaceNetPReLU
 from facepipe.networks.mtcnn import ONet, PNet, RNet
@@ -27,10 +28,7 @@ _NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "inception_resnet_v1": InceptionResnetV1,
     "mobilefacenet_relu6": MobileFaceNetReLU6,
     "mobilefacenet_prelu": MobileFaceNetPReLU,
-    "iresnet18": iresnet18,
-    "iresnet34": iresnet34,
-    "iresnet50": iresnet50,
-    "iresnet100": iresnet100,
+    **{f"iresnet{depth}": partial(IResNet, depth) for depth in DEPTHS},
     "ultraface_slim": ultraface_slim,
     "ultraface_rfb": ultraface_rfb,
     "retinaface_mobilenet025": retinaface_mobilenet025,

@@ -80,23 +80,3 @@ def _stage(inputs: int, outputs: int, units: int) -> nn.Sequential:
     return nn.Sequential(
         ResidualUnit(inputs, outputs, 2), *(ResidualUnit(outputs, outputs, 1) for _ in range(units - 1))
     )
-
-
-def iresnet18() -> IResNet:
-    """The network of arcface.iresnet18."""
-    return IResNet(18)
-
-
-def iresnet34() -> IResNet:
-    """The network of arcface.iresnet34."""
-    return IResNet(34)
-
-
-def iresnet50() -> IResNet:
-    """The network of arcface.iresnet50."""
-    return IResNet(50)
-
-
-def iresnet100() -> IResNet:
-    """The network of arcface.iresnet100."""
-    return IResNet(100)

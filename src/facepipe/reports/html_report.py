@@ -26,13 +26,13 @@ from facepipe.faces.pipeline import crop_of
 from facepipe.reports.drawings import draw_face
 from facepipe.reports.report_plots import report_pngs
 from facepipe.results import Face, NoFace, Outcome, Unread
-from facepipe.runs.score import ACCURACY_FILE, JoinedPairs, join
+from facepipe.runs.score import JoinedPairs, join
 from facepipe.specs import ModelSpec
 from facepipe.store.files import read_json, sha256_of_file, write_text
 from facepipe.store.run_faces import FACES_FILE, read_faces
+from facepipe.store.run_record import ACCURACY_FILE, RUN_FILE, adding, read_run
 
 REPORT_FILE = "report.html"
-RUN_FILE = "run.json"
 
 _SHOWN_PAIRS, _SHOWN_FACELESS = 12, 24
 _CROP_PX, _PHOTOGRAPH_PX = 112, 150
@@ -75,8 +75,8 @@ def write_html_report(run: Path, pairs: VerificationSet, root: Path) -> Path:
     """
     if not (run / ACCURACY_FILE).is_file():
         raise DataError(f"{run / ACCURACY_FILE}: no such file, expected a scored run.", "`facepipe lfw --run ...`")
+    record = read_run(run, [ACCURACY_FILE])
     accuracy = read_json(run / ACCURACY_FILE)
-    record = read_json(run / RUN_FILE) if (run / RUN_FILE).is_file() else {}
     joined = join(run, pairs)
     wrong = wrong_pairs(joined, pairs, accuracy)
     shown = (*wrong.false_accepts[:_SHOWN_PAIRS], *wrong.false_rejects[:_SHOWN_PAIRS])
@@ -99,7 +99,8 @@ def write_html_report(run: Path, pairs: VerificationSet, root: Path) -> Path:
         ]
     )
     path = run / REPORT_FILE
-    write_text(path, _PAGE.format(title=for_html(title), style=_STYLE, body=body))
+    with adding(run, [REPORT_FILE]):
+        write_text(path, _PAGE.format(title=for_html(title), style=_STYLE, body=body))
     return path
 
 
@@ -297,7 +298,7 @@ def _artefacts(run: Path, record: Mapping[str, Any]) -> str:
     files = sorted(
         path
         for path in run.rglob("*")
-        if path.is_file() and path.name not in (REPORT_FILE, "lock") and path.name[0] != "."
+        if path.is_file() and path.name not in (REPORT_FILE, RUN_FILE, "lock") and path.name[0] != "."
     )
     listed = [
         (path.relative_to(run).as_posix(), f"{path.stat().st_size:,}", sha256_of_file(path)) for path in _few(files)

@@ -1,13 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two pictures of a scored run: the ROC curve, and the distances of same and of different pairs.
-
-matplotlib is used through its objects, never through pyplot: no window, no global figure, no display needed.
-"""
+"""Two drawings of a scored run: the ROC curve, and the distances of same and of different pairs."""
 
 from __future__ import annotations
 
-import importlib
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from facepipe.datasets.lfw import VerificationSet
-from facepipe.errors import BackendError
+from facepipe.reports.figures import new_figure, png_of, require_matplotlib
 from facepipe.runs.score import FAR, Figures, JoinedPairs, figures, join, policies_of
 from facepipe.store.files import write_bytes
+from facepipe.store.run_record import adding, read_run
 
 ROC_FILE, DISTANCES_FILE = "roc.png", "distances.png"
 _SAME, _DIFFERENT = "#1f6fb4", "#d1662a"
@@ -38,10 +34,12 @@ def write_report(run: Path, pairs: VerificationSet, accuracy: Mapping[str, Any])
         BackendError: matplotlib is not installed.
         DataError: as `score.join`.
     """
-    _figure_class()  # before any work
+    require_matplotlib()  # before any work
+    read_run(run)
     paths = run / ROC_FILE, run / DISTANCES_FILE
-    for path, png in zip(paths, report_pngs(join(run, pairs), pairs, accuracy), strict=True):
-        write_bytes(path, png)
+    with adding(run, [ROC_FILE, DISTANCES_FILE]):
+        for path, png in zip(paths, report_pngs(join(run, pairs), pairs, accuracy), strict=True):
+            write_bytes(path, png)
     return paths
 
 
@@ -53,12 +51,12 @@ def report_pngs(joined: JoinedPairs, pairs: VerificationSet, accuracy: Mapping[s
     """
     measured = figures(joined, policies_of(accuracy))
     caption = _caption(pairs, joined, accuracy)
-    return _png(_roc_figure(measured, caption, accuracy)), _png(_distance_figure(measured, caption, accuracy))
+    return png_of(_roc_figure(measured, caption, accuracy)), png_of(_distance_figure(measured, caption, accuracy))
 
 
 def _roc_figure(measured: Figures, caption: str, accuracy: Mapping[str, Any]) -> Any:
     """FAR on a logarithmic axis: what is of interest lies at its far left."""
-    figure = _figure_class()(figsize=(7, 5.6), layout="constrained")
+    figure = new_figure(caption)
     axes = figure.add_subplot()
     curve = measured.curve
     different = int((~measured.same).sum())
@@ -83,13 +81,12 @@ def _roc_figure(measured: Figures, caption: str, accuracy: Mapping[str, Any]) ->
     )
     axes.grid(alpha=0.3, which="both")
     axes.legend(loc="lower right")
-    _sign(figure, caption)
     return figure
 
 
 def _distance_figure(measured: Figures, caption: str, accuracy: Mapping[str, Any]) -> Any:
     """Two histograms over one axis, and the range of the thresholds that the folds chose."""
-    figure = _figure_class()(figsize=(7, 5.6), layout="constrained")
+    figure = new_figure(caption)
     axes = figure.add_subplot()
     there = np.isfinite(measured.distances)
     most = float(measured.distances[there].max()) if there.any() else 4.0
@@ -111,7 +108,6 @@ def _distance_figure(measured: Figures, caption: str, accuracy: Mapping[str, Any
     )
     axes.set_ylim(0, axes.get_ylim()[1] * 1.25)  # room for the legend
     axes.legend(loc="upper center", ncols=2)
-    _sign(figure, caption)
     return figure
 
 
@@ -127,7 +123,7 @@ def _range_label(thresholds: list[float]) -> str:
 
 
 def _caption(pairs: VerificationSet, joined: JoinedPairs, accuracy: Mapping[str, Any]) -> str:
-    """What the picture is of: one line for the protocol, one for the networks and the missing pairs."""
+    """What the drawing is of: one line for the protocol, one for the networks and the missing pairs."""
     counted = {"different": "counted as different", "skip": "left out", "fail": "none allowed"}
     policy, missing = counted[accuracy["pairs"]["missing_policy"]], int(joined.missing.sum())
     lines = [
@@ -141,24 +137,3 @@ def _caption(pairs: VerificationSet, joined: JoinedPairs, accuracy: Mapping[str,
     if not accuracy["for_accuracy"]:
         lines.append("weights are computed, not trained: this says nothing about the network")
     return "\n".join(lines)
-
-
-def _sign(figure: Any, caption: str) -> None:
-    figure.supxlabel(caption, fontsize=8, color="0.35")
-
-
-def _figure_class() -> Any:
-    try:
-        return importlib.import_module("matplotlib.figure").Figure
-    except ImportError as error:
-        raise BackendError(
-            f"report: matplotlib is not installed ({error}), expected it for drawing.", "pip install 'facepipe[report]'"
-        ) from error
-
-
-def _png(figure: Any) -> bytes:
-    canvas = importlib.import_module("matplotlib.backends.backend_agg").FigureCanvasAgg(figure)
-    figure.set_dpi(120)
-    target = io.BytesIO()
-    canvas.print_png(target)
-    return target.getvalue()

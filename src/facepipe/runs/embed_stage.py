@@ -10,6 +10,7 @@ Both ways leave the same files, and `facepipe.runs.unpack` reads them.
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,9 +25,9 @@ from facepipe.store import owned, resumable
 from facepipe.store.bins import INDEX, BinFile, BinIndex, check_files, read_batch, read_index
 from facepipe.store.files import sha256_of_file, write_bytes
 from facepipe.store.parts import part_of
-from facepipe.store.resumable import Resumable
+from facepipe.store.resumable import START_OVER, Resumable
 
-OUTPUTS_FORMAT = "facepipe.outputs.1"
+OUTPUTS_FORMAT = "facepipe.outputs.2"
 OUTPUTS, RECORD, BEGUN = "outputs", "outputs.json", "outputs.begun.json"
 
 
@@ -62,17 +63,24 @@ def embed_bins(
     check_files(packed, index)
     work, record = _work(out), _record(packed, width, made_by)
     begun = resumable.begin(work, record, [_output_of(file) for file in index.files], force=force)
-    length = index.tensor.batch * width * 4
+    known = begun.noted if begun.done is None else begun.done["files"]
+    digests = {}
     for file in index.files:
         path = out / OUTPUTS / _output_of(file)
-        there = begun.there.get(path.name)
-        if there is None or there.stat().st_size != length:
+        told = known.get(path.name) if path.name in begun.there else None
+        if told is None or sha256_of_file(path) != told:
             outputs = run(read_batch(packed, index, file))
             _check_output(path, outputs, (index.tensor.batch, width))
-            write_bytes(path, outputs[0].astype("<f4", copy=False).tobytes())
+            content = outputs[0].astype("<f4", copy=False).tobytes()
+            write_bytes(path, content)
+            told = hashlib.sha256(content).hexdigest()
+        digests[path.name] = told
         if progress is not None:
             progress(len(file.keys))
-    resumable.finish(work, record)
+    if begun.done is None:
+        resumable.finish(work, {**record, "files": digests})
+    elif digests != known:
+        raise StageError(f"{out / OUTPUTS}: was computed again and is not what {RECORD} tells of.", START_OVER)
     return out / OUTPUTS
 
 
@@ -112,12 +120,13 @@ def embed_folder(
         owned.place_folder(made, out / OUTPUTS)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    resumable.finish(work, record)
+    names = [_output_of(file) for file in index.files]
+    resumable.finish(work, {**record, "files": {name: sha256_of_file(out / OUTPUTS / name) for name in names}})
     return out / OUTPUTS
 
 
-def check_record(packed: Path, embedded: Path) -> None:
-    """Hold the record of `embedded` against the bins it is said to come from.
+def check_record(packed: Path, embedded: Path) -> Mapping[str, str]:
+    """Hold the record of `embedded` against the bins it is said to come from; the sha256 of each output file.
 
     Raises:
         StageError: embedding was not finished, or the bins were packed again since.
@@ -125,6 +134,8 @@ def check_record(packed: Path, embedded: Path) -> None:
     record, now = resumable.require_complete(_work(embedded)), sha256_of_file(packed / INDEX)
     if record.get("format") != OUTPUTS_FORMAT or record.get("packed_sha256") != now:
         raise StageError(f"{embedded}: was made from other bins than {packed} holds now.", "embed again.")
+    files: Mapping[str, str] = record["files"]
+    return files
 
 
 def _record(packed: Path, width: int, made_by: Mapping[str, Any]) -> dict[str, Any]:
@@ -138,7 +149,12 @@ def _record(packed: Path, width: int, made_by: Mapping[str, Any]) -> dict[str, A
 
 
 def _work(out: Path) -> Resumable:
-    return Resumable(out, "outputs", begun=BEGUN, done=RECORD, results=OUTPUTS, guarded="*.bin")
+    return Resumable(out, "outputs", begun=BEGUN, done=RECORD, results=OUTPUTS, guarded="*.bin", comparable=_work_alone)
+
+
+def _work_alone(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A record without what only the end of the work tells."""
+    return {name: value for name, value in record.items() if name != "files"}
 
 
 def _output_of(file: BinFile) -> str:

@@ -24,15 +24,12 @@ from facepipe.faces.photographs import read_photographs
 from facepipe.faces.pipeline import CutFace, FacePipeline, alignment_note, open_pipeline
 from facepipe.results import Face, FaceLine, NoFace, Outcome, Unread
 from facepipe.runs.job import RunJob, detection_parameters, models_of
-from facepipe.runs.score import ACCURACY_FILE
-from facepipe.store.files import read_arrays, read_json, sha256_of_file, write_arrays, write_json
 from facepipe.store.photograph_digests import PHOTOGRAPHS_FILE, write_digests
 from facepipe.store.provenance import ModelFile, versions
 from facepipe.store.run_faces import EMBEDDINGS_FILE, FACES_FILE, Written, write_embeddings, write_faces
-from facepipe.store.stage import Shard, Stage, begin, finish, locked
-
-RUN_FILE = "run.json"
-RESULTS = (FACES_FILE, EMBEDDINGS_FILE, PHOTOGRAPHS_FILE, ACCURACY_FILE)
+from facepipe.store.run_record import discard_results, write_run, written_before
+from facepipe.store.shard import Shard, read_shard, write_shard
+from facepipe.store.stage import Stage, begin, finish, locked, processors
 
 FACE_ARRAYS = {
     "reasons": "<U",  # [n]: why there is no face, or "" where there is one
@@ -97,7 +94,9 @@ def run_faces(
     stage = fused_stage(job, keys, models)
     seconds: Counter[str] = Counter()
     done, began = 0, time.perf_counter()
-    waiting = begin(stage, force=force)
+    if force:
+        discard_results(job.run)
+    waiting = begin(stage, job.root.joinpath, force=force, other_processor=job.other_processor)
     shards = stage.shards()
     progress(len(stage.keys) - sum(len(shards[number].keys) for number in waiting))
     for _, report in engine.map(open_fused, job, [shards[number] for number in waiting]):
@@ -105,9 +104,13 @@ def run_faces(
         done += report.photographs
         seconds.update(report.seconds)
     finish(stage)
+    made_from = {"fingerprint": stage.definition()["fingerprint"]}
+    before = written_before(job.run, made_from, lambda: collect(stage, job.run))
+    if before is not None:
+        return FacesRun(models, before)
     written = collect(stage, job.run)
     wall = time.perf_counter() - began
-    facts = stage.definition() | {
+    facts = definition_of(stage) | {
         # Of this call alone: what was finished before costs nothing and is not counted.
         "timing": {
             "photographs": done,
@@ -157,6 +160,7 @@ def do_shard(job: RunJob, shard: Shard, pipeline: FacePipeline) -> ShardReport:
     seconds = {"read": 0.0, "detect": 0.0, "crop": 0.0, "embed": 0.0}
     outcomes: list[Outcome] = []
     sha256: list[str] = []
+    stamps: list[str] = []
     crops: list[np.ndarray] = []
     rows = backend_by_name(job.backend).traits.rows_per_call(job.batch)
     batches = read_photographs(job.root, shard.keys, rows, job.limits)
@@ -168,6 +172,7 @@ def do_shard(job: RunJob, shard: Shard, pipeline: FacePipeline) -> ShardReport:
         if members is None:
             break
         sha256 += [member.sha256 for member in members]
+        stamps += [member.stamp for member in members]
         found = iter(pipeline.detect([one.pixels for one in members if not isinstance(one.pixels, Unread)]))
         detected = time.perf_counter()
         seconds["detect"] += detected - read
@@ -186,7 +191,7 @@ def do_shard(job: RunJob, shard: Shard, pipeline: FacePipeline) -> ShardReport:
     seconds["embed"] += time.perf_counter() - began
     assert pipeline.detector is not None, "a run looks for faces"
     arrays = face_arrays(outcomes, sha256, pipeline.detector.landmark_count)
-    write_arrays(shard.path, {**arrays, "embeddings": embeddings})
+    write_shard(shard, {**arrays, "embeddings": embeddings}, stamps)
     return ShardReport(len(shard.keys), len(crops), seconds)
 
 
@@ -210,8 +215,9 @@ def collect(stage: Stage, run: Path) -> Written:
         StageError: a shard's arrays do not fit its keys.
     """
     written = collect_faces(stage, run, SHARD_ARRAYS)
-    first = read_arrays(stage.shard_path(0), SHARD_ARRAYS)["embeddings"]
-    blocks = (read_arrays(shard.path, SHARD_ARRAYS)["embeddings"] for shard in stage.shards())
+    shards = stage.shards()
+    first = read_shard(shards[0], SHARD_ARRAYS)["embeddings"]
+    blocks = (read_shard(shard, SHARD_ARRAYS)["embeddings"] for shard in shards)
     write_embeddings(run / EMBEDDINGS_FILE, written.faces, first.shape[1], blocks)
     return written
 
@@ -233,52 +239,31 @@ def collect_faces(stage: Stage, run: Path, arrays: Mapping[str, str]) -> Written
 
 def write_record(job: RunJob, models: tuple[ModelFile, ...], written: Written, facts: Mapping[str, object]) -> None:
     """Write run.json: what the run came from and what it left, by sha256, and further facts."""
-    write_json(
-        job.run / RUN_FILE,
-        {
-            **facts,
-            "root": str(job.root.absolute()),
-            "weights_folder": str(job.weights.absolute()),
-            "photographs": written.images,
-            "faces": written.faces,
-            "models": [asdict(file) for file in models],
-            "sources": {},
-            "results": results_of(job.run),
-            "versions": versions(),
-            "kernels": job.detector_settings.kernels,
-        },
-    )
+    made_by = {
+        "root": str(job.root.absolute()),
+        "weights_folder": str(job.weights.absolute()),
+        "models": [asdict(file) for file in models],
+        "versions": versions(),
+        "kernels": job.detector_settings.kernels,
+    }
+    write_run(job.run, {**facts, **made_by}, written)
 
 
-def results_of(run: Path, *, scored: bool = True) -> dict[str, str]:
-    """The results that are there, by sha256: what `run.json` says under "results"; with `scored`, the accuracy too."""
-    names = [name for name in RESULTS if scored or name != ACCURACY_FILE]
-    return {name: sha256_of_file(run / name) for name in names if (run / name).is_file()}
-
-
-def seal(run: Path, sources: Mapping[str, Path]) -> None:
-    """Write the digests of the results, and of further sources (the pairs file), into `run.json`.
-
-    Raises:
-        StageError: there is no run.json, or it is no JSON.
-    """
-    record = read_json(run / RUN_FILE)
-    named = {name: {"path": str(path.absolute()), "sha256": sha256_of_file(path)} for name, path in sources.items()}
-    write_json(
-        run / RUN_FILE, {**record, "results": results_of(run), "sources": {**record.get("sources", {}), **named}}
-    )
+def definition_of(stage: Stage) -> dict[str, object]:
+    """What `run.json` says of a complete stage: what it was begun with, and how many shards each processor made."""
+    return {**stage.definition(), "processors": processors(stage)}
 
 
 def _digests(stage: Stage) -> Iterator[tuple[str, str]]:
     """Key and sha256 of every photograph, in order; "" where there was no file to read."""
     for shard in stage.shards():
-        yield from zip(shard.keys, read_arrays(shard.path, {"sha256": "<U"})["sha256"].tolist(), strict=True)
+        yield from zip(shard.keys, read_shard(shard, {"sha256": "<U"})["sha256"].tolist(), strict=True)
 
 
 def _lines(stage: Stage, arrays: Mapping[str, str]) -> Iterator[FaceLine]:
     """One line for each key, in order."""
     for shard in stage.shards():
-        content = read_arrays(shard.path, arrays)
+        content = read_shard(shard, arrays)
         reasons = content["reasons"]
         faces = int((reasons == "").sum())
         rows = {name: len(content[name]) for name in arrays if name not in _BY_PHOTOGRAPH}

@@ -19,12 +19,13 @@ from facepipe.backends.base import (
 )
 from facepipe.backends.by_model import engine_of
 from facepipe.catalogue import detector_models, embedder, model
+from facepipe.datasets.images import decoder_versions
 from facepipe.detect import DetectorSettings, default_settings
 from facepipe.errors import BackendError
 from facepipe.faces.photographs import EVERYDAY, Limits
-from facepipe.faces.pipeline import DEFAULT_SELECTION
+from facepipe.faces.pipeline import ARITHMETIC, DEFAULT_SELECTION
 from facepipe.store.files import read_json
-from facepipe.store.provenance import ModelFile, model_provenance
+from facepipe.store.provenance import ModelFile, model_provenance, package_versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class RunJob:
         shard_size: photographs of one shard.
         settings: of the detector, of its kind; None: its defaults.
         limits: a photograph of more is listed with the reason and not decoded.
+        other_processor: whether to go on with what another processor began; each shard's record says which made it.
     """
 
     root: Path
@@ -56,6 +58,7 @@ class RunJob:
     shard_size: int = 256
     settings: DetectorSettings | None = None
     limits: Limits = EVERYDAY
+    other_processor: bool = False
 
     @property
     def detector_settings(self) -> DetectorSettings:
@@ -64,11 +67,15 @@ class RunJob:
 
 
 def made_by(run: Path) -> MadeBy | None:
-    """What a run's folder was begun with; None where nothing was begun, or its record cannot be read."""
+    """What a run's folder was begun with; None where nothing was begun.
+
+    Raises:
+        StageError: its record is damaged.
+    """
     for name in ("fused", "pnet"):
         begun = run / name / "begun.json"
-        if begun.is_file() and isinstance(content := read_json(begun), dict):
-            parameters = content.get("parameters")
+        if begun.is_file():
+            parameters = read_json(begun, "--force to start it over.").get("parameters")
             if isinstance(parameters, dict) and {"backend", "precision"} <= parameters.keys():
                 return MadeBy(str(parameters["backend"]), str(parameters["precision"]))
     return None
@@ -97,12 +104,19 @@ def model_precisions(job: RunJob) -> dict[str, str]:
     return {spec.name: network_precision(spec, job.options.precision) for spec in specs}
 
 
+def computed_with(backend: str) -> dict[str, str]:
+    """What decides a result's bits besides settings and models, by name: versions, and facepipe's own arithmetic."""
+    packages = ("numpy", *backend_by_name(backend).traits.packages)
+    return {"arithmetic": str(ARITHMETIC), **decoder_versions(), **package_versions(packages)}
+
+
 def detection_parameters(job: RunJob) -> dict[str, object]:
     """What the detections of a job depend on, as JSON values; kernels are not among it, they give the same bits."""
     settings = {
         name: value for name, value in asdict(job.detector_settings).items() if name not in ("kernels", "batch")
     }
     return {
+        "versions": computed_with(job.backend),
         "detector": job.detector,
         "backend": job.backend,
         "precision": job.options.precision,

@@ -17,12 +17,13 @@ from facepipe.datasets.lfw import VerificationSet, extensions_in, read_pairs
 from facepipe.engine import Engine
 from facepipe.errors import DataError
 from facepipe.faces.pipeline import alignment_note
-from facepipe.runs.faces_run import FacesRun, Progress, results_of, run_faces, seal, silent
+from facepipe.runs.faces_run import FacesRun, Progress, run_faces, silent
 from facepipe.runs.job import RunJob, model_precisions
 from facepipe.runs.score import Policies, Provenance, score_run
 from facepipe.runs.staged_run import run_all_stages
 from facepipe.store.files import sha256_of_file
 from facepipe.store.provenance import ModelFile, versions
+from facepipe.store.run_record import ACCURACY_FILE, WRITTEN, adding, digests_of, read_run
 from facepipe.store.stage import locked
 
 
@@ -99,8 +100,14 @@ def run_lfw(
 
 
 def score_lfw(asked: LfwJob, models: tuple[ModelFile, ...]) -> dict[str, Any]:
-    """Score a finished run; write its accuracy.json, and what that came from into run.json."""
+    """Score a finished run; write its accuracy.json, and what that came from into run.json.
+
+    Raises:
+        StageError: a result of the run is not the one that its record tells of.
+        DataError: a pair cannot be judged and the policies allow none; see `runs.score`.
+    """
     job = asked.job
+    read_run(job.run)
     traits = backend_by_name(job.backend).traits
     provenance = Provenance(
         detector=job.detector,
@@ -115,11 +122,10 @@ def score_lfw(asked: LfwJob, models: tuple[ModelFile, ...]) -> dict[str, Any]:
             "model_precisions": model_precisions(job),
             "selection": job.selection,
             "alignment_note": alignment_note(job.detector, job.embedder),
-            "sources": results_of(job.run, scored=False) | {"pairs": sha256_of_file(asked.pairs_file)},
+            "sources": digests_of(job.run, WRITTEN) | {"pairs": sha256_of_file(asked.pairs_file)},
             "models": {file.model: file.sha256 for file in models},
             "engines": {file.model: file.engine for file in models},
         },
     )
-    accuracy = score_run(job.run, asked.pairs, asked.policies, provenance)
-    seal(job.run, {"pairs": asked.pairs_file})
-    return accuracy
+    with adding(job.run, [ACCURACY_FILE], {"pairs": asked.pairs_file}):
+        return score_run(job.run, asked.pairs, asked.policies, provenance)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a finished run came from, by digest, and whether all of it is still what it was.
 
-`run.json` names the model files, the weights behind them, the pairs file and the run's own results by sha256;
-`photographs.sha256` names every photograph. `changes` computes all of them again.
+`run.json` names the model files, the weights behind them, the pairs file and the run's own results by sha256, the
+manifests of its stages every shard, the indices of its bins every batch; `photographs.sha256` names every photograph.
+`changes` computes all of them again.
 """
 
 from __future__ import annotations
@@ -13,12 +14,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 from facepipe.catalogue import MODELS
-from facepipe.errors import DataError
-from facepipe.runs.faces_run import RUN_FILE
+from facepipe.errors import DataError, StageError
+from facepipe.runs.embed_stage import OUTPUTS, RECORD
+from facepipe.store.bins import INDEX
 from facepipe.store.files import read_json, sha256_of_file
 from facepipe.store.photograph_digests import PHOTOGRAPHS_FILE, read_digests
+from facepipe.store.run_record import RUN_FILE
 
-Kind = Literal["result", "model", "weights", "source", "photograph"]
+Kind = Literal["result", "shard", "bin", "model", "weights", "source", "photograph"]
+
+_LISTS: tuple[tuple[Kind, str, str], ...] = (
+    *(("shard", f"{stage}/manifest.json", "") for stage in ("fused", "pnet", "rnet", "onet", "crop")),
+    ("bin", f"pack/{INDEX}", "bins"),
+    ("bin", f"embed/{RECORD}", OUTPUTS),
+)
+"""What lists the files of a stage by digest, and the folder below it in which they lie."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +60,9 @@ def changes(run: Path, weights: Path | None = None, root: Path | None = None) ->
     folder = weights or Path(record["weights_folder"])
     for name, digest in record["results"].items():
         yield _checked("result", run / name, digest)
+    for kind, file, below in _LISTS:
+        if (run / file).is_file():
+            yield from _listed(kind, run / file, below)
     for model in record["models"]:
         yield _checked("model", folder / model["file"], model["sha256"])
         spec = MODELS.get(str(model.get("model")))
@@ -81,7 +94,7 @@ def _record(run: Path) -> dict[str, Any]:
     record = read_json(path)
     forms = {"results": dict, "models": list, "sources": dict, "root": str, "weights_folder": str}
     for name, form in forms.items():
-        if not isinstance(record, dict) or not isinstance(record.get(name), form):
+        if not isinstance(record.get(name), form):
             raise DataError(
                 f"{path}: names no '{name}', expected the record of a finished run.",
                 "run the same command again: it finishes the run, or writes the record anew.",
@@ -96,6 +109,32 @@ def _record(run: Path) -> dict[str, Any]:
 
 def _has_text(entry: Mapping[str, object], *names: str) -> bool:
     return all(isinstance(entry.get(name), str) for name in names)
+
+
+def _listed(kind: Kind, path: Path, below: str) -> Iterator[Checked]:
+    """The files that a manifest or an index lists, the records beside shards, and the list itself."""
+    try:
+        body = read_json(path)
+        listed = body.get("shards") or body["files"]
+        digests = listed if isinstance(listed, dict) else {entry["file"]: entry["sha256"] for entry in listed}
+    except (StageError, KeyError, TypeError):
+        yield Checked(kind, path, "changed")
+        return
+    for name, digest in digests.items():
+        file = path.parent / below / name
+        yield _checked(kind, file, digest)
+        if kind == "shard":
+            yield _record_checked(file.with_suffix(".json"), digest)
+
+
+def _record_checked(path: Path, digest: str) -> Checked:
+    if not path.is_file():
+        return Checked("shard", path, "gone")
+    try:
+        same = read_json(path).get("sha256") == digest
+    except StageError:
+        same = False
+    return Checked("shard", path, "same" if same else "changed")
 
 
 def _checked(kind: Kind, path: Path, digest: str) -> Checked:

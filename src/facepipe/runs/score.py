@@ -39,8 +39,8 @@ from facepipe.metrics.verification import (
 from facepipe.results import NoFace, Unread
 from facepipe.store.files import write_json
 from facepipe.store.run_faces import EMBEDDINGS_FILE, FACES_FILE, read_embeddings, read_faces
+from facepipe.store.run_record import ACCURACY_FILE
 
-ACCURACY_FILE = "accuracy.json"
 MISSING_POLICIES = ("different", "skip", "fail")
 UNREAD_POLICIES = ("error", "different", "skip")
 FAR = 1e-3

@@ -15,7 +15,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
@@ -28,8 +28,8 @@ from facepipe.backends.ascend.om import read_sidecar
 from facepipe.backends.base import Run, model_file, open_session
 from facepipe.backends.by_model import engine_of
 from facepipe.catalogue import detector_models, embedder, landmark_count, model
+from facepipe.datasets.crops import write_png
 from facepipe.datasets.images import read
-from facepipe.datasets.png import write_png
 from facepipe.detect import fitted
 from facepipe.detect.mtcnn import MtcnnSettings, Photograph, locate, photograph, propose, refine
 from facepipe.embed.embedder import unit_rows
@@ -39,15 +39,28 @@ from facepipe.faces.photographs import Photograph as Member
 from facepipe.faces.photographs import read_photographs
 from facepipe.faces.pipeline import CutFace, FacePipeline, alignment_of
 from facepipe.geometry.kernels import kernels_by_name
-from facepipe.results import Detections, Face, Outcome, Unread, no_detections
+from facepipe.results import Detections, Outcome, Unread, no_detections
+from facepipe.runs.embed_stage import RECORD as OUTPUTS_RECORD
 from facepipe.runs.embed_stage import embed_bins, embed_folder
-from facepipe.runs.faces_run import FACE_ARRAYS, FacesRun, Progress, collect_faces, face_arrays, silent, write_record
-from facepipe.runs.job import RunJob, detection_parameters, models_of
+from facepipe.runs.faces_run import (
+    FACE_ARRAYS,
+    FacesRun,
+    Progress,
+    collect_faces,
+    definition_of,
+    face_arrays,
+    silent,
+    write_record,
+)
+from facepipe.runs.job import RunJob, computed_with, detection_parameters, models_of
 from facepipe.runs.pack_stage import pack_crops
 from facepipe.runs.unpack import unpack
-from facepipe.store.files import read_arrays, sha256_of_file, write_arrays
-from facepipe.store.run_faces import EMBEDDINGS_FILE, FACES_FILE, read_faces, write_embeddings
-from facepipe.store.stage import Shard, Stage, begin, finish, require_complete
+from facepipe.store.files import sha256_of_file
+from facepipe.store.resumable import START_OVER
+from facepipe.store.run_faces import EMBEDDINGS_FILE, FACES_FILE, Written, read_faces, write_embeddings
+from facepipe.store.run_record import discard_results, written_before
+from facepipe.store.shard import Shard, read_shard, write_shard
+from facepipe.store.stage import Stage, begin, finish, require_complete
 
 DETECTION_ARRAYS = {
     "reasons": "<U",  # [n]: why a photograph could not be read, or ""
@@ -57,6 +70,8 @@ DETECTION_ARRAYS = {
     "scores": "float32",  # [R]
     "landmarks": "float32",  # [R, K, 2], K is 0 before onet
 }
+
+CROP_ARRAYS = {**FACE_ARRAYS, "crops": "<U"}  # [F]: sha256 of each crop's pixels
 
 _CROP_LETTERS, _CROP_DIGITS = 120, 32  # of a crop's name
 _BLOCK = 4096  # rows that are normalised and written at a time
@@ -75,10 +90,11 @@ class Cascade(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StageJob:
-    """What a worker of one stage is given."""
+    """What a worker of one stage is given: the run's job, the stage's name, the fingerprint of the stage before."""
 
     job: RunJob
     name: str
+    before: str = ""
 
 
 def staged_stage(name: str, job: RunJob, keys: Sequence[str]) -> Stage:
@@ -96,7 +112,11 @@ def staged_stage(name: str, job: RunJob, keys: Sequence[str]) -> Stage:
         )
     parameters = detection_parameters(job)
     if name == "crop":
-        parameters = {"embedder": job.embedder, "selection": job.selection}
+        parameters = {
+            "versions": computed_with(job.backend),
+            "embedder": job.embedder,
+            "selection": job.selection,
+        }
     else:
         (file,) = (file for file in models_of(job) if file.model == name)
         parameters |= {"model": file.sha256, "engine": file.engine}
@@ -123,6 +143,8 @@ def run_all_stages(
         say: given the lines that a vendor's program prints.
     """
     seconds: dict[str, float] = {}
+    if force:
+        discard_results(job.run)
     for name in ORDER:
         began = time.perf_counter()
         run_one_stage(name, job, keys, engine, force=force, progress=progress(name), say=say)
@@ -165,10 +187,12 @@ def pack(job: RunJob, keys: Sequence[str], *, force: bool = False, progress: Pro
     """Crops to `.bin` batches; photographs without a face have no row."""
     crops = staged_stage("crop", job, keys)
     require_complete(crops.folder, "crop")
+    cut = list(crops_by_shard(crops))
+    sha256 = {key: digest for shard in cut for key, digest in shard}
     pack_crops(
         job.run / "pack",
-        [[key for key, _ in shard] for shard in faces_by_shard(crops)],
-        lambda key: read_crop(crops.folder, key),
+        [[key for key, _ in shard] for shard in cut],
+        lambda key: read_crop(crops.folder, key, sha256[key]),
         embedder(job.embedder),
         job.batch,
         {"crop": sha256_of_file(crops.folder / "manifest.json")},
@@ -188,6 +212,7 @@ def embed(job: RunJob, *, force: bool, progress: Progress, say: Callable[[str], 
         "backend": job.backend,
         "engine": engine_of(backend, spec, path),
         "precision": job.options.precision,
+        "versions": computed_with(job.backend),
     }
     width = spec.outputs[0].dims[1].high
     if isinstance(backend, FolderRunner):  # a program that takes the whole folder at once
@@ -231,9 +256,24 @@ def collect_run(job: RunJob, keys: Sequence[str], facts: Mapping[str, object] | 
     """
     crops = staged_stage("crop", job, keys)
     require_complete(crops.folder, "crop")
+    models = models_of(job)
+    made_from = {
+        "fingerprint": crops.definition()["fingerprint"],
+        "outputs_sha256": sha256_of_file(job.run / "embed" / OUTPUTS_RECORD),
+    }
+    before = written_before(job.run, made_from, lambda: _write_results(job, crops))
+    if before is not None:
+        return FacesRun(models, before)
+    written = _write_results(job, crops)
+    write_record(job, models, written, definition_of(crops) | made_from | {"stage": "staged"} | dict(facts or {}))
+    return FacesRun(models, written)
+
+
+def _write_results(job: RunJob, crops: Stage) -> Written:
+    """faces.jsonl, embeddings.npy and photographs.sha256 of complete stages."""
     spec = embedder(job.embedder)
     embedded = unpack(job.run / "pack", job.run / "embed", width=spec.outputs[0].dims[1].high)
-    written = collect_faces(crops, job.run, FACE_ARRAYS)
+    written = collect_faces(crops, job.run, CROP_ARRAYS)
     with_face = [line.key for line in read_faces(job.run / FACES_FILE) if line.row is not None]
     rows = dict(zip(embedded.keys, range(len(embedded.keys)), strict=True))
     if rows.keys() != set(with_face):
@@ -247,9 +287,7 @@ def collect_run(job: RunJob, keys: Sequence[str], facts: Mapping[str, object] | 
     starts = range(0, len(order), _BLOCK)
     blocks = (unit_rows(embedded.rows[order[start : start + _BLOCK]], spec.name) for start in starts)
     write_embeddings(job.run / EMBEDDINGS_FILE, len(order), embedded.rows.shape[1], blocks)
-    models = models_of(job)
-    write_record(job, models, written, crops.definition() | {"stage": "staged"} | dict(facts or {}))
-    return FacesRun(models, written)
+    return written
 
 
 def run_stage(
@@ -261,10 +299,13 @@ def run_stage(
         StageError: the folder belongs to other parameters, the stage before is not complete, or a worker died.
     """
     stage = staged_stage(name, job, keys)
-    waiting, shards = begin(stage, force=force), stage.shards()
+    shards = stage.shards()
+    waiting = begin(stage, job.root.joinpath, force=force, other_processor=job.other_processor)
     progress(len(stage.keys) - sum(len(shards[number].keys) for number in waiting))
     open_stage = open_crop if name == "crop" else open_detection
-    for _, count in engine.map(open_stage, StageJob(job, name), [shards[number] for number in waiting]):
+    before = require_complete(job.run / _BEFORE[name], _BEFORE[name]) if name in _BEFORE else {}
+    asked = StageJob(job, name, str(before.get("fingerprint", "")))
+    for _, count in engine.map(open_stage, asked, [shards[number] for number in waiting]):
         progress(count)
     finish(stage)
 
@@ -287,15 +328,17 @@ def _detect_shard(asked: StageJob, shard: Shard, run: Run) -> int:
     assert isinstance(settings, MtcnnSettings), "staged_stage refuses other detectors"
     settings = fitted(settings, traits, job.batch)
     kernels = kernels_by_name(settings.kernels)
-    before = read_detections(_before(asked, shard), len(shard.keys)) if asked.name in _BEFORE else None
+    before = read_detections(_before(asked, shard)) if asked.name in _BEFORE else None
     reasons: list[str] = []
     sha256: list[str] = []
+    stamps: list[str] = []
     found: list[Detections] = []
     for members in read_photographs(job.root, shard.keys, rows, job.limits):
         low, high = len(reasons), len(reasons) + len(members)
         if before is not None:
             _require_same(asked, members, before.sha256[low:high])
         sha256 += [member.sha256 for member in members]
+        stamps += [member.stamp for member in members]
         reasons += [member.pixels.reason if isinstance(member.pixels, Unread) else "" for member in members]
         images = [photograph(one.pixels, kernels) for one in members if not isinstance(one.pixels, Unread)]
         if before is None:
@@ -309,7 +352,7 @@ def _detect_shard(asked: StageJob, shard: Shard, run: Run) -> int:
         count = 5 if asked.name == "onet" else 0
         found += [no_detections(count) if reason else next(rest) for reason in reasons[low:]]
         del members, images  # large photographs are not kept while the next ones are decoded
-    _write_detections(shard.path, reasons, sha256, found)
+    write_shard(shard, _detection_arrays(reasons, sha256, found), stamps)
     return len(shard.keys)
 
 
@@ -323,11 +366,14 @@ def open_crop(asked: StageJob, worker: int) -> Iterator[Callable[[Shard], int]]:
 
 def _crop_shard(asked: StageJob, shard: Shard, pipeline: FacePipeline) -> int:
     job = asked.job
-    before = read_detections(_before(asked, shard), len(shard.keys))
+    before = read_detections(_before(asked, shard))
     outcomes: list[Outcome] = []
+    stamps: list[str] = []
+    crops: list[str] = []
     for members in read_photographs(job.root, shard.keys, job.batch, job.limits):
         low = len(outcomes)
         _require_same(asked, members, before.sha256[low : low + len(members)])
+        stamps += [member.stamp for member in members]
         for member, found in zip(members, before.found[low:], strict=False):
             if isinstance(member.pixels, Unread):
                 outcomes.append(member.pixels)
@@ -336,8 +382,10 @@ def _crop_shard(asked: StageJob, shard: Shard, pipeline: FacePipeline) -> int:
             outcomes.append(cut.face if isinstance(cut, CutFace) else cut)
             if isinstance(cut, CutFace):
                 write_png(crop_path(job.run / asked.name, member.key), cut.crop)
+                crops.append(_digest_of(cut.crop))
         del members, member
-    write_arrays(shard.path, face_arrays(outcomes, before.sha256, landmark_count(job.detector)))
+    faces = face_arrays(outcomes, before.sha256, landmark_count(job.detector))
+    write_shard(shard, {**faces, "crops": np.array(crops, np.str_)}, stamps)
     return len(shard.keys)
 
 
@@ -356,18 +404,34 @@ def crop_path(folder: Path, key: str) -> Path:
     return folder / "images" / f"{told or '_'}.{digest}.png"
 
 
-def read_crop(folder: Path, key: str) -> np.ndarray:
-    """The crop of one photograph: uint8 [S, S, 3]."""
-    return read(crop_path(folder, key))
+def read_crop(folder: Path, key: str, sha256: str) -> np.ndarray:
+    """The crop of one photograph: uint8 [S, S, 3].
+
+    Args:
+        sha256: of its pixels, as the crop stage cut them.
+
+    Raises:
+        StageError: the picture has other pixels.
+        DataError: it cannot be read.
+    """
+    path = crop_path(folder, key)
+    crop = read(path)
+    if _digest_of(crop) != sha256:
+        raise StageError(f"{path}: has other pixels than the crop stage cut, expected those.", START_OVER)
+    return crop
 
 
-def faces_by_shard(stage: Stage) -> Iterator[list[tuple[str, Face]]]:
-    """The photographs that have a face, with it, shard by shard of the complete crop stage."""
+def crops_by_shard(stage: Stage) -> Iterator[list[tuple[str, str]]]:
+    """The photographs that have a face, with the sha256 of their crop, shard by shard of the complete crop stage."""
     for shard in stage.shards():
-        arrays = read_arrays(shard.path, FACE_ARRAYS)
-        keys = [key for key, reason in zip(shard.keys, arrays["reasons"], strict=True) if not reason]
-        faces = map(Face, arrays["boxes"], arrays["scores"].tolist(), arrays["landmarks"])
-        yield list(zip(keys, faces, strict=True))
+        arrays = read_shard(shard, CROP_ARRAYS)
+        keys = [key for key, reason in zip(shard.keys, arrays["reasons"].tolist(), strict=True) if not reason]
+        yield list(zip(keys, arrays["crops"].tolist(), strict=True))
+
+
+def _digest_of(crop: np.ndarray) -> str:
+    """sha256 of a crop's pixels, rows from the top, RGB: the same whatever packed them into a file."""
+    return hashlib.sha256(crop.tobytes()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -379,14 +443,15 @@ class ShardDetections:
     found: list[Detections]
 
 
-def read_detections(path: Path, count: int) -> ShardDetections:
-    """One shard of pnet, rnet or onet, of `count` photographs.
+def read_detections(shard: Shard) -> ShardDetections:
+    """One shard of pnet, rnet or onet.
 
     Raises:
-        StageError: the file cannot be read.
+        StageError: it cannot be read, or is not what was written.
         DataError: it is of another number of photographs.
     """
-    arrays = read_arrays(path, DETECTION_ARRAYS)
+    path, count = shard.path, len(shard.keys)
+    arrays = read_shard(shard, DETECTION_ARRAYS)
     splits = arrays["row_splits"]
     by_photograph = (len(arrays["reasons"]), len(arrays["sha256"]), len(splits) - 1)
     if by_photograph != (count, count, count) or splits[-1] != len(arrays["boxes"]):
@@ -398,9 +463,9 @@ def read_detections(path: Path, count: int) -> ShardDetections:
     return ShardDetections(arrays["reasons"].tolist(), arrays["sha256"].tolist(), rows)
 
 
-def _before(asked: StageJob, shard: Shard) -> Path:
-    """The shard's file of the stage before."""
-    return asked.job.run / _BEFORE[asked.name] / shard.path.name
+def _before(asked: StageJob, shard: Shard) -> Shard:
+    """The same shard of the stage before."""
+    return replace(shard, path=asked.job.run / _BEFORE[asked.name] / shard.path.name, fingerprint=asked.before)
 
 
 def _require_same(asked: StageJob, members: Sequence[Member], then: Sequence[str]) -> None:
@@ -416,15 +481,12 @@ def _require_same(asked: StageJob, members: Sequence[Member], then: Sequence[str
             )
 
 
-def _write_detections(path: Path, reasons: list[str], sha256: list[str], found: list[Detections]) -> None:
-    write_arrays(
-        path,
-        {
-            "reasons": np.array(reasons, np.str_),
-            "sha256": np.array(sha256, np.str_),
-            "row_splits": np.cumsum([0, *map(len, found)], dtype=np.int64),
-            "boxes": np.concatenate([rows.boxes for rows in found]),
-            "scores": np.concatenate([rows.scores for rows in found]),
-            "landmarks": np.concatenate([rows.landmarks for rows in found]),
-        },
-    )
+def _detection_arrays(reasons: list[str], sha256: list[str], found: list[Detections]) -> dict[str, np.ndarray]:
+    return {
+        "reasons": np.array(reasons, np.str_),
+        "sha256": np.array(sha256, np.str_),
+        "row_splits": np.cumsum([0, *map(len, found)], dtype=np.int64),
+        "boxes": np.concatenate([rows.boxes for rows in found]),
+        "scores": np.concatenate([rows.scores for rows in found]),
+        "landmarks": np.concatenate([rows.landmarks for rows in found]),
+    }

@@ -15,7 +15,7 @@ photograph.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -25,6 +25,7 @@ import numpy as np
 from facepipe.errors import StageError
 from facepipe.runs.embed_stage import OUTPUTS, RECORD, check_record
 from facepipe.store.bins import BinFile, BinIndex, read_index
+from facepipe.store.files import sha256_of_file
 
 Tool = Literal["msame", "ais_bench", "benchmark"]
 
@@ -67,12 +68,15 @@ def unpack(
             outputs were made from other bins.
     """
     index = read_index(packed)
+    told: Mapping[str, str] | None = None
     if (outputs / RECORD).is_file():
-        check_record(packed, outputs)
+        told = check_record(packed, outputs)
         outputs = outputs / OUTPUTS
     tool, files = output_files(newest_timed_folder(outputs), index, position)
     parts = []
     for file, path in zip(index.files, files, strict=True):
+        if told is not None and told.get(path.name) != sha256_of_file(path):
+            raise StageError(f"{path}: is not the output that {RECORD} tells of, expected it.", "embed again.")
         batch = _read(path, index.tensor.batch, width, dtype)
         width = batch.shape[1]
         parts.append(_finite(path, file, batch[: len(file.keys)]))

@@ -6,8 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from facepipe.assets.workspace import open_workspace
+from facepipe.backends.base import RuntimeOptions
 from facepipe.datasets.images import list_keys, read_size
 from facepipe.datasets.widerface import (
     FACES_FILE,
@@ -17,8 +19,11 @@ from facepipe.datasets.widerface import (
     read_sizes,
     read_truth,
 )
+from facepipe.detect import default_settings
+from facepipe.detect.single_shot import SingleShotSettings
 from facepipe.engine import Engine
 from facepipe.errors import AssetError, DataError
+from facepipe.geometry.fit import Resample
 from facepipe.runs.faces_run import Progress, silent
 from facepipe.runs.score_detection import WIDER_FILE, WiderScores, score_predictions, wider_content
 from facepipe.runs.wider_protocol import WiderProtocol
@@ -27,6 +32,9 @@ from facepipe.store.files import write_json
 from facepipe.store.owned import claim
 from facepipe.store.provenance import ModelFile, versions
 from facepipe.store.stage import locked
+
+THRESHOLD = 0.01
+"""Least score: curves need the low ones too; the value of UltraFace's predictor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +79,44 @@ def wider_truth(data: Path) -> WiderTruth:
     """
     places = (data / "ground_truth", data / "eval_tools" / "ground_truth", data)
     return read_truth(next((place for place in places if (place / FACES_FILE).is_file()), places[0]))
+
+
+def wider_settings(
+    detector: str,
+    threshold: float = THRESHOLD,
+    nms: Literal["hard", "soft", "blending"] = "hard",
+    overlap: float | None = None,
+    resample: Resample = "smooth",
+) -> SingleShotSettings | None:
+    """A detector's settings for a curve; None for a cascade, which has its own.
+
+    Suppression is hard unless asked otherwise, also for BlazeFace: blending averages every box in, and at the low
+    threshold that a curve needs most of them are no faces.
+
+    Args:
+        overlap: IoU above which two boxes are one face; None: the detector's own.
+
+    Raises:
+        DataError: a number is out of bounds, or something is asked of a cascade.
+    """
+    settings = default_settings(detector)
+    if not isinstance(settings, SingleShotSettings):
+        if (threshold, nms, overlap) != (THRESHOLD, "hard", None):
+            raise DataError(f"wider: {detector} is a cascade; --nms, --overlap and --threshold are not for it.")
+        return None
+    if not 0 <= threshold < 1:
+        raise DataError(f"wider: threshold is {threshold}, expected 0 up to, but not including, 1.")
+    if overlap is not None and not 0 < overlap <= 1:
+        raise DataError(f"wider: overlap is {overlap}, expected more than 0, at most 1.")
+    within = settings.suppression.overlap if overlap is None else overlap
+    suppression = replace(settings.suppression, method=nms, overlap=within)
+    return replace(settings, threshold=threshold, suppression=suppression, resample=resample)
+
+
+def detector_options(options: RuntimeOptions) -> RuntimeOptions:
+    """The options with which a detector computes in the precision that was asked for: else it is the recogniser's."""
+    named = options.precision.removesuffix("-all")
+    return options if named == "f32" else replace(options, precision=f"{named}-all")
 
 
 def wider_photographs(

@@ -24,13 +24,14 @@ from facepipe.geometry.box_voting import vote
 from facepipe.geometry.fit import Fit
 from facepipe.results import Detections, Unread
 from facepipe.runs.faces_run import Progress, silent
-from facepipe.store.files import read_arrays, write_arrays
+from facepipe.runs.job import computed_with
 from facepipe.store.provenance import ModelFile, model_provenance
-from facepipe.store.stage import Shard, Stage, begin, finish
+from facepipe.store.shard import Shard, read_shard, write_shard
+from facepipe.store.stage import Stage, begin, finish
 
-SHARD_ARRAYS = {"boxes": "float32", "scores": "float32", "row_splits": "int64"}
+SHARD_ARRAYS = {"boxes": "float32", "scores": "float32", "row_splits": "int64", "sha256": "<U"}
 """Of one shard: corners [R, 4] and scores [R] of all its photographs; photograph i owns rows splits[i] to splits[i + 1]
-(not included)."""
+(not included); sha256 [n] of the photographs' files."""
 
 Locate = Callable[[Sequence[np.ndarray], Sequence[Size]], list[tuple[np.ndarray, np.ndarray]]]
 """Photographs and their listed sizes to boxes [N, 4] and scores [N] of each."""
@@ -62,6 +63,7 @@ class WiderJob:
     batch: int = 8
     shard_size: int = 64
     limits: Limits = EVERYDAY
+    other_processor: bool = False
 
     @property
     def merges(self) -> bool:
@@ -110,6 +112,7 @@ def wider_stage(job: WiderJob, files: Sequence[WiderFile], models: tuple[ModelFi
     for name in ("kernels", "batch", "fit"):  # same bits; recorded below; one of `fits`
         (settings or {}).pop(name, None)
     parameters = {
+        "versions": computed_with(job.backend),
         "detector": job.detector,
         "backend": job.backend,
         "precision": job.options.precision,
@@ -143,7 +146,8 @@ def run_pass(
         StageError: the folder belongs to another job, or a worker died.
         DataError: a photograph cannot be read.
     """
-    waiting = set(begin(stage, force=force))
+    paths = {file.key: file.path for file in files}
+    waiting = set(begin(stage, lambda key: job.root / paths[key], force=force, other_processor=job.other_processor))
     items = []
     for shard in stage.shards():
         start = shard.number * stage.shard_size
@@ -160,7 +164,7 @@ def write_predictions(stage: Stage, folder: Path) -> int:
     """Every finished shard's predictions in the official layout below `folder`; the number of boxes."""
     boxes = 0
     for shard in stage.shards():
-        arrays = read_arrays(shard.path, SHARD_ARRAYS)
+        arrays = read_shard(shard, SHARD_ARRAYS)
         splits = arrays["row_splits"]
         for key, low, high in zip(shard.keys, splits[:-1], splits[1:], strict=True):
             write_prediction(folder, key, arrays["boxes"][low:high], arrays["scores"][low:high])
@@ -219,6 +223,8 @@ def _as_they_are(
 def _do_shard(job: WiderJob, item: WiderShard, locate: Locate) -> int:
     boxes, scores = [np.zeros((0, 4), np.float32)], [np.zeros(0, np.float32)]
     counts = [0]
+    sha256: list[str] = []
+    stamps: list[str] = []
     sizes = iter(item.files)
     for members in read_photographs(job.root, [file.path for file in item.files], job.batch, job.limits):
         images = []
@@ -226,6 +232,8 @@ def _do_shard(job: WiderJob, item: WiderShard, locate: Locate) -> int:
             if isinstance(member.pixels, Unread):
                 raise DataError(f"{job.root / member.key}: {member.pixels.reason}.")
             images.append(member.pixels)
+            sha256.append(member.sha256)
+            stamps.append(member.stamp)
         for found_boxes, found_scores in locate(images, [next(sizes).size for _ in members]):
             boxes.append(found_boxes)
             scores.append(found_scores)
@@ -234,8 +242,9 @@ def _do_shard(job: WiderJob, item: WiderShard, locate: Locate) -> int:
         "boxes": np.concatenate(boxes).astype(np.float32),
         "scores": np.concatenate(scores).astype(np.float32),
         "row_splits": np.cumsum(counts, dtype=np.int64),
+        "sha256": np.array(sha256, np.str_),
     }
-    write_arrays(item.shard.path, arrays)
+    write_shard(item.shard, arrays, stamps)
     return len(item.files)
 
 

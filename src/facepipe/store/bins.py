@@ -11,6 +11,7 @@ A file that exists is whole, `index.json` exists when all are there, and a secon
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 from collections import Counter
@@ -24,7 +25,7 @@ import numpy as np
 from facepipe.errors import StageError, TensorError
 from facepipe.store import resumable
 from facepipe.store.files import sha256_of_file, sha256_of_json, write_bytes
-from facepipe.store.resumable import Resumable, listing
+from facepipe.store.resumable import START_OVER, Resumable, listing
 
 BINS_FORMAT = "facepipe.bins.1"
 INDEX, BEGUN = "index.json", "index.begun.json"
@@ -136,10 +137,15 @@ def write_bins(
     work = _work(folder, bins)
     begun = resumable.begin(work, _to_json(index), [file.file for file in files], force=force)
     old = None if begun.done is None else _from_json(folder / INDEX, begun.done)
-    known = {} if old is None else {file.file: file.sha256 for file in old.files}
-    done = tuple(_write_file(folder / bins, file, load, tensor, begun.there, known, progress) for file in files)
+    known = begun.noted if old is None else {file.file: file.sha256 for file in old.files}
+    done = tuple(_write_file(work, file, load, tensor, begun.there, known, progress) for file in files)
     index = BinIndex(tensor, bins, dict(made_from), done)
-    if index != old or (folder / BEGUN).is_file():
+    if old is not None and index != old:
+        changed = next(new.file for new, was in zip(index.files, old.files, strict=True) if new != was)
+        raise StageError(
+            f"{folder / bins / changed}: was packed again and is not the file that {INDEX} tells of.", START_OVER
+        )
+    if old is None:
         resumable.finish(work, _to_json(index))
     return index
 
@@ -197,7 +203,7 @@ def _work(folder: Path, bins: str = "") -> Resumable:
 
 
 def _write_file(
-    folder: Path,
+    work: Resumable,
     file: BinFile,
     load: Callable[[Sequence[str]], np.ndarray],
     tensor: BinTensor,
@@ -205,18 +211,19 @@ def _write_file(
     known: Mapping[str, str],
     progress: Callable[[int], None] | None,
 ) -> BinFile:
-    """The file with its digest; written unless a whole one is there."""
-    path, entry = folder / file.file, there.get(file.file)
-    digest = sha256_of_file(path) if entry is not None and entry.stat().st_size == tensor.nbytes else None
-    if digest is None or known.get(file.file, digest) != digest:
+    """The file with its digest; written unless the one that is known is there."""
+    path, entry = work.folder / work.results / file.file, there.get(file.file)
+    digest = sha256_of_file(path) if entry is not None and file.file in known else None
+    if digest is None or known[file.file] != digest:
         rows = load(file.keys)
         expected = (len(file.keys), *tensor.shape[1:])
         if rows.shape != expected or rows.dtype != np.dtype(tensor.dtype):
             raise TensorError(
                 f"{path}: '{tensor.name}' is {rows.dtype} {list(rows.shape)}, expected {tensor.dtype} {list(expected)}."
             )
-        write_bytes(path, pad_batch(rows, tensor.batch).astype(_little(tensor.dtype), copy=False).tobytes())
-        digest = sha256_of_file(path)
+        content = pad_batch(rows, tensor.batch).astype(_little(tensor.dtype), copy=False).tobytes()
+        write_bytes(path, content)
+        digest = hashlib.sha256(content).hexdigest()
     if progress is not None:
         progress(len(file.keys))
     return BinFile(file.file, file.keys, digest)

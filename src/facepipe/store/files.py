@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,7 @@ import numpy as np
 from facepipe.errors import StageError
 from facepipe.store.owned import place, require_place
 from facepipe.store.parts import part_of
+from facepipe.store.sealed_json import sealed, strict_json, unsealed
 
 
 @contextmanager
@@ -58,9 +60,13 @@ def write_text(path: Path, content: str, *, overwrite: bool = False) -> None:
     write_bytes(path, content.encode(), overwrite=overwrite)
 
 
-def write_json(path: Path, value: object, *, overwrite: bool = False) -> None:
-    """Write `path` whole, as JSON that a person can read; NaN is refused, JSON has none."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", overwrite=overwrite)
+def write_json(path: Path, body: Mapping[str, object], *, overwrite: bool = False) -> None:
+    """Write `path` whole: the object with its seal (store.sealed_json), as JSON that a person can read.
+
+    Raises:
+        ValueError: a field is called `seal`, or a value has no JSON (NaN).
+    """
+    write_text(path, json.dumps(sealed(body), indent=2, ensure_ascii=False) + "\n", overwrite=overwrite)
 
 
 def sidecar_of(path: Path) -> Path:
@@ -68,42 +74,68 @@ def sidecar_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.json")
 
 
-def read_json(path: Path) -> Any:
-    """The content of a JSON file.
+def read_json(path: Path, attempt: str = "delete it and run the same command again.") -> dict[str, Any]:
+    """The object of a JSON file that facepipe wrote, its seal compared before anything else is done with it.
+
+    Args:
+        attempt: what the error advises to do.
+
+    Raises:
+        StageError: it cannot be read, or is not what was written.
+    """
+    try:
+        return unsealed(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise StageError(f"{path}: cannot be used ({error}).", attempt) from error
+
+
+def read_foreign_json(path: Path) -> Any:
+    """The content of a JSON file in another program's form, which has no seal.
 
     Raises:
         StageError: it cannot be read, or is not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise StageError(f"{path}: cannot be read as JSON ({error}).", "delete it and run the stage again.") from error
+        return strict_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise StageError(f"{path}: cannot be read as JSON ({error}).", "make it again.") from error
 
 
-def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write an .npz, whole. Its bytes depend on nothing but the arrays (no clock inside)."""
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> str:
+    """Write an .npz, whole; its sha256. Its bytes depend on nothing but the arrays (no clock inside)."""
     pickled = [name for name, array in arrays.items() if array.dtype.hasobject]
     assert not pickled, f"object arrays would be pickled: {pickled}"
     named: dict[str, Any] = dict(arrays)
-    with atomic_path(path) as part, part.open("wb") as target:
-        np.savez(target, **named)
+    content = io.BytesIO()
+    np.savez(content, **named)
+    write_bytes(path, content.getvalue())
+    return hashlib.sha256(content.getvalue()).hexdigest()
 
 
-def read_arrays(path: Path, dtypes: Mapping[str, str]) -> dict[str, np.ndarray]:
+def read_arrays(path: Path, dtypes: Mapping[str, str], sha256: str | None = None) -> dict[str, np.ndarray]:
     """The arrays named in `dtypes`, each of just that dtype ("<U" for any text).
 
+    Args:
+        sha256: of the file, where it is known: the very bytes that have it are the ones that are read.
+
     Raises:
-        StageError: the file cannot be read, an array is absent, or has another dtype.
+        StageError: the file cannot be read, has another sha256, an array is absent, or has another dtype.
     """
+    again = "delete it and run the same command again."
     try:
-        # Opened here, since np.load leaves a broken archive open.
-        with path.open("rb") as source, np.load(source, allow_pickle=False) as archive:
+        content = path.read_bytes()
+    except OSError as error:
+        raise StageError(f"{path}: cannot be read ({error}).", again) from error
+    if sha256 is not None and (found := hashlib.sha256(content).hexdigest()) != sha256:
+        raise StageError(f"{path}: sha256 is {found[:12]}..., expected {sha256[:12]}... as it was written.", again)
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in dtypes}
     except Exception as error:  # of a damaged file NumPy and zipfile raise a dozen unrelated classes
-        raise StageError(f"{path}: cannot be read ({error}).", "delete it and run the stage again.") from error
+        raise StageError(f"{path}: cannot be read ({error}).", again) from error
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray):  # NumPy gives the bytes of a member that does not begin like an array
-            raise StageError(f"{path}: '{name}' is no array, expected {dtypes[name]}.", "delete it and run again.")
+            raise StageError(f"{path}: '{name}' is no array, expected {dtypes[name]}.", again)
         if array.dtype.str.lstrip("<>|=")[:1] == "U" == dtypes[name].lstrip("<")[:1]:
             continue
         if array.dtype != np.dtype(dtypes[name]):

@@ -231,16 +231,18 @@ def files_below(folder: Path) -> list[tuple[str, Path]]:
     return sorted(_files(folder, ""))
 
 
+def recorded(folder: Path) -> dict[str, str]:
+    """The sha256 with which each file of `folder` was written last, by name."""
+    root = record_above(folder / RECORD)
+    if root is None:
+        return {}
+    inside = folder.absolute().relative_to(root)
+    return {Path(path).name: sha256 for path, sha256 in _lines(root) if Path(path).parent == inside}
+
+
 def folders_written(folder: Path) -> list[Path]:
     """The claimed folder and those below it in which facepipe wrote; no link is among them."""
-    inside = {"."}
-    for line in (folder / RECORD).read_bytes().splitlines()[1:]:
-        start = line.rfind(b'{"path": ')  # what a full disk cut off stands before it
-        try:
-            parents = Path(json.loads(line[start:])["path"]).parents
-        except (ValueError, KeyError, TypeError):
-            continue
-        inside.update(str(parent) for parent in parents)
+    inside = {".", *(str(parent) for path, _ in _lines(folder) for parent in Path(path).parents)}
     found = [folder / name for name in sorted(inside)]
     return [path for path in found if path == folder or (path.is_dir() and not _link_on_the_way(folder, path))]
 
@@ -260,6 +262,17 @@ def _files(folder: Path, prefix: str) -> Iterator[tuple[str, Path]]:
             yield from _files(Path(entry.path), f"{prefix}{entry.name}/")
         else:
             yield f"{prefix}{entry.name}", Path(entry.path)
+
+
+def _lines(root: Path) -> Iterator[tuple[str, str]]:
+    """Path and sha256 of every line, in their order."""
+    for line in (root / RECORD).read_bytes().splitlines()[1:]:
+        start = line.rfind(b'{"path": ')  # what a full disk cut off stands before it
+        try:
+            told = json.loads(line[start:])
+            yield str(told["path"]), str(told["sha256"])
+        except (ValueError, KeyError, TypeError):
+            continue
 
 
 def _link_on_the_way(root: Path, path: Path) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,13 @@ from facepipe.store.made_from import verified_record
 RECORDED = (
     *("facepipe", "numpy", "Pillow", "onnxruntime", "openvino", "numba", "llvmlite"),
     *("torch", "onnx", "onnxsim", "nncf"),
+)
+
+
+_VECTORS = (
+    *("sse4_2", "avx", "avx2", "fma", "avx_vnni", "avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512_vnni"),
+    *("avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "amx_int8", "asimd", "asimdhp", "asimddp", "i8mm", "bf16"),
+    *("sve", "sve2"),
 )
 
 
@@ -41,10 +50,33 @@ def model_provenance(model: str, path: Path, engine: str) -> ModelFile:
     )
 
 
+def processor() -> str:
+    """This machine's architecture and those of its vector extensions by which libraries choose their arithmetic.
+
+    Two processors of the same words add up in the same order; which one made a result is recorded beside it.
+
+    Example:
+        >>> processor()  # doctest: +SKIP
+        'x86_64 avx2 avx512f avx512_vnni avx512_bf16'
+    """
+    try:
+        told = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:  # no Linux
+        return f"{platform.machine()} {platform.processor()}".strip()
+    line = re.search(r"^(?:flags|Features)\s*:(.*)$", told, re.MULTILINE)
+    flags = set(line[1].split()) if line else set()
+    return " ".join([platform.machine(), *(name for name in _VECTORS if name in flags)])
+
+
 def versions() -> dict[str, str]:
     """The version of Python and of each installed package that a result may depend on."""
-    found = {"python": platform.python_version()}
-    for name in RECORDED:
+    return {"python": platform.python_version(), **package_versions(RECORDED)}
+
+
+def package_versions(names: Iterable[str]) -> dict[str, str]:
+    """The version of each of these packages that is installed."""
+    found = {}
+    for name in names:
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

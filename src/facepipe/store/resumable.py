@@ -3,6 +3,7 @@
 
     <begun>    what the results depend on; written before the first result
     results    files that appear whole (store.files.atomic_path), in the folder or in one below it
+    <noted>    the sha256 of each result, a line after each; of work whose results have no record of their own
     <done>     written last: its presence means "complete"
 
 Work that was begun with anything else is refused, and the first difference is named. What is there is known from one
@@ -66,10 +67,12 @@ class Begun:
     Attributes:
         done: the record of the finished work; None while it goes on.
         there: the results that are there, by name, from one listing.
+        noted: the sha256 of each result as it was written: only such a one is taken for whole when work goes on.
     """
 
     done: Mapping[str, Any] | None
     there: Mapping[str, os.DirEntry[str]]
+    noted: Mapping[str, str]
 
 
 def listing(folder: Path) -> dict[str, os.DirEntry[str]]:
@@ -123,14 +126,16 @@ def begin(work: Resumable, record: Mapping[str, Any], names: Collection[str], *,
         write_json(work.folder / work.begun, record)
     for folder in {work.folder, results}:
         remove_parts(folder)
-    return Begun(found.get(work.done), {name: entry for name, entry in there.items() if name in names})
+    if work.done in found:
+        _tidy(work)  # killed between the record of the end and this
+    there = {name: entry for name, entry in there.items() if name in names}
+    return Begun(found.get(work.done), there, owned.recorded(results))
 
 
 def finish(work: Resumable, record: Mapping[str, Any]) -> None:
     """Write the record that says "complete"."""
     write_json(work.folder / work.done, record)
-    if not work.keeps_begun:
-        owned.remove(work.folder / work.begun)
+    _tidy(work)
 
 
 def require_complete(work: Resumable) -> dict[str, Any]:
@@ -144,6 +149,12 @@ def require_complete(work: Resumable) -> dict[str, Any]:
         state = "was begun and not finished" if work.begun in here else "was not begun"
         raise StageError(f"{work.name}: {work.folder} is not complete (no {work.done}): it {state}.", work.attempt)
     return _record(work, work.done)
+
+
+def _tidy(work: Resumable) -> None:
+    """Remove what only unfinished work needs."""
+    if not work.keeps_begun:
+        owned.remove(work.folder / work.begun)
 
 
 def _start_over(work: Resumable) -> None:
@@ -166,12 +177,7 @@ def _start_over(work: Resumable) -> None:
 
 
 def _record(work: Resumable, file: str) -> dict[str, Any]:
-    content = read_json(work.folder / file)
-    if not isinstance(content, dict):
-        raise StageError(
-            f"{work.folder / file}: is {type(content).__name__}, expected an object.", "--force to start it over."
-        )
-    return content
+    return read_json(work.folder / file, "--force to start it over.")
 
 
 def _refuse_difference(work: Resumable, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:

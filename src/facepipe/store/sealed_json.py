@@ -13,11 +13,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
-
-from facepipe.errors import StageError
-from facepipe.store.files import write_json
 
 SEAL = "seal"
 _TOO_DEEP = "brackets in brackets, deeper than can be followed"
@@ -75,26 +71,6 @@ def strict_json(content: bytes) -> Any:
     if b"\\u" in content:  # the only way to half a pair: UTF-8 itself has none
         _require_text(value)
     return value
-
-
-def write_sealed_json(path: Path, body: Mapping[str, object]) -> None:
-    """Write `path` whole: `body` and its seal, as JSON that a person can read."""
-    write_json(path, sealed(body))
-
-
-def read_sealed_json(path: Path, attempt: str = "delete it and run the stage again.") -> dict[str, Any]:
-    """The object in `path` without its seal, compared before anything else is done with it.
-
-    Args:
-        attempt: what the error advises to do.
-
-    Raises:
-        StageError: it cannot be read, or is not what was written.
-    """
-    try:
-        return unsealed(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise StageError(f"{path}: cannot be used ({error}).", attempt) from error
 
 
 def _digest(body: Mapping[str, object]) -> str:

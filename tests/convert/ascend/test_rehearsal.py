@@ -19,8 +19,11 @@ from facepipe.convert.ascend.rehearsal import rehearse_fp16, rounded
 from facepipe.convert.onnx.layers import compare_layers, first_drift
 from facepipe.convert.onnx.outputs import image_of_bytes, shapes_to_compare
 from facepipe.errors import ConversionError, DataError
-from facepipe.results import Detections
+from facepipe.results import Detections, FaceLine, NoFace
 from facepipe.runs.rehearse import compare_runs, cosines, match
+from facepipe.store.photograph_digests import write_digests
+from facepipe.store.run_faces import write_embeddings, write_faces
+from facepipe.store.run_record import write_run
 
 
 def run(model: onnx.ModelProto, image: np.ndarray, optimise: bool = True) -> list[np.ndarray]:
@@ -180,8 +183,12 @@ def test_cosines_row_by_row() -> None:
 
 def test_runs_over_other_photographs_are_refused(tmp_path: Path) -> None:
     for name, key in (("a", "x.jpg"), ("b", "y.jpg")):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "faces.jsonl").write_text(json.dumps({"key": key, "reason": "no face found"}) + "\n")
+        run = tmp_path / name
+        run.mkdir()
+        written = write_faces(run / "faces.jsonl", [FaceLine(key, NoFace("no face found"))])
+        write_embeddings(run / "embeddings.npy", 0, 4, [])
+        write_digests(run / "photographs.sha256", [(key, "")])
+        write_run(run, {}, written)
     with pytest.raises(DataError, match="its photographs are not those of"):
         compare_runs(tmp_path / "a", tmp_path / "b")
 

@@ -30,7 +30,7 @@ class OnnxRuntimeCann:
 
     options: RuntimeOptions = field(default_factory=RuntimeOptions)
     name: str = "onnxruntime-cann"
-    traits: Traits = Traits()
+    traits: Traits = Traits(packages=("onnxruntime-cann",))
 
     def why_unavailable(self) -> str | None:
         if importlib.util.find_spec("onnxruntime") is None:

@@ -23,7 +23,7 @@ class Native:
 
     options: RuntimeOptions = field(default_factory=RuntimeOptions)
     name: str = "native"
-    traits: Traits = Traits(on_host=True)
+    traits: Traits = Traits(on_host=True, packages=("llvmlite",))
 
     def why_unavailable(self) -> str | None:
         # The images of a call are shared among the threads, which is what both hints ask for.

@@ -125,6 +125,19 @@ def om_shapes(order: Order) -> OmShapes:
     return OmShapes("static" if len(gears) == 1 else "image", gears, letterbox=order.letterbox)
 
 
+def shapes_in_words(order: Order) -> str:
+    """What the order compiles for, for people."""
+    shapes = om_shapes(order)
+    if shapes.kind == "range":
+        return "a range from " + "x".join(map(str, shapes.low)) + " to " + "x".join(map(str, shapes.high))
+    if shapes.kind == "static":
+        return "one shape, " + "x".join(map(str, shapes.gears[0]))
+    if shapes.kind == "batch":
+        return f"{len(shapes.gears)} gears over the batch, " + " ".join(str(gear[0]) for gear in shapes.gears)
+    sizes = " ".join(f"{gear[2]}x{gear[3]}" for gear in shapes.gears)
+    return f"{len(shapes.gears)} gears over the image at batch {order.batch}, {sizes}"
+
+
 def _check_image_sizes(order: Order) -> None:
     name, sizes = order.spec.name, order.image_sizes
     if not sizes:

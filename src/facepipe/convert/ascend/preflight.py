@@ -8,8 +8,8 @@ and on the CANN release. "GE", "ops-nn" and "ops-math" are the published sources
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +18,7 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from facepipe.catalogue.chips import FP16_MAX, FP16_TINY, Dialect, Soc, dialect, is_named, takes_ranges
-from facepipe.errors import DataError
+from facepipe.errors import ConversionError, DataError
 
 Severity = Literal["blocker", "warning", "note"]
 
@@ -106,6 +106,30 @@ def preflight(model: onnx.ModelProto, soc: Soc, cann: str) -> tuple[Finding, ...
     found = [finding for rule in _RULES for finding in rule(graph, target)]
     order = ("blocker", "warning", "note")
     return tuple(sorted(found, key=lambda finding: order.index(finding.severity)))
+
+
+def require_no_blocker(path: Path, soc: Soc, cann: str) -> None:
+    """Refuse an ONNX file that ATC would refuse, after minutes.
+
+    Raises:
+        DataError: it cannot be read.
+        ConversionError: it has a blocker.
+    """
+    blockers = [finding for finding in preflight(read_model(path), soc, cann) if finding.severity == "blocker"]
+    if blockers:
+        first, more = blockers[0], f" (and {len(blockers) - 1} more)" if len(blockers) > 1 else ""
+        raise ConversionError(
+            f"{path}: {first.where}: {first.reason}{more}; ATC would refuse it.",
+            f"{first.repair}. `facepipe check {path}` tells all; --no-check lets ATC judge.",
+        )
+
+
+def alike(findings: Iterable[Finding]) -> dict[Finding, list[str]]:
+    """The findings that differ in nothing but their place, without a place, with all their places."""
+    places: dict[Finding, list[str]] = {}
+    for finding in findings:
+        places.setdefault(replace(finding, where=""), []).append(finding.where)
+    return places
 
 
 def _graph(model: onnx.ModelProto) -> _Graph:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from facepipe.convert.onnx import paddle_weights
-from facepipe.errors import WeightsError
+from facepipe.errors import WeightsError, first_line
 from facepipe.networks import TRAINING_ONLY, build
 from facepipe.networks.seeded import RECIPES
 from facepipe.specs import ModelSpec, Recipe
@@ -76,7 +76,7 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
         ) from error
     except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError, OSError) as error:
         raise WeightsError(
-            f"{path}: it cannot be read as PyTorch weights ({_first_line(error)}).",
+            f"{path}: it cannot be read as PyTorch weights ({first_line(error)}).",
             "delete it and fetch it again; a truncated download is the usual cause.",
         ) from error
     if (
@@ -135,7 +135,3 @@ def _foreign_class(message: str) -> str:
     if marker in message:
         return f"it holds an object of the class {message.split(marker, 1)[1].split()[0]}"
     return "it is damaged, or holds more than tensors"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -23,7 +23,7 @@ from facepipe.convert.onnx.passes.graph import nodes
 from facepipe.convert.onnx.probe import probes
 from facepipe.convert.onnx.report import ConversionReport, Step, require_own_models, write_report
 from facepipe.convert.onnx.simplify import simplified
-from facepipe.errors import ConversionError, FacepipeError
+from facepipe.errors import ConversionError, FacepipeError, first_line
 from facepipe.metrics.parity import Parity, parity, worst
 from facepipe.specs import ModelSpec
 from facepipe.store.files import write_bytes
@@ -190,8 +190,4 @@ def _naming(step: str, spec: ModelSpec) -> Iterator[None]:
         what = error.what.removeprefix(f"{spec.name}: ")
         raise ConversionError(f"{spec.name}: step {step}: {what}", error.attempt) from error
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ConversionError(f"{spec.name}: step {step}: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConversionError(f"{spec.name}: step {step}: {first_line(error)}") from error

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from facepipe.assets.workspace import Workspace, absent, find_weights, locate_weights
 from facepipe.catalogue import MODELS, records
-from facepipe.convert.onnx.report import ConversionReport, finished
-from facepipe.errors import ConversionError, StageError
+from facepipe.convert.onnx.report import ConversionReport, Step, finished
+from facepipe.errors import AssetError, ConversionError, StageError
 from facepipe.specs import ModelSpec, Recipe
 from facepipe.store.files import read_json, sha256_of_file, write_json
 from facepipe.store.owned import adopt, keep_record, require_free
@@ -99,6 +100,29 @@ def _each(
     yield from (Converted(spec, None, False) for spec in gone)
 
 
+def export_weights(
+    spec: ModelSpec, ws: Workspace, target: Path, own: Path | None = None, *, overwrite: bool = False
+) -> Step:
+    """The first step alone: write the ONNX as torch exports it, before any pass; return its parity with PyTorch.
+
+    Args:
+        ws: where published weights are looked for.
+        own: a weight file of the same network to take instead; its digest may be any.
+        overwrite: `target` may be a file that is there.
+
+    Raises:
+        AssetError: the weights are not here.
+        WeightsError: they are not this model's.
+        ConversionError: the export failed or moved the outputs; or a package is missing.
+    """
+    if own is not None and not own.is_file():
+        raise AssetError(f"{own}: no such file, expected a weight file of {spec.name}.")
+    checkpoint = own or _checkpoint(spec, ws)
+    with _torch_here(spec):
+        from facepipe.convert.onnx.conversion import export_model
+    return export_model(spec, checkpoint, target, any_digest=own is not None, overwrite=overwrite)
+
+
 def step_names(spec: ModelSpec) -> tuple[str, ...]:
     """The steps of a model's conversion, in order."""
     return ("export", *spec.passes, "simplify")
@@ -139,17 +163,29 @@ def _digest(spec: ModelSpec, ws: Workspace) -> str | None:
 
 
 def _convert(spec: ModelSpec, ws: Workspace, on_step: OnStep | None) -> ConversionReport:
-    checkpoint = None if isinstance(spec.weights.origin, Recipe) else locate_weights(spec, ws)
-    try:
+    checkpoint = _checkpoint(spec, ws)
+    with _torch_here(spec):
         from facepipe.convert.onnx.conversion import convert_model
-    except ModuleNotFoundError as error:
-        raise ConversionError(
-            f"{spec.name}: conversion needs the module '{error.name}', which is not installed.",
-            "pip install 'facepipe[convert]', or bring the converted files of another machine.",
-        ) from error
 
     def done(step: str) -> None:
         if on_step is not None:
             on_step(spec, step)
 
     return convert_model(spec, checkpoint, ws.weights, on_step=done)
+
+
+def _checkpoint(spec: ModelSpec, ws: Workspace) -> Path | None:
+    """The weight file; None for a recipe, which has none."""
+    return None if isinstance(spec.weights.origin, Recipe) else locate_weights(spec, ws)
+
+
+@contextmanager
+def _torch_here(spec: ModelSpec) -> Iterator[None]:
+    """What is imported inside needs torch, or another package that a machine that only infers may lack."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ConversionError(
+            f"{spec.name}: conversion needs the module '{error.name}', which is not installed.",
+            "pip install 'facepipe[convert]', or bring the converted files of another machine.",
+        ) from error

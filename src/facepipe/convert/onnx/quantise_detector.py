@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 
 from facepipe.convert.onnx.quantise import Answer, Quantiser
-from facepipe.errors import ConversionError
+from facepipe.errors import ConversionError, first_line
 from facepipe.geometry.anchors import face_scores
 
 RANGE_PERCENTILE = 99.99
@@ -84,7 +84,7 @@ def _quantise(source: Path, target: Path, inputs: Sequence[np.ndarray]) -> None:
             extra_options={"CalibPercentile": RANGE_PERCENTILE},
         )
     except Exception as error:  # its own classes, onnx's, NumPy's: all mean that it cannot
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise ConversionError(f"{source}: onnxruntime cannot quantise it ({reason}).") from error
     model = short_names(onnx.load(target))
     onnx.checker.check_model(model, full_check=True)

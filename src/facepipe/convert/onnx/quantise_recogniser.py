@@ -18,7 +18,7 @@ import numpy as np
 import onnx
 
 from facepipe.convert.onnx.quantise import Answer, Quantiser
-from facepipe.errors import ConversionError
+from facepipe.errors import ConversionError, first_line
 from facepipe.geometry.normalise import normalise
 from facepipe.metrics.parity import parity
 from facepipe.specs import ModelSpec
@@ -49,7 +49,7 @@ def _quantise(source: Path, target: Path, inputs: Sequence[np.ndarray]) -> None:
                 model, nncf.Dataset(calls), preset=nncf.QuantizationPreset(PRESET), subset_size=len(calls)
             )
         except Exception as error:  # NNCF raises its own, onnx's and onnxruntime's; all mean that it cannot
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
             raise ConversionError(f"{source}: NNCF cannot quantise it ({reason}).") from error
     onnx.save(quantised, target)
 

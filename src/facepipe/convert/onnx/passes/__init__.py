@@ -15,7 +15,7 @@ import onnx
 
 from facepipe.convert.onnx.passes.bound_clip import bound_clip
 from facepipe.convert.onnx.passes.match_prelu_slope import match_prelu_slope
-from facepipe.errors import ConversionError
+from facepipe.errors import ConversionError, first_line
 from facepipe.store.files import write_bytes
 
 
@@ -47,15 +47,11 @@ def fix_model(pass_name: str, source: Path, target: Path, *, overwrite: bool = F
         model = onnx.load(source)
         onnx.checker.check_model(model)
     except Exception as error:  # protobuf's DecodeError, ValidationError, OSError: all mean "no model in this file"
-        raise ConversionError(f"{source}: it is no valid ONNX model ({_first_line(error)}).") from error
+        raise ConversionError(f"{source}: it is no valid ONNX model ({first_line(error)}).") from error
     try:
         edits = PASSES[pass_name].apply(model)
         onnx.checker.check_model(model)
     except (ConversionError, onnx.checker.ValidationError) as error:
-        raise ConversionError(f"{source}: pass {pass_name}: {_first_line(error)}") from error
+        raise ConversionError(f"{source}: pass {pass_name}: {first_line(error)}") from error
     write_bytes(target, model.SerializeToString(), overwrite=overwrite)
     return edits
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from facepipe.catalogue.chips import FP16_MAX, FP16_NORMAL
 from facepipe.convert.onnx.passes.graph import (
     add_constant,
     constants,
@@ -17,12 +18,6 @@ from facepipe.convert.onnx.passes.graph import (
     tensor_types,
 )
 from facepipe.errors import ConversionError
-
-FP16_MAX = 65504.0
-"""The largest finite half-precision number, exact in every float type."""
-
-FP16_SMALLEST_NORMAL = 2.0**-14
-"""Smaller half-precision numbers lose digits, or are flushed to zero by hardware."""
 
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
 _INTEGERS = (
@@ -123,7 +118,7 @@ def _fp16_bounds(low: float, high: float, where: str) -> tuple[float, float]:
         raise ConversionError(
             f"{where}: its bounds are {low:g} and {high:g}, expected an interval that fp16 can express."
         )
-    if -FP16_SMALLEST_NORMAL < low < 0 or 0 < abs(high) < FP16_SMALLEST_NORMAL:
+    if -FP16_NORMAL < low < 0 or 0 < abs(high) < FP16_NORMAL:
         raise ConversionError(f"{where}: its bounds {low:g} and {high:g} would be 0 in fp16, and guard no division.")
-    low = FP16_SMALLEST_NORMAL if 0 < low < FP16_SMALLEST_NORMAL else max(low, -FP16_MAX)
+    low = FP16_NORMAL if 0 < low < FP16_NORMAL else max(low, -FP16_MAX)
     return low, min(high, FP16_MAX)

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the commands for Ascend share: the chip, the CANN release, the photographs' sizes; and that ONNX can be read."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+from collections import Counter
+
+from facepipe.catalogue.chips import DEFAULT_CANN, MOST_GEARS
+from facepipe.cli._bar import bar
+from facepipe.convert.ascend.atc import installed_cann
+from facepipe.convert.ascend.plan import Plan, parse_size, photograph_sizes, plan_gears
+from facepipe.datasets.images import list_keys
+from facepipe.detect.mtcnn import MtcnnSettings
+from facepipe.errors import BackendError
+
+
+def add_chip_arguments(parser: argparse.ArgumentParser) -> None:
+    """--soc, --cann."""
+    parser.add_argument("--soc", default="Ascend310", help="the chip (default: Ascend310)")
+    parser.add_argument(
+        "--cann",
+        help=f"release whose dialect is spoken, or 'old' or 'new' (default: the installed one, else {DEFAULT_CANN})",
+    )
+
+
+def chosen_cann(args: argparse.Namespace) -> str:
+    """The CANN release: as asked, else the installed one, else the one that this house knows best."""
+    return args.cann or installed_cann(os.environ) or DEFAULT_CANN
+
+
+def add_photograph_arguments(parser: argparse.ArgumentParser) -> None:
+    """--sizes, --min-face, --most-gears: what tells the sizes of the photographs."""
+    defaults = MtcnnSettings()
+    parser.add_argument("--sizes", nargs="+", metavar="HxW", help="sizes in pixels (default: 250x250, which LFW's are)")
+    parser.add_argument(
+        "--min-face", type=int, default=defaults.min_face_px, help="least face in pixels (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--most-gears", type=int, default=MOST_GEARS, help=f"at most {MOST_GEARS}, which is ATC's limit"
+    )
+
+
+def chosen_plan(args: argparse.Namespace) -> Plan:
+    """The plan for what the arguments say of the photographs.
+
+    Raises:
+        DataError: sizes of a wrong form, or no photograph is large enough for the least face.
+    """
+    if args.photographs is None:
+        counts = Counter(parse_size(text) for text in args.sizes or ["250x250"])
+    else:
+        keys = list_keys(args.photographs)
+        with bar("sizes", len(keys), "photo") as progress:
+            counts = photograph_sizes(args.photographs, keys, progress)
+    return plan_gears(counts, args.min_face, MtcnnSettings().factor, args.most_gears)
+
+
+def has_onnx() -> bool:
+    """Whether ONNX files can be read here; a board, and a machine that only compiles, may lack the package."""
+    return importlib.util.find_spec("onnx") is not None
+
+
+def need_onnx() -> None:
+    """Raise BackendError where the package onnx is absent."""
+    if not has_onnx():
+        raise BackendError("no module named 'onnx', which reads the model files.", "pip install onnx, without torch.")

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`run.json`: what a run came from, and the digests of all that it left. Who reads a result asks here first.
+
+It is written once, when the run's results are complete, and never sealed anew for other results: a second run of the
+same command finds what is recorded, or is refused. What is made of a finished run afterwards (its score, drawings) is
+added to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from facepipe.errors import StageError
+from facepipe.store.files import read_json, sha256_of_file, write_json
+from facepipe.store.photograph_digests import PHOTOGRAPHS_FILE
+from facepipe.store.resumable import START_OVER
+from facepipe.store.run_faces import EMBEDDINGS_FILE, FACES_FILE, Written
+
+RUN_FILE = "run.json"
+ACCURACY_FILE = "accuracy.json"
+WRITTEN = (FACES_FILE, EMBEDDINGS_FILE, PHOTOGRAPHS_FILE)
+"""What a run writes from its shards."""
+
+_FINISH = "run the same command again: it finishes the run."
+
+
+def write_run(run: Path, facts: Mapping[str, object], written: Written) -> None:
+    """Write `run`/run.json: the facts, what was counted, and the sha256 of what the run wrote."""
+    counted = {"photographs": written.images, "faces": written.faces, "unread": written.unread}
+    write_json(run / RUN_FILE, {**facts, **counted, "sources": {}, "results": digests_of(run, WRITTEN)})
+
+
+def read_run(run: Path, also: Iterable[str] = ()) -> dict[str, Any]:
+    """The content of `run`/run.json, after holding against it what is about to be read: WRITTEN, and `also`.
+
+    Raises:
+        StageError: there is none, it was changed, or a file is not the one that it tells of.
+    """
+    record = _record(run, _FINISH)
+    _require(run, record, [*WRITTEN, *also])
+    return record
+
+
+@contextmanager
+def adding(run: Path, names: Sequence[str], sources: Mapping[str, Path] | None = None) -> Iterator[None]:
+    """What is made of a finished run inside the block: its files stand in run.json by digest afterwards.
+
+    Before the block an older file of the name is struck out, so that no kill leaves a digest of another file.
+
+    Args:
+        sources: what the files were made from besides; by digest too.
+
+    Raises:
+        StageError: there is no run.json, or it was changed.
+    """
+    record = _record(run, _FINISH)
+    kept = {name: digest for name, digest in record["results"].items() if name not in names}
+    if kept != record["results"]:
+        write_json(run / RUN_FILE, {**record, "results": kept})
+    yield
+    paths = (sources or {}).items()
+    told = {name: {"path": str(path.absolute()), "sha256": sha256_of_file(path)} for name, path in paths}
+    results = {**kept, **digests_of(run, names)}
+    write_json(run / RUN_FILE, {**record, "results": results, "sources": {**record["sources"], **told}})
+
+
+def written_before(run: Path, made_from: Mapping[str, object], write: Callable[[], object]) -> Written | None:
+    """What an earlier call wrote of the same complete work, which stays as it is; None where nothing was finished.
+
+    Args:
+        made_from: fields of run.json that tell the work.
+        write: writes the results of the work; called where one is gone.
+
+    Raises:
+        StageError: run.json is of other work, or a result is not the one that it tells of.
+    """
+    if not (run / RUN_FILE).is_file():
+        return None
+    record = _record(run, START_OVER)
+    if any(record.get(name) != value for name, value in made_from.items()):
+        raise StageError(f"{run / RUN_FILE}: is of other work than lies beside it, expected this run's.", START_OVER)
+    there = [name for name in WRITTEN if (run / name).is_file()]
+    _require(run, record, there)
+    if len(there) < len(WRITTEN):
+        write()
+        _require(run, record, WRITTEN)
+    return Written(record["photographs"], record["faces"], record["unread"])
+
+
+def discard_results(run: Path) -> None:
+    """Remove the results of a run that starts over, and then the record that tells of them.
+
+    Raises:
+        StageError: a result is not the one that the record tells of: nobody knows whose it is.
+    """
+    if (run / RUN_FILE).is_file():
+        record = _record(run, "move it away.")
+        there = [name for name in record["results"] if (run / name).is_file()]
+        _require(run, record, there)
+        for name in (*there, RUN_FILE):
+            (run / name).unlink(missing_ok=True)
+
+
+def digests_of(run: Path, names: Iterable[str]) -> dict[str, str]:
+    """The sha256 of each of these files of a run."""
+    return {name: sha256_of_file(run / name) for name in names}
+
+
+def _record(run: Path, attempt: str) -> dict[str, Any]:
+    path = run / RUN_FILE
+    record = read_json(path, attempt)
+    for name, form in (("results", dict), ("sources", dict), ("photographs", int), ("faces", int), ("unread", int)):
+        if type(record.get(name)) is not form:
+            raise StageError(f"{path}: names no '{name}', expected the record of a finished run.", attempt)
+    return record
+
+
+def _require(run: Path, record: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Raise StageError where one of these results is not the one that the record tells of."""
+    for name in names:
+        told = record["results"].get(name)
+        if not (run / name).is_file():
+            raise StageError(f"{run / name}: no such file, expected a result of the run.", _FINISH)
+        found = sha256_of_file(run / name)
+        if found != told:
+            raise StageError(
+                f"{run / name}: sha256 is {found[:12]}..., expected {str(told)[:12]}... as the run wrote it.",
+                "move it away, and run the same command again: it is written anew from the shards.",
+            )
