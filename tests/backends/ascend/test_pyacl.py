@@ -16,7 +16,7 @@ from stand_ins import MODULES
 
 from facepipe.backends.ascend import pyacl
 from facepipe.backends.base import RuntimeOptions, open_session
-from facepipe.errors import BackendError
+from facepipe.errors import BackendError, StageError
 from facepipe.store.model_content import read_model
 
 
@@ -74,7 +74,7 @@ def test_a_sidecar_that_is_no_sidecar_is_refused(acl: ModuleType, oms: om_files.
     om.write_bytes(oms.rnet.read_bytes())
     for content in ("{", "[]", '{"format": 2}', '{"format": 1}'):
         om.with_name(f"{om.name}.json").write_text(content)
-        with pytest.raises(BackendError, match=r"rnet\.Ascend310\.om\.json: .*Try: `make om` writes both anew"):
+        with pytest.raises(StageError, match=r"rnet\.Ascend310\.om\.json: .*Try: make rnet\.Ascend310\.om again"):
             pyacl.PyAcl().load(om_files.RNET, read_model(om))
     pyacl.finalise()
     assert acl.live() == []
