@@ -116,7 +116,7 @@ def _write_layers(folder: Path, name: str, path: Path) -> None:
 
     shutil.copyfile(path, folder / f"{name}.onnx")
     graph = onnx.load(path).graph
-    chain = chain_from_onnx(path)
+    chain = chain_from_onnx(path.read_bytes(), path)
     layers: list[dict[str, object]] = []
     numbers: dict[str, np.ndarray] = {}
     for place, layer in enumerate(chain.layers):

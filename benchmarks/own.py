@@ -71,6 +71,7 @@ def pipeline(question: dict[str, Any]) -> dict[str, Any]:
     """
     job = _job(question)
     models, workers = models_of(job), question["workers"]
+    job = replace(job, models=models)
     seconds, memory, faces = list[float](), 0, 0
     steps: dict[str, float] = {}
     for _ in range(question["repeats"]):

@@ -40,8 +40,10 @@ def main() -> None:
     job = _job(settings, jobs, with_keys=not hasattr(stages, "Shard"))
     with tempfile.TemporaryDirectory(prefix="facepipe-bench-") as folder:
         job = replace(job, run=Path(folder))
-        by_shard = hasattr(stages, "Shard")
-        stage = fused.fused_stage(job, *([tuple(settings["keys"])] if by_shard else []), jobs.models_of(job))
+        by_shard, models = hasattr(stages, "Shard"), jobs.models_of(job)
+        if hasattr(job, "models"):  # older commits loaded what lay there
+            job = replace(job, models=models)
+        stage = fused.fused_stage(job, *([tuple(settings["keys"])] if by_shard else []), models)
         asks_for_photographs = "path_of" in inspect.signature(stages.begin).parameters
         stages.begin(stage, *([job.root.joinpath] if asks_for_photographs else []))
         items = stage.shards() if by_shard else range(stage.shard_count)

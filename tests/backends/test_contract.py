@@ -9,17 +9,19 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import om_files
+import onnx
 import onnxruntime
 import pytest
 from om_files import IMAGE_GEARS, pixels, reference, write_sidecar
@@ -31,9 +33,13 @@ from facepipe.backends import AUTO, FASTEST_FIRST, backend_by_name, backend_name
 from facepipe.backends.ascend import pyacl
 from facepipe.backends.ascend.om import OmShapes
 from facepipe.backends.ascend.ort_cann import PROVIDER
-from facepipe.backends.base import RuntimeOptions, Session, open_session
-from facepipe.backends.by_model import ByModel, engine_of
-from facepipe.errors import BackendError, TensorError
+from facepipe.backends.base import RuntimeOptions, Session, executing, open_session
+from facepipe.backends.by_model import ByModel, engines
+from facepipe.backends.native.backend import LARGEST_FILE
+from facepipe.errors import BackendError, StageError, TensorError
+from facepipe.store.files import sha256_of_file, sidecar_of
+from facepipe.store.made_from import MadeFrom, write_record
+from facepipe.store.model_content import read_model
 
 SRC = Path(facepipe.__file__).parent
 NEEDS = {  # what is hidden, and what the reason must name: the thing itself and what to install
@@ -60,15 +66,15 @@ class Case:
     onnx: Path
 
     def load(self) -> Session:
-        return backend_by_name(self.name).load(PNET, self.path)
+        return backend_by_name(self.name).load(PNET, read_model(self.path))
 
 
 class OnTheChip(onnxruntime.InferenceSession):  # type: ignore[misc]
     """onnxruntime's session as it is where CANN is: asked for the chip, it says that it runs there."""
 
-    def __init__(self, path: str, settings: Any, providers: list[Any], **more: Any) -> None:
+    def __init__(self, content: bytes, settings: Any, providers: list[Any], **more: Any) -> None:
         assert [provider for provider, _ in providers] == [PROVIDER]
-        super().__init__(path, providers=["CPUExecutionProvider"])
+        super().__init__(content, providers=["CPUExecutionProvider"])
 
     def get_providers(self) -> list[str]:
         return [PROVIDER, "CPUExecutionProvider"]
@@ -176,6 +182,55 @@ def test_exchanged_outputs_are_refused(case: Case) -> None:
         session.run(pixels(0, 2, 3, 14, 14))
 
 
+def test_what_is_loaded_is_what_was_read_and_nothing_is_read_there_again(case: Case) -> None:
+    """The bytes, not the path: another file lies there by then, or none, at the load and at every call."""
+    read, image = read_model(case.path), pixels(7, 2, 3, 14, 14)
+    first = case.load()
+    wanted = first.run((image,))
+    first.close()
+    elsewhere = replace(read, path=case.path.parent / "gone" / case.path.name)
+    session = backend_by_name(case.name).load(PNET, elsewhere)
+    for _ in range(2):
+        for one, same in zip(session.run((image,)), wanted, strict=True):
+            np.testing.assert_array_equal(one, same)
+    session.close()
+
+
+def test_a_file_that_was_not_stated_is_refused_and_the_loaded_one_is_told(case: Case) -> None:
+    backend, digest = backend_by_name(case.name), sha256_of_file(case.path)
+    with open_session(backend, PNET, case.path, {"pnet": digest}) as session:
+        assert (session.file.model, session.file.file, session.file.sha256) == ("pnet", case.path.name, digest)
+    other = "ab" * 32
+    told = rf"{re.escape(case.path.name)}: sha256 is {digest[:12]}\.\.\., expected {other[:12]}\.\.\., [^\n]*$"
+    with pytest.raises(StageError, match=told), open_session(backend, PNET, case.path, {"pnet": other}):
+        pass
+
+
+def test_a_file_that_its_record_is_not_of_is_refused(case: Case, tmp_path: Path) -> None:
+    path = tmp_path / case.path.name
+    path.write_bytes(case.path.read_bytes() + b"\x7a\x01x")  # an empty field that every library passes over
+    if case.path.suffix != ".om":
+        write_record(case.path, "pnet", MadeFrom({}), {}, again="make it")
+    shutil.copy(sidecar_of(case.path), sidecar_of(path))
+    with (
+        pytest.raises(StageError, match=rf"{re.escape(path.name)}: sha256 is .*, its record says .*Try: `make"),
+        open_session(backend_by_name(case.name), PNET, path),
+    ):
+        pass
+    if case.path.suffix != ".om":
+        sidecar_of(case.path).unlink()
+
+
+def test_a_model_that_keeps_numbers_in_another_file_is_refused(case: Case, tmp_path: Path) -> None:
+    """Nobody hashed that file; one library looks for it beside the model, another in the current folder."""
+    if case.name == "null" or backend_by_name(case.name).traits.compiled:
+        return
+    path = tmp_path / "pnet.onnx"
+    onnx.save(onnx.load(case.onnx), path, save_as_external_data=True, location="numbers", size_threshold=0)
+    with pytest.raises(BackendError, match="keeps numbers in another file"):
+        backend_by_name(case.name).load(PNET, read_model(path))
+
+
 def test_it_can_be_closed_twice(case: Case) -> None:
     session = case.load()
     session.run((pixels(0, 2, 3, 14, 14),))
@@ -239,11 +294,21 @@ def test_a_pair_gives_each_model_its_engine_by_the_file_and_not_by_the_name(file
     assert isinstance(pair, ByModel)
     folder = files.pnet.parent
     chain, dense = folder / "pnet.onnx", folder / "rnet.onnx"
-    assert [engine_of(pair, PNET, path) for path in (chain, dense)] == ["native", "onnxruntime"]
-    assert engine_of(backend_by_name("onnxruntime"), PNET, chain) == "onnxruntime"
+    assert [executing(pair, PNET, path.read_bytes()).name for path in (chain, dense)] == ["native", "onnxruntime"]
+    assert executing(backend_by_name("onnxruntime"), PNET, chain.read_bytes()).name == "onnxruntime"
     rough = backend_by_name("native+onnxruntime", RuntimeOptions(precision="int8-all"))
-    assert engine_of(rough, PNET, chain) == "onnxruntime"  # native computes in f32
-    assert engine_of(pair, PNET, folder / "absent.onnx") == "onnxruntime"  # whose error says that there is no file
+    assert executing(rough, PNET, chain.read_bytes()).name == "onnxruntime"  # native computes in f32
+
+
+def test_what_is_told_of_a_pair_before_it_loads_is_what_it_will_do(files: om_files.OmFiles, tmp_path: Path) -> None:
+    """It looks at the beginning of a large file alone, whose size decides."""
+    pytest.importorskip("llvmlite")
+    pair, chain = backend_by_name("native+onnxruntime"), (files.pnet.parent / "pnet.onnx").read_bytes()
+    assert engines(pair, [PNET], tmp_path, 1) == {}
+    for more, engine in ((b"", "native"), (bytes([0x7A, 0x80, 0x80, 0x80, 0x04, *bytes(LARGEST_FILE)]), "onnxruntime")):
+        PNET.final(tmp_path).write_bytes(chain + more)
+        assert engines(pair, [PNET], tmp_path, 1) == {"pnet": engine}
+        assert executing(pair, PNET, chain + more).name == engine
 
 
 def test_auto_is_the_first_that_can_run_and_keeps_its_own_name(monkeypatch: pytest.MonkeyPatch) -> None:

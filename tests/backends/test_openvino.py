@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from facepipe.backends import backend_by_name
@@ -15,6 +18,7 @@ from facepipe.backends.base import RuntimeOptions, model_file, network_precision
 from facepipe.catalogue import model
 from facepipe.errors import BackendError
 from facepipe.metrics.parity import parity
+from facepipe.store.model_content import read_model
 
 pytest.importorskip("openvino", reason="this back end is the extra [openvino]")
 
@@ -96,7 +100,9 @@ def test_bf16_is_the_recognisers_and_detectors_stay_in_f32(weights: Path) -> Non
         pytest.skip("this processor does not compute in bf16")
     options = RuntimeOptions(precision="bf16")
     backend = backend_by_name("openvino", options)
-    seen = {name: backend.load(model(name), model(name).final(weights)).precision for name in ("pnet", "rnet")}
+    seen = {
+        name: backend.load(model(name), read_model(model(name).final(weights))).precision for name in ("pnet", "rnet")
+    }
     assert seen == {"pnet": "f32", "rnet": "f32"}
     image = probe("mobilefacenet.ms1m")
     (exact,) = answers("mobilefacenet.ms1m", image, weights, "openvino", RuntimeOptions())
@@ -104,7 +110,7 @@ def test_bf16_is_the_recognisers_and_detectors_stay_in_f32(weights: Path) -> Non
     assert float(np.abs(exact - rough).max()) > 1e-5  # it is another arithmetic
     assert parity(exact, rough).cosine > 0.995  # of noise, which is no face
     everywhere = backend_by_name("openvino", replace(options, precision="bf16-all"))
-    assert everywhere.load(model("pnet"), model("pnet").final(weights)).precision == "bf16"
+    assert everywhere.load(model("pnet"), read_model(model("pnet").final(weights))).precision == "bf16"
 
 
 @pytest.mark.weights
@@ -119,7 +125,7 @@ def test_a_precision_that_would_not_run_is_an_error(weights: Path, monkeypatch: 
     monkeypatch.setattr(openvino.Core, "compile_model", without_bf16)
     backend = backend_by_name("openvino", RuntimeOptions(precision="bf16-all"))
     with pytest.raises(BackendError, match="would compute rnet in f32, expected bf16"):
-        backend.load(model("rnet"), model("rnet").final(weights))
+        backend.load(model("rnet"), read_model(model("rnet").final(weights)))
 
 
 @pytest.mark.weights
@@ -157,5 +163,44 @@ def test_an_unknown_precision_and_a_broken_file_are_named(tmp_path: Path) -> Non
     assert reason is not None and "precision f8 was asked for" in reason
     broken = tmp_path / "ultraface.slim-320.simplified.onnx"
     broken.write_bytes(b"no model")
-    with pytest.raises(BackendError, match=r"ultraface\.slim-320\.simplified\.onnx: OpenVINO cannot load it"):
-        backend_by_name("openvino").load(model("ultraface.slim-320"), broken)
+    with pytest.raises(BackendError, match=r"ultraface\.slim-320\.simplified\.onnx: is no ONNX model"):
+        backend_by_name("openvino").load(model("ultraface.slim-320"), read_model(broken))
+
+
+@pytest.mark.weights
+def test_a_model_of_the_same_path_size_and_time_is_not_taken_for_the_one_in_the_cache(
+    weights: Path, tmp_path: Path
+) -> None:
+    """OpenVINO's own cache took it for that: it knew a model by these three."""
+    spec, path = model("pnet"), tmp_path / "pnet.onnx"
+    backend, image = backend_by_name("openvino", RuntimeOptions(cache=tmp_path / "cache")), probe("pnet")
+    exact = backend_by_name("onnxruntime")
+    content = spec.final(weights).read_bytes()
+    tensors = onnx.load_from_string(content).graph.initializer
+    numbers = next(tensor.raw_data for tensor in tensors if len(tensor.raw_data) > 256)
+    larger = (np.frombuffer(numbers, "<f4") * np.float32(1.5)).tobytes()
+    found = []
+    for exchanged in (content, content.replace(numbers, larger)):
+        path.write_bytes(exchanged)
+        os.utime(path, ns=(10**18, 10**18))
+        with open_session(backend, spec, path) as session, open_session(exact, spec, path) as reference:
+            found.append(session.run(image)[0])
+            np.testing.assert_allclose(found[-1], reference.run(image)[0], rtol=1e-3, atol=1e-4)
+    assert np.abs(found[0] - found[1]).max() > 1e-2
+
+
+@pytest.mark.weights
+def test_a_compiled_model_with_another_bit_is_made_anew(weights: Path, tmp_path: Path) -> None:
+    """OpenVINO uses what it finds there: of 40 flips of a bit in a compiled PNet 21 gave other answers, unsaid."""
+    image, options = probe("pnet"), RuntimeOptions(cache=tmp_path / "cache")
+    first = answers("pnet", image, weights, "openvino", options)
+    (blob,) = (tmp_path / "cache").glob("*.blob")
+    whole = blob.read_bytes()
+    for place in np.linspace(0, len(whole) - 1, 25).astype(int).tolist():
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << place % 8
+        blob.write_bytes(bytes(flipped))
+        for one, same in zip(answers("pnet", image, weights, "openvino", options), first, strict=True):
+            np.testing.assert_array_equal(one, same)
+        content = blob.read_bytes()
+        assert hashlib.sha256(content[32:]).digest() == content[:32]

@@ -23,6 +23,7 @@ from small_networks import EMBEDDER, PNET, RNET
 from facepipe.backends.base import RuntimeOptions, open_session
 from facepipe.errors import BackendError, TensorError
 from facepipe.specs import ModelSpec
+from facepipe.store.model_content import read_model
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,7 @@ def any_thread_may_call(bench: Bench) -> None:
 
 @scenario
 def closing_from_another_thread(bench: Bench) -> None:
-    session = bench.driver.PyAcl().load(RNET, bench.oms.rnet)
+    session = bench.driver.PyAcl().load(RNET, read_model(bench.oms.rnet))
     failures: list[BaseException] = []
 
     def close() -> None:
@@ -229,19 +230,19 @@ def the_second_of_two_devices(bench: Bench) -> None:
 @scenario
 def a_device_that_does_not_exist(bench: Bench) -> None:
     with pytest.raises(BackendError, match=r"device 3 is not here, expected 0 to 0\. Try: `npu-smi info`"):
-        bench.driver.PyAcl(RuntimeOptions(device=3)).load(RNET, bench.oms.rnet)
+        bench.driver.PyAcl(RuntimeOptions(device=3)).load(RNET, read_model(bench.oms.rnet))
     with pytest.raises(BackendError, match="device -1 is not here"):
-        bench.driver.PyAcl(RuntimeOptions(device=-1)).load(RNET, bench.oms.rnet)
+        bench.driver.PyAcl(RuntimeOptions(device=-1)).load(RNET, read_model(bench.oms.rnet))
 
 
 @scenario
 def an_om_of_another_chip(bench: Bench) -> None:
     with pytest.raises(BackendError, match=r"mdl\.load_from_file failed 545001.*another chip.*Try: `make om SOC="):
-        bench.driver.PyAcl().load(RNET, bench.oms.rnet_of_310p3)
+        bench.driver.PyAcl().load(RNET, read_model(bench.oms.rnet_of_310p3))
     with pytest.raises(
         BackendError, match=r"was compiled for Ascend310P3, this chip is Ascend310\. Try: `make om SOC=A"
     ):
-        bench.driver.PyAcl().load(PNET, bench.oms.pnet_range)
+        bench.driver.PyAcl().load(PNET, read_model(bench.oms.pnet_range))
 
 
 @scenario
@@ -249,13 +250,13 @@ def an_om_of_another_model(bench: Bench) -> None:
     with pytest.raises(BackendError, match=r"it takes 1x3x24x24, expected .*3x48x48 of onet; it is of another model"):
         from facepipe.catalogue import model
 
-        bench.driver.PyAcl().load(model("onet"), bench.oms.rnet)
+        bench.driver.PyAcl().load(model("onet"), read_model(bench.oms.rnet))
     with pytest.raises(BackendError, match="was compiled from pnet, expected rnet"):
-        bench.driver.PyAcl().load(RNET, bench.oms.pnet_letterbox)
+        bench.driver.PyAcl().load(RNET, read_model(bench.oms.pnet_letterbox))
     with pytest.raises(
         BackendError, match=r"output 0 is 2x2x\d+x\d+, expected 'box_offsets'.*outputs are in another order"
     ):
-        bench.driver.PyAcl().load(PNET, bench.oms.pnet_swapped)
+        bench.driver.PyAcl().load(PNET, read_model(bench.oms.pnet_swapped))
 
 
 @scenario
@@ -266,13 +267,13 @@ def an_om_of_another_batch(bench: Bench) -> None:
     with pytest.raises(
         BackendError, match=r"its name says batch 16, it was compiled for batch 2\. Try: `make om BATCH=16`"
     ):
-        bench.driver.PyAcl().load(PNET, wrong)
+        bench.driver.PyAcl().load(PNET, read_model(wrong))
 
 
 @scenario
 def a_torn_om(bench: Bench) -> None:
     with pytest.raises(BackendError, match=r"load_from_file failed 100012, the \.om cannot be deserialised.*EE0012"):
-        bench.driver.PyAcl().load(RNET, bench.oms.torn)
+        bench.driver.PyAcl().load(RNET, read_model(bench.oms.torn))
 
 
 @scenario
@@ -362,7 +363,7 @@ def _inject_everywhere(bench: Bench, spec: ModelSpec, path: Path, image: np.ndar
 
 
 def _life(bench: Bench, spec: ModelSpec, path: Path, image: np.ndarray) -> None:
-    session = bench.driver.PyAcl().load(spec, path)
+    session = bench.driver.PyAcl().load(spec, read_model(path))
     try:
         session.run((image,))
     finally:

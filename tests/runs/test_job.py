@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ def test_a_job_without_settings_runs_with_those_of_its_detector(detector: str, t
     job = RunJob(tmp_path, tmp_path / "run", tmp_path, detector, "facenet.seeded", "null")
     settings = detection_parameters(job)["settings"]
     assert isinstance(settings, dict) and "kernels" not in settings
+    job = replace(job, models=models_of(job))
     stage = fused_stage(job, ("one.png",), models_of(job))
     begin(stage, tmp_path.joinpath)
     with open_fused(job, 0) as do:

@@ -73,15 +73,16 @@ def _files(job: WiderJob) -> tuple[WiderFile, ...]:
 
 def _boxes(job: WiderJob) -> list[np.ndarray]:
     images = [np.asarray(Image.open(job.root / file.path)) for file in _files(job)]
-    with open_locate(job) as locate:
+    with open_locate(replace(job, models=wider_models(job))) as locate:
         return [boxes for boxes, _ in locate(images, [file.size for file in _files(job)])]
 
 
 def _run(job: WiderJob) -> list[int]:
     """Photographs of each shard as it got ready, those that were finished before first."""
     told: list[int] = []
-    files = _files(job)
-    run_pass(job, files, wider_stage(job, files, wider_models(job)), Local(), progress=told.append)
+    files, models = _files(job), wider_models(job)
+    stage = wider_stage(job, files, models)
+    run_pass(replace(job, models=models), files, stage, Local(), progress=told.append)
     return told
 
 

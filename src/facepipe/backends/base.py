@@ -2,22 +2,25 @@
 """The whole contract between facepipe and what executes a network.
 
 Protocols, not base classes: a back end is a few lines around a vendor's library, and shares no code with another.
-`open_session` is the only way in. It checks availability, loads, checks every array against the specification, and
-binds outputs by position (compiled files lose or decorate tensor names), so an exchanged order cannot pass unseen.
+`open_session` is the only way in. It checks availability, reads the model file once, hashes and loads those bytes,
+checks every array against the specification, and binds outputs by position (compiled files lose or decorate tensor
+names), so that an exchanged order cannot pass unseen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
 from facepipe.errors import BackendError, TensorError
 from facepipe.specs import ModelSpec
+from facepipe.store.model_content import ModelContent, read_model
+from facepipe.store.provenance import ModelFile, model_provenance
 
 Run = Callable[[np.ndarray], tuple[np.ndarray, ...]]
 """One network as a function: the image tensor in, the outputs in the order of the specification out."""
@@ -139,15 +142,40 @@ class Backend(Protocol):
         """None when it can be used here; else what is missing and what to install, in one line."""
         ...
 
-    def load(self, spec: ModelSpec, path: Path) -> Session: ...
+    def load(self, spec: ModelSpec, model: ModelContent) -> Session:
+        """A session over these very bytes; `model.path` is for messages alone.
+
+        Raises:
+            BackendError: they are no model that it can run.
+        """
+        ...
+
+
+@runtime_checkable
+class Pair(Protocol):
+    """A back end that hands each model on to another, by what is in its file."""
+
+    def engine(self, spec: ModelSpec, content: bytes) -> Backend:
+        """The one that runs this model."""
+        ...
+
+
+def executing(backend: Backend, spec: ModelSpec, content: bytes) -> Backend:
+    """What executes a model: the back end itself, or one of a pair."""
+    return backend.engine(spec, content) if isinstance(backend, Pair) else backend
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedSession:
-    """A session whose every call is held against the model's specification."""
+    """A session whose every call is held against the model's specification.
+
+    Attributes:
+        file: what was loaded, by digest, and what executes it.
+    """
 
     spec: ModelSpec
     session: Session
+    file: ModelFile
 
     @property
     def fixed_batch(self) -> int | None:
@@ -213,19 +241,52 @@ def require_available(backend: Backend) -> None:
         )
 
 
+Stated = Mapping[str, str]
+"""The sha256 that each model file must have, by the model's name: a run states it, and every worker holds to it."""
+
+
 @contextmanager
-def open_session(backend: Backend, spec: ModelSpec, path: Path) -> Iterator[CheckedSession]:
+def open_session(
+    backend: Backend, spec: ModelSpec, path: Path, stated: Stated | None = None
+) -> Iterator[CheckedSession]:
     """A loaded, checked model, closed on every way out.
+
+    Args:
+        stated: of this model too; None: whatever lies there is loaded.
 
     Raises:
         BackendError: the back end is unavailable here, or the model file is not there.
+        StageError: the file is not the one that was stated, or the record beside it is not its own.
     """
     require_available(backend)
+    session, file = _loaded(backend, spec, path, None if stated is None else stated[spec.name])
+    try:
+        yield CheckedSession(spec, session, file)
+    finally:
+        session.close()
+
+
+def model_on_disk(
+    backend: Backend, spec: ModelSpec, weights: Path, batch: int, sha256: str | None = None
+) -> tuple[ModelContent, ModelFile]:
+    """What `model_file` names, read once, and what a result says of it.
+
+    Raises:
+        BackendError: it is not there.
+        StageError: as `read_model`.
+    """
+    return _read(backend, spec, model_file(backend, spec, weights, batch), sha256)
+
+
+def _read(backend: Backend, spec: ModelSpec, path: Path, sha256: str | None) -> tuple[ModelContent, ModelFile]:
     if not path.is_file():
         step = making_of(backend, spec)
         raise BackendError(f"{path}: no such model file, expected {spec.name} for '{backend.name}'.", f"`{step}`")
-    session = backend.load(spec, path)
-    try:
-        yield CheckedSession(spec, session)
-    finally:
-        session.close()
+    model = read_model(path, sha256)
+    return model, model_provenance(spec.name, model, executing(backend, spec, model.content).name)
+
+
+def _loaded(backend: Backend, spec: ModelSpec, path: Path, sha256: str | None) -> tuple[Session, ModelFile]:
+    """The session, and nothing that keeps the bytes."""
+    model, file = _read(backend, spec, path, sha256)
+    return executing(backend, spec, model.content).load(spec, model), file

@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from facepipe.backends.base import Backend, RuntimeOptions, Session, Traits, model_file
-from facepipe.backends.native.backend import Native
+from facepipe.backends.base import Backend, Pair, RuntimeOptions, Session, Traits, model_file
+from facepipe.backends.native.backend import LARGEST_FILE, Native
 from facepipe.errors import BackendError
 from facepipe.specs import ModelSpec
+from facepipe.store.model_content import ModelContent
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +37,17 @@ class ByModel:
         """The reason of either. What precision a network is asked for is the second one's to know."""
         return self.first.why_not_installed() or self.second.why_unavailable()
 
-    def engine(self, spec: ModelSpec, path: Path) -> Backend:
-        """The one that runs this model's file."""
-        return self.first if self.first.takes(spec, path) else self.second
+    def engine(self, spec: ModelSpec, content: bytes) -> Backend:
+        """The one that runs this model."""
+        return self.first if self.first.takes(spec, content) else self.second
 
-    def load(self, spec: ModelSpec, path: Path) -> Session:
+    def load(self, spec: ModelSpec, model: ModelContent) -> Session:
         """As the engine of this model does it; with that one's errors."""
-        return self.engine(spec, path).load(spec, path)
+        return self.engine(spec, model.content).load(spec, model)
 
 
 def engines(backend: Backend, specs: Iterable[ModelSpec], weights: Path, batch: int) -> dict[str, str]:
-    """The engine of each model whose file is there, by the model's name."""
+    """The engine of each model whose file is there, by the model's name: to be told, before anything is loaded."""
     found = {}
     for spec in specs:
         try:
@@ -54,10 +55,12 @@ def engines(backend: Backend, specs: Iterable[ModelSpec], weights: Path, batch: 
         except BackendError:  # a compiled file that is not there; to load it will say so
             continue
         if path.is_file():
-            found[spec.name] = engine_of(backend, spec, path)
+            found[spec.name] = _engine(backend, spec, path)
     return found
 
 
-def engine_of(backend: Backend, spec: ModelSpec, path: Path) -> str:
-    """The name of what executes this model's file: the back end's own, or one of a pair."""
-    return backend.engine(spec, path).name if isinstance(backend, ByModel) else backend.name
+def _engine(backend: Backend, spec: ModelSpec, path: Path) -> str:
+    if not isinstance(backend, Pair):
+        return backend.name
+    with path.open("rb") as file:  # of a larger one the size alone decides
+        return backend.engine(spec, file.read(LARGEST_FILE + 1)).name

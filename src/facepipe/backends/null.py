@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
 from facepipe.backends.base import RuntimeOptions, Session, Traits
 from facepipe.specs import ModelSpec
+from facepipe.store.model_content import ModelContent
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,5 +40,5 @@ class Null:
     def why_unavailable(self) -> str | None:
         return None
 
-    def load(self, spec: ModelSpec, path: Path) -> Session:
+    def load(self, spec: ModelSpec, model: ModelContent) -> Session:
         return NullSession(spec)

@@ -8,7 +8,8 @@ is an error: OpenVINO itself answers a wish for bf16 on a processor without it w
 from __future__ import annotations
 
 import importlib.util
-from contextlib import nullcontext
+import io
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -16,9 +17,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from facepipe.backends.base import RuntimeOptions, Session, Traits, network_precision, why_not_honoured
-from facepipe.backends.cache import turn_at
+from facepipe.backends.cache import kept
+from facepipe.backends.onnx_wire import require_whole
 from facepipe.errors import BackendError
 from facepipe.specs import ModelSpec
+from facepipe.store.model_content import ModelContent
 
 if TYPE_CHECKING:
     import openvino
@@ -85,7 +88,7 @@ class OpenVino:
             return "no module named 'openvino'; pip install 'facepipe[openvino]'."
         return why_not_honoured(self.options, PRECISIONS, hints=("latency", "throughput"))
 
-    def load(self, spec: ModelSpec, path: Path) -> Session:
+    def load(self, spec: ModelSpec, model: ModelContent) -> Session:
         """A model compiled for the CPU device alone.
 
         Raises:
@@ -94,19 +97,19 @@ class OpenVino:
         """
         import openvino
 
-        asked = network_precision(spec, self.options.precision)
-        core = openvino.Core()
+        asked, path, attempt = (
+            network_precision(spec, self.options.precision),
+            model.path,
+            f"`facepipe onnx {spec.name}`",
+        )
+        require_whole(model.content, path, attempt)
         try:
-            cache = self.options.cache
-            with turn_at(cache, "openvino") if cache is not None else nullcontext():
-                compiled = core.compile_model(str(path), "CPU", _properties(self.options, asked))
+            compiled = _compiled(openvino.Core(), model, _properties(self.options, asked), self.options.cache)
             precision = _precision_that_runs(compiled)
             streams = int(compiled.get_property("NUM_STREAMS"))
             requests = tuple(compiled.create_infer_request() for _ in range(streams))
         except RuntimeError as error:
-            raise BackendError(
-                f"{path}: OpenVINO cannot load it ({_first_line(error)}).", f"`facepipe onnx {spec.name}`"
-            ) from error
+            raise BackendError(f"{path}: OpenVINO cannot load it ({_first_line(error)}).", attempt) from error
         if precision != asked:
             raise BackendError(
                 f"{path}: OpenVINO would compute {spec.name} in {precision}, expected {asked} as was asked for.",
@@ -116,18 +119,38 @@ class OpenVino:
         return OpenVinoSession(requests, batch.get_length() if batch.is_static else None, precision, path)
 
 
+def _compiled(
+    core: openvino.Core, model: ModelContent, properties: dict[str, Any], cache: Path | None
+) -> openvino.CompiledModel:
+    """Compiled, or read from the cache, which is ours: OpenVINO's own knows a model by path, time and size, so that
+    another of the same three is taken for it, and uses what it reads there however damaged."""
+    import openvino
+
+    if cache is None:
+        return core.compile_model(core.read_model(model.content), "CPU", properties)
+    made: list[openvino.CompiledModel] = []
+
+    def make() -> bytes:
+        made.append(core.compile_model(core.read_model(model.content), "CPU", properties))
+        stream = io.BytesIO()
+        made[0].export_model(stream)
+        return stream.getvalue()
+
+    processor = {name: core.get_property("CPU", name) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")}
+    made_of = json.dumps([model.sha256, openvino.get_version(), processor, properties])
+    blob = kept(cache, "openvino", made_of, ".blob", make)
+    return made[0] if made else core.import_model(blob, "CPU", properties)
+
+
 def _properties(options: RuntimeOptions, precision: str) -> dict[str, Any]:
     # The layers that a quantised file leaves in floating point stay in f32.
-    properties: dict[str, Any] = {
+    return {
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
         "INFERENCE_NUM_THREADS": options.threads,
         "NUM_STREAMS": options.threads if options.hint == "throughput" else 1,
         "PERFORMANCE_HINT": options.hint.upper(),
         "ENABLE_CPU_PINNING": False,  # two worker processes would pin themselves to the same core
     }
-    if options.cache is not None:
-        properties["CACHE_DIR"] = str(options.cache)
-    return properties
 
 
 def _precision_that_runs(compiled: openvino.CompiledModel) -> str:

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from facepipe.backends.base import RuntimeOptions, Session, Traits, why_not_honoured
+from facepipe.backends.onnx_wire import require_whole
 from facepipe.errors import BackendError
 from facepipe.specs import ModelSpec
+from facepipe.store.model_content import ModelContent, read_model
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -57,13 +59,13 @@ class OnnxRuntime:
             return "no module named 'onnxruntime'; pip install 'facepipe[ort]'."
         return why_not_honoured(self.options, PRECISIONS)
 
-    def load(self, spec: ModelSpec, path: Path) -> Session:
+    def load(self, spec: ModelSpec, model: ModelContent) -> Session:
         """A session on the CPU provider alone, so that what runs is what was asked for.
 
         Raises:
             BackendError: the file is no ONNX model that onnxruntime can run.
         """
-        inner = _open(path, self.options, f"`facepipe onnx {spec.name}`")
+        inner = _open(model, self.options, f"`facepipe onnx {spec.name}`")
         batch = inner.get_inputs()[0].shape[0]
         return OnnxRuntimeSession(
             inner, tuple(i.name for i in inner.get_inputs()), batch if isinstance(batch, int) else None
@@ -108,7 +110,7 @@ def load_raw(path: Path, options: RuntimeOptions) -> RawSession:
     """
     if not path.is_file():
         raise BackendError(f"{path}: no such model file, expected an ONNX model.")
-    inner = _open(path, options, None)
+    inner = _open(read_model(path), options, None)
     return RawSession(inner, _raw_tensors(path, inner.get_inputs()), _raw_tensors(path, inner.get_outputs()))
 
 
@@ -132,9 +134,10 @@ def _raw_tensors(path: Path, declared: list[Any]) -> tuple[RawTensor, ...]:
     return tuple(tensors)
 
 
-def _open(path: Path, options: RuntimeOptions, attempt: str | None) -> onnxruntime.InferenceSession:
+def _open(model: ModelContent, options: RuntimeOptions, attempt: str | None) -> onnxruntime.InferenceSession:
     import onnxruntime
 
+    require_whole(model.content, model.path, attempt)
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = options.threads
     settings.inter_op_num_threads = 1
@@ -143,6 +146,14 @@ def _open(path: Path, options: RuntimeOptions, attempt: str | None) -> onnxrunti
     # no faster.
     settings.enable_mem_pattern = False
     try:
-        return onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
+        opened = onnxruntime.InferenceSession(model.content, settings, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises a dozen unrelated classes; all mean "this file does not load"
-        raise BackendError(f"{path}: onnxruntime cannot load it ({str(error).splitlines()[0]}).", attempt) from error
+        where = model.path
+        raise BackendError(f"{where}: onnxruntime cannot load it ({str(error).splitlines()[0]}).", attempt) from error
+    let_go(opened)
+    return opened
+
+
+def let_go(session: onnxruntime.InferenceSession) -> None:
+    """Drop the model's bytes, which the session keeps to be made again on another provider: as large as the network."""
+    session._model_bytes = None

@@ -33,7 +33,8 @@ from facepipe.reports.report_plots import write_report
 from facepipe.reports.run_sheets import write_run_sheets
 from facepipe.runs.embed_stage import embed_folder
 from facepipe.specs import ModelSpec
-from facepipe.store.files import read_json, sha256_of_file, write_bytes
+from facepipe.store.files import read_json, write_bytes
+from facepipe.store.model_content import read_model
 from facepipe.store.owned import claim
 from facepipe.store.provenance import versions
 from facepipe.store.run_record import ACCURACY_FILE
@@ -177,16 +178,18 @@ def _crops(demo: _Demo) -> None:
 
 def _runner(demo: _Demo) -> None:
     """The recogniser over the bins, by the stand-in for Ascend's msame"""
-    embed_folder(
-        demo.staged / "pack",
-        demo.staged / "embed",
-        OnnxRuntimeFolder(RuntimeOptions(threads=cores())),
-        demo.spec.final(demo.weights),
-        demo.spec.outputs[0].dims[1].high,
-        {"model": sha256_of_file(demo.spec.final(demo.weights)), "runner": "msame's stand-in"},
-        print,
-        force=True,
-    )
+    model = read_model(demo.spec.final(demo.weights))
+    with model.copied() as copy:
+        embed_folder(
+            demo.staged / "pack",
+            demo.staged / "embed",
+            OnnxRuntimeFolder(RuntimeOptions(threads=cores())),
+            copy,
+            demo.spec.outputs[0].dims[1].high,
+            {"model": model.sha256, "runner": "msame's stand-in"},
+            print,
+            force=True,
+        )
 
 
 def _scoring(demo: _Demo) -> None:

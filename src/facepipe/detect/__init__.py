@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from facepipe.backends.base import Backend, Traits, model_file, open_session
+from facepipe.backends.base import Backend, Stated, Traits, model_file, open_session
 from facepipe.catalogue import detector_models
 from facepipe.detect.mtcnn import Mtcnn, MtcnnSettings
 from facepipe.detect.single_shot import (
@@ -58,20 +58,28 @@ def default_settings(name: str) -> DetectorSettings:
 
 @contextmanager
 def open_detector(
-    name: str, backend: Backend, weights: Path, batch: int, settings: DetectorSettings | None = None
+    name: str,
+    backend: Backend,
+    weights: Path,
+    batch: int,
+    settings: DetectorSettings | None = None,
+    *,
+    stated: Stated | None = None,
 ) -> Iterator[Detector]:
     """The detector `name` with its models loaded from `weights`, closed on every way out.
 
     Args:
         settings: of the kind that `default_settings` gives for this detector, which is also the default.
+        stated: sha256 of each model file; see `open_session`.
 
     Raises:
         DataError: no such detector, or settings of another kind of detector.
         BackendError: the back end is unavailable, or a model file is not there.
+        StageError: a model file is another than was stated, or than the record beside it says.
     """
     chosen = replace(settings or default_settings(name), batch=batch)
     if isinstance(chosen, SingleShotSettings):
-        with open_single_shot(name, backend, weights, chosen) as detector:
+        with open_single_shot(name, backend, weights, chosen, stated=stated) as detector:
             yield detector
         return
     specs = detector_models(name)
@@ -81,7 +89,7 @@ def open_detector(
         )
     with ExitStack() as stack:
         pnet, rnet, onet = (
-            stack.enter_context(open_session(backend, spec, model_file(backend, spec, weights, batch))).run
+            stack.enter_context(open_session(backend, spec, model_file(backend, spec, weights, batch), stated)).run
             for spec in specs
         )
         yield Mtcnn(pnet, rnet, onet, fitted(chosen, backend.traits, batch))
@@ -97,18 +105,19 @@ def fitted(settings: MtcnnSettings, traits: Traits, batch: int) -> MtcnnSettings
 
 @contextmanager
 def open_single_shot(
-    name: str, backend: Backend, weights: Path, settings: SingleShotSettings
+    name: str, backend: Backend, weights: Path, settings: SingleShotSettings, *, stated: Stated | None = None
 ) -> Iterator[SingleShotDetector]:
     """A detector of one network, which can also be given scaled copies of photographs.
 
     Raises:
         DataError: no such detector, or it is a cascade, or a compiled model does not take these sizes.
         BackendError: the back end is unavailable, or the model file is not there.
+        StageError: as `open_detector`.
     """
     spec = detector_models(name)[0]
     if spec.single_shot is None:
         raise DataError(f"detector {name}: it is a cascade, expected a detector of one network.")
     if backend.traits.compiled:
         settings = on_fixed_canvas(settings, spec)
-    with open_session(backend, spec, model_file(backend, spec, weights, settings.batch)) as session:
+    with open_session(backend, spec, model_file(backend, spec, weights, settings.batch), stated) as session:
         yield SingleShotDetector(spec, session.run, settings, session.fixed_batch)

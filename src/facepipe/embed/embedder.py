@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from facepipe.backends.base import Backend, Run, model_file, open_session
+from facepipe.backends.base import Backend, Run, Stated, model_file, open_session
 from facepipe.errors import TensorError
 from facepipe.geometry.normalise import normalise
 from facepipe.specs import ModelSpec
+from facepipe.store.provenance import ModelFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +23,14 @@ class Embedder:
 
     Attributes:
         fixed_batch: the batch that every call must have; short ones are padded with zeros and cut again. None: any.
+        file: that was loaded, by digest; None where no file is behind the network.
     """
 
     spec: ModelSpec
     run: Run
     batch: int
     fixed_batch: int | None = None
+    file: ModelFile | None = None
 
     def embed(self, crops: np.ndarray) -> np.ndarray:
         """Unit embeddings.
@@ -81,11 +84,18 @@ def unit_rows(raw: np.ndarray, where: str) -> np.ndarray:
 
 
 @contextmanager
-def open_embedder(spec: ModelSpec, backend: Backend, weights: Path, batch: int) -> Iterator[Embedder]:
+def open_embedder(
+    spec: ModelSpec, backend: Backend, weights: Path, batch: int, *, stated: Stated | None = None
+) -> Iterator[Embedder]:
     """The recogniser `spec` loaded from `weights`, closed on every way out.
+
+    Args:
+        stated: sha256 of each model file; see `open_session`.
 
     Raises:
         BackendError: the back end is unavailable, or the model file is not there.
+        StageError: the model file is another than was stated, or than the record beside it says.
     """
-    with open_session(backend, spec, model_file(backend, spec, weights, batch)) as session:
-        yield Embedder(spec, session.run, backend.traits.rows_per_call(batch), session.fixed_batch)
+    with open_session(backend, spec, model_file(backend, spec, weights, batch), stated) as session:
+        rows = backend.traits.rows_per_call(batch)
+        yield Embedder(spec, session.run, rows, session.fixed_batch, session.file)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from facepipe.backends.base import Backend
+from facepipe.backends.base import Backend, Stated
 from facepipe.catalogue import embedder as embedder_spec
 from facepipe.catalogue import landmark_count
 from facepipe.detect import Detector, DetectorSettings, open_detector
@@ -145,6 +145,7 @@ def open_pipeline(
     settings: DetectorSettings | None = None,
     selection: str = DEFAULT_SELECTION,
     least_score: float = 0.0,
+    stated: Stated | None = None,
 ) -> Iterator[FacePipeline]:
     """The models loaded from `weights`, closed on every way out.
 
@@ -153,10 +154,12 @@ def open_pipeline(
         batch: pictures through the first network, and crops through the recogniser, in one call.
         settings: of the detector, of its kind; None: its everyday ones.
         selection, least_score: see `FacePipeline`.
+        stated: sha256 of each model file; see `backends.base.open_session`.
 
     Raises:
         DataError: there is no such model or selection.
         BackendError: the back end is unavailable, or a model file is not there.
+        StageError: a model file is another than was stated, or than the record beside it says.
     """
     if selection not in SELECTIONS:
         raise DataError(f"selection '{selection}' is not known, expected one of {', '.join(SELECTIONS)}.")
@@ -165,9 +168,10 @@ def open_pipeline(
         if embedder is not None:
             alignment, note = alignment_of(detector, embedder), alignment_note(detector, embedder)
         if detector is not None:
-            finds = stack.enter_context(open_detector(detector, backend, weights, batch, settings))
+            finds = stack.enter_context(open_detector(detector, backend, weights, batch, settings, stated=stated))
         if embedder is not None:
-            embeds = stack.enter_context(open_embedder(embedder_spec(embedder), backend, weights, batch))
+            spec = embedder_spec(embedder)
+            embeds = stack.enter_context(open_embedder(spec, backend, weights, batch, stated=stated))
         yield FacePipeline(finds, embeds, alignment, selection, least_score, note)
 
 

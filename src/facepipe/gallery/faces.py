@@ -10,15 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from facepipe.backends.base import Backend, model_file
-from facepipe.backends.by_model import engine_of
-from facepipe.catalogue import embedder as embedder_spec
+from facepipe.backends.base import Backend
 from facepipe.detect import DetectorSettings
 from facepipe.errors import StageError
 from facepipe.faces.photographs import EVERYDAY, Limits, read_photographs
 from facepipe.faces.pipeline import DEFAULT_SELECTION, FacePipeline, open_pipeline
 from facepipe.results import EmbeddedFace, Face, Unread
-from facepipe.store.provenance import model_provenance
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +65,15 @@ def open_recogniser(
         selection=selection,
         least_score=least_score,
     ) as pipeline:
-        spec = embedder_spec(embedder)
-        path = model_file(backend, spec, weights, batch)
-        digest = model_provenance(embedder, path, engine_of(backend, spec, path)).weights_sha256
-        if digest is None:
+        loaded = None if pipeline.embedder is None else pipeline.embedder.file
+        assert loaded is not None, "open_pipeline loads the embedder's file"
+        if loaded.weights_sha256 is None:
             raise StageError(
-                f"{path}: nothing beside it tells which weights it was made from, expected {path.name}.json.",
+                f"{weights / loaded.file}: nothing beside it tells which weights it was made from, expected "
+                f"{loaded.file}.json.",
                 f"`facepipe onnx {embedder}`",
             )
-        yield Recogniser(pipeline, digest)
+        yield Recogniser(pipeline, loaded.weights_sha256)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

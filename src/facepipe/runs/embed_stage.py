@@ -138,6 +138,16 @@ def check_record(packed: Path, embedded: Path) -> Mapping[str, str]:
     return files
 
 
+def embedded_by(embedded: Path) -> Mapping[str, Any]:
+    """The `made_by` that finished outputs were made with.
+
+    Raises:
+        StageError: embedding was not finished.
+    """
+    made_by = resumable.require_complete(_work(embedded)).get("made_by")
+    return made_by if isinstance(made_by, dict) else {}
+
+
 def _record(packed: Path, width: int, made_by: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "format": OUTPUTS_FORMAT,

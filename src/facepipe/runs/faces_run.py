@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +91,7 @@ def run_faces(
         StageError: the folder belongs to another job, or a worker died.
     """
     models = models_of(job)
+    job = replace(job, models=models)
     stage = fused_stage(job, keys, models)
     seconds: Counter[str] = Counter()
     done, began = 0, time.perf_counter()
@@ -141,7 +142,7 @@ def fused_stage(job: RunJob, keys: Sequence[str], models: tuple[ModelFile, ...])
 
 @contextmanager
 def open_fused(job: RunJob, worker: int) -> Iterator[Callable[[Shard], ShardReport]]:
-    """Models loaded; yields the function that does one shard."""
+    """The models that the job states, loaded; yields the function that does one shard."""
     backend = backend_by_name(job.backend, job.options.of_worker(worker))
     with open_pipeline(
         job.detector,
@@ -151,6 +152,7 @@ def open_fused(job: RunJob, worker: int) -> Iterator[Callable[[Shard], ShardRepo
         job.batch,
         settings=job.detector_settings,
         selection=job.selection,
+        stated=job.stated,
     ) as pipeline:
         yield lambda shard: do_shard(job, shard, pipeline)
 

@@ -9,23 +9,21 @@ from pathlib import Path
 from facepipe.backends import backend_by_name
 from facepipe.backends.ascend.om import read_sidecar
 from facepipe.backends.base import (
-    Backend,
     MadeBy,
     RuntimeOptions,
-    making_of,
+    Stated,
     model_file,
+    model_on_disk,
     network_precision,
     require_available,
 )
-from facepipe.backends.by_model import engine_of
-from facepipe.catalogue import detector_models, embedder, model
+from facepipe.catalogue import detector_models, embedder
 from facepipe.datasets.images import decoder_versions
 from facepipe.detect import DetectorSettings, default_settings
-from facepipe.errors import BackendError
 from facepipe.faces.photographs import EVERYDAY, Limits
 from facepipe.faces.pipeline import ARITHMETIC, DEFAULT_SELECTION
 from facepipe.store.files import read_json
-from facepipe.store.provenance import ModelFile, model_provenance, package_versions
+from facepipe.store.provenance import ModelFile, package_versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +42,7 @@ class RunJob:
         settings: of the detector, of its kind; None: its defaults.
         limits: a photograph of more is listed with the reason and not decoded.
         other_processor: whether to go on with what another processor began; each shard's record says which made it.
+        models: what a run has found when it began, and now states: its workers load no other files. None: not yet.
     """
 
     root: Path
@@ -59,6 +58,13 @@ class RunJob:
     settings: DetectorSettings | None = None
     limits: Limits = EVERYDAY
     other_processor: bool = False
+    models: tuple[ModelFile, ...] | None = None
+
+    @property
+    def stated(self) -> Stated:
+        """The sha256 of each model file, for those that load it."""
+        assert self.models is not None, "a run states its models before anything is loaded"
+        return {file.model: file.sha256 for file in self.models}
 
     @property
     def detector_settings(self) -> DetectorSettings:
@@ -82,16 +88,18 @@ def made_by(run: Path) -> MadeBy | None:
 
 
 def models_of(job: RunJob) -> tuple[ModelFile, ...]:
-    """The model files that the job runs, with their digests and the engine of each.
+    """The model files that the job states; else those that lie there, with their digests and the engine of each.
 
     Raises:
         BackendError: one is not there, or the back end cannot be used here.
+        StageError: the record beside one is not its own.
     """
+    if job.models is not None:
+        return job.models
     backend = backend_by_name(job.backend, job.options)
     require_available(backend)
     specs = (*detector_models(job.detector), embedder(job.embedder))
-    files = [(spec, _existing(backend, job, spec.name)) for spec in specs]
-    return tuple(model_provenance(spec.name, path, engine_of(backend, spec, path)) for spec, path in files)
+    return tuple(model_on_disk(backend, spec, job.weights, job.batch)[1] for spec in specs)
 
 
 def model_precisions(job: RunJob) -> dict[str, str]:
@@ -124,12 +132,3 @@ def detection_parameters(job: RunJob) -> dict[str, object]:
         "max_pixels": job.limits.max_pixels,
         "settings": settings,
     }
-
-
-def _existing(backend: Backend, job: RunJob, name: str) -> Path:
-    """The model's file, or the error that names what makes it."""
-    path = model_file(backend, model(name), job.weights, job.batch)
-    if not path.is_file():
-        attempt = f"`{making_of(backend, model(name))}`"
-        raise BackendError(f"{path}: no such model file, expected the converted {name}.", attempt)
-    return path

@@ -19,8 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from facepipe.backends import backend_by_name
-from facepipe.backends.base import RuntimeOptions, model_file
-from facepipe.backends.by_model import engine_of
+from facepipe.backends.base import RuntimeOptions
 from facepipe.catalogue import embedder as embedder_spec
 from facepipe.datasets.face_sets import FaceSet
 from facepipe.datasets.lfw import VerificationSet
@@ -38,7 +37,7 @@ from facepipe.metrics.verification import (
 )
 from facepipe.store.files import write_json
 from facepipe.store.owned import claim
-from facepipe.store.provenance import model_provenance, versions
+from facepipe.store.provenance import versions
 
 FAR = 1e-3
 VERIFICATION_FILE = "verification.json"
@@ -88,10 +87,10 @@ def run_verification(
     backend = backend_by_name(job.backend, job.options)
     keys, size = keys_in_order(faces.pairs), spec.input.dims[2].high
     with open_embedder(spec, backend, job.weights, job.batch) as recogniser:
+        ran = recogniser.file
+        assert ran is not None, "open_embedder loads a file"
         embeddings = embed_mirrored(keys, lambda key: faces.load(key, size), recogniser, progress)
     figures = score(faces.pairs, embeddings)
-    path = model_file(backend, spec, job.weights, job.batch)
-    ran = model_provenance(spec.name, path, engine_of(backend, spec, path))
     about = {"name": faces.pairs.name, "pairs": len(faces.pairs.pairs), "images": len(keys), **faces.provenance}
     write_json(
         job.folder / VERIFICATION_FILE,

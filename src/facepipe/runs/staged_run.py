@@ -25,8 +25,7 @@ import numpy as np
 from facepipe.backends import backend_by_name
 from facepipe.backends.ascend.bin_folder import FolderRunner
 from facepipe.backends.ascend.om import read_sidecar
-from facepipe.backends.base import Run, model_file, open_session
-from facepipe.backends.by_model import engine_of
+from facepipe.backends.base import Run, model_file, model_on_disk, open_session
 from facepipe.catalogue import detector_models, embedder, landmark_count, model
 from facepipe.datasets.crops import write_png
 from facepipe.datasets.images import read
@@ -41,7 +40,7 @@ from facepipe.faces.pipeline import CutFace, FacePipeline, alignment_of
 from facepipe.geometry.kernels import kernels_by_name
 from facepipe.results import Detections, Outcome, Unread, no_detections
 from facepipe.runs.embed_stage import RECORD as OUTPUTS_RECORD
-from facepipe.runs.embed_stage import embed_bins, embed_folder
+from facepipe.runs.embed_stage import embed_bins, embed_folder, embedded_by
 from facepipe.runs.faces_run import (
     FACE_ARRAYS,
     FacesRun,
@@ -56,6 +55,7 @@ from facepipe.runs.job import RunJob, computed_with, detection_parameters, model
 from facepipe.runs.pack_stage import pack_crops
 from facepipe.runs.unpack import unpack
 from facepipe.store.files import sha256_of_file
+from facepipe.store.provenance import ModelFile
 from facepipe.store.resumable import START_OVER
 from facepipe.store.run_faces import EMBEDDINGS_FILE, FACES_FILE, Written, read_faces, write_embeddings
 from facepipe.store.run_record import discard_results, written_before
@@ -142,6 +142,7 @@ def run_all_stages(
         progress: from a stage's name to what is told of it.
         say: given the lines that a vendor's program prints.
     """
+    job = replace(job, models=models_of(job))
     seconds: dict[str, float] = {}
     if force:
         discard_results(job.run)
@@ -206,19 +207,20 @@ def embed(job: RunJob, *, force: bool, progress: Progress, say: Callable[[str], 
     """Bins to the network's answers, in bins."""
     spec = embedder(job.embedder)
     backend = backend_by_name(job.backend, job.options)
-    path = model_file(backend, spec, job.weights, job.batch)
-    made_by = {
-        "model": sha256_of_file(path),
-        "backend": job.backend,
-        "engine": engine_of(backend, spec, path),
-        "precision": job.options.precision,
-        "versions": computed_with(job.backend),
-    }
+    stated = None if job.models is None else job.stated
     width = spec.outputs[0].dims[1].high
+
+    def made_by(file: ModelFile) -> dict[str, object]:
+        ran = {"model": file.sha256, "backend": job.backend, "engine": file.engine}
+        return {**ran, "precision": job.options.precision, "versions": computed_with(job.backend)}
+
     if isinstance(backend, FolderRunner):  # a program that takes the whole folder at once
-        embed_folder(job.run / "pack", job.run / "embed", backend, path, width, made_by, say, force=force)
+        read, file = model_on_disk(backend, spec, job.weights, job.batch, stated[spec.name] if stated else None)
+        with read.copied() as copy:
+            embed_folder(job.run / "pack", job.run / "embed", backend, copy, width, made_by(file), say, force=force)
         return
-    with open_session(backend, spec, path) as session:
+    path = model_file(backend, spec, job.weights, job.batch)
+    with open_session(backend, spec, path, stated) as session:
         if session.fixed_batch not in (None, job.batch):
             raise StageError(
                 f"embed: {path.name} is compiled for batch {session.fixed_batch}, the bins hold {job.batch}.",
@@ -230,7 +232,7 @@ def embed(job: RunJob, *, force: bool, progress: Progress, say: Callable[[str], 
             # Bytes for a model with AIPP are no tensor of the specification: they go to the session as they are.
             (lambda batch: session.session.run((batch,))) if _takes_bytes(job) else session.run,
             width,
-            made_by,
+            made_by(session.file),
             force=force,
             progress=progress,
         )
@@ -251,12 +253,14 @@ def collect_run(job: RunJob, keys: Sequence[str], facts: Mapping[str, object] | 
     Faces are the crop stage's, embeddings the runner's outputs, joined by key.
 
     Raises:
-        StageError: the keys that have an embedding are not those that have a face.
+        StageError: the keys that have an embedding are not those that have a face; or a model is another than the
+            one that its stage loaded.
         TensorError: an embedding has no direction.
     """
     crops = staged_stage("crop", job, keys)
     require_complete(crops.folder, "crop")
     models = models_of(job)
+    _require_loaded(job, models)
     made_from = {
         "fingerprint": crops.definition()["fingerprint"],
         "outputs_sha256": sha256_of_file(job.run / "embed" / OUTPUTS_RECORD),
@@ -290,6 +294,22 @@ def _write_results(job: RunJob, crops: Stage) -> Written:
     return written
 
 
+def _require_loaded(job: RunJob, models: Sequence[ModelFile]) -> None:
+    """Refuse models that are others than those that the stages loaded: the run would be said to come from them."""
+    for file in models:
+        if file.model == job.embedder:
+            stage, loaded = "embed", embedded_by(job.run / "embed").get("model")
+        else:
+            parameters = require_complete(job.run / file.model, file.model)["parameters"]
+            stage, loaded = file.model, parameters.get("model") if isinstance(parameters, dict) else None
+        if loaded != file.sha256:
+            raise StageError(
+                f"stage {stage}: it loaded a model of sha256 {str(loaded)[:12]}..., and {job.weights / file.file} is "
+                f"{file.sha256[:12]}... now, expected the same.",
+                f"put the model back, or `facepipe stage {stage} --force` with this one.",
+            )
+
+
 def run_stage(
     name: str, job: RunJob, keys: Sequence[str], engine: Engine, *, force: bool = False, progress: Progress = silent
 ) -> None:
@@ -298,6 +318,8 @@ def run_stage(
     Raises:
         StageError: the folder belongs to other parameters, the stage before is not complete, or a worker died.
     """
+    if name != "crop":
+        job = replace(job, models=models_of(job))
     stage = staged_stage(name, job, keys)
     shards = stage.shards()
     waiting = begin(stage, job.root.joinpath, force=force, other_processor=job.other_processor)
@@ -312,11 +334,12 @@ def run_stage(
 
 @contextmanager
 def open_detection(asked: StageJob, worker: int) -> Iterator[Callable[[Shard], int]]:
-    """One network loaded; yields the function that does one shard of pnet, rnet or onet."""
+    """One network that the job states, loaded; yields the function that does one shard of pnet, rnet or onet."""
     job = asked.job
     backend = backend_by_name(job.backend, job.options.of_worker(worker))
     spec = model(asked.name)
-    with open_session(backend, spec, model_file(backend, spec, job.weights, job.batch)) as session:
+    path = model_file(backend, spec, job.weights, job.batch)
+    with open_session(backend, spec, path, job.stated) as session:
         yield lambda shard: _detect_shard(asked, shard, session.run)
 
 

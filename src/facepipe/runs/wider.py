@@ -30,7 +30,7 @@ from facepipe.runs.wider_protocol import WiderProtocol
 from facepipe.runs.wider_run import WiderFile, WiderJob, run_pass, wider_models, wider_stage, write_predictions
 from facepipe.store.files import write_json
 from facepipe.store.owned import claim
-from facepipe.store.provenance import ModelFile, versions
+from facepipe.store.provenance import versions
 from facepipe.store.stage import locked
 
 THRESHOLD = 0.01
@@ -177,11 +177,11 @@ def run_wider(
         DataError: a photograph cannot be read.
     """
     passes: dict[str, WiderScores] = {}
-    models: tuple[ModelFile, ...] = ()
+    models = wider_models(job)
+    job = replace(job, models=models)
     with locked(job.folder):
         for name, fits in protocol.passes:
             one = replace(job, folder=job.folder / "shards" / name, fits=fits, flips=protocol.flips)
-            models = wider_models(one)
             stage = wider_stage(one, photographs.files, models)
             run_pass(one, photographs.files, stage, engine, force=force, progress=progress(name))
             predictions = job.folder / "predictions" / name

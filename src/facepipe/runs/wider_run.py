@@ -11,21 +11,20 @@ from pathlib import Path
 import numpy as np
 
 from facepipe.backends import backend_by_name
-from facepipe.backends.base import RuntimeOptions, model_file
-from facepipe.backends.by_model import engine_of
+from facepipe.backends.base import RuntimeOptions, Stated, model_on_disk
 from facepipe.catalogue import detector_models
 from facepipe.datasets.widerface import write_prediction
 from facepipe.detect import Detector, open_detector, open_single_shot
 from facepipe.detect.single_shot import MOST_FACES, SingleShotSettings, Size
 from facepipe.engine import Engine
-from facepipe.errors import BackendError, DataError
+from facepipe.errors import DataError
 from facepipe.faces.photographs import EVERYDAY, Limits, read_photographs
 from facepipe.geometry.box_voting import vote
 from facepipe.geometry.fit import Fit
 from facepipe.results import Detections, Unread
 from facepipe.runs.faces_run import Progress, silent
 from facepipe.runs.job import computed_with
-from facepipe.store.provenance import ModelFile, model_provenance
+from facepipe.store.provenance import ModelFile
 from facepipe.store.shard import Shard, read_shard, write_shard
 from facepipe.store.stage import Stage, begin, finish
 
@@ -48,6 +47,7 @@ class WiderJob:
         fits: how photographs become inputs; several are merged by box voting.
         flips: every input also mirrored; merged in the same way.
         voting: IoU of the merge.
+        models: what the pass has found when it began, and now states: its workers load no other files. None: not yet.
     """
 
     root: Path
@@ -64,6 +64,13 @@ class WiderJob:
     shard_size: int = 64
     limits: Limits = EVERYDAY
     other_processor: bool = False
+    models: tuple[ModelFile, ...] | None = None
+
+    @property
+    def stated(self) -> Stated:
+        """The sha256 of each model file, for those that load it."""
+        assert self.models is not None, "a pass states its models before anything is loaded"
+        return {file.model: file.sha256 for file in self.models}
 
     @property
     def merges(self) -> bool:
@@ -89,21 +96,15 @@ class WiderShard:
 
 
 def wider_models(job: WiderJob) -> tuple[ModelFile, ...]:
-    """The model files that the job runs, with their digests.
+    """The model files that lie there, with their digests.
 
     Raises:
         BackendError: one is not there.
+        StageError: the record beside one is not its own.
     """
     backend = backend_by_name(job.backend, job.options)
-    files = []
-    for spec in detector_models(job.detector):
-        path = model_file(backend, spec, job.weights, job.batch)
-        if not path.is_file():
-            raise BackendError(
-                f"{path}: no such model file, expected the converted {spec.name}.", f"`facepipe onnx {spec.name}`"
-            )
-        files.append(model_provenance(spec.name, path, engine_of(backend, spec, path)))
-    return tuple(files)
+    specs = detector_models(job.detector)
+    return tuple(model_on_disk(backend, spec, job.weights, job.batch)[1] for spec in specs)
 
 
 def wider_stage(job: WiderJob, files: Sequence[WiderFile], models: tuple[ModelFile, ...]) -> Stage:
@@ -184,13 +185,19 @@ def open_locate(job: WiderJob) -> Iterator[Locate]:
     """The job's way from photographs to boxes: one scale, or several merged."""
     backend = backend_by_name(job.backend, job.options)
     if job.settings is None:
-        with open_detector(job.detector, backend, job.weights, job.batch) as cascade:
+        with open_detector(job.detector, backend, job.weights, job.batch, stated=job.stated) as cascade:
             yield lambda images, sizes: _as_they_are(cascade, images, sizes)
         return
     with ExitStack() as stack:
         scaled = [
             stack.enter_context(
-                open_single_shot(job.detector, backend, job.weights, replace(job.settings, fit=fit, batch=job.batch))
+                open_single_shot(
+                    job.detector,
+                    backend,
+                    job.weights,
+                    replace(job.settings, fit=fit, batch=job.batch),
+                    stated=job.stated,
+                )
             )
             for fit in job.fits
         ]

@@ -18,6 +18,8 @@ from facepipe.store import owned
 from facepipe.store.files import read_json, sha256_of_file, sidecar_of, write_json
 
 RECORD_FORMAT = "facepipe.made_from.2"
+_TEXTS = ("model", "sha256", "again")
+_OBJECTS = ("inputs", "settings", "versions", "facts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +89,15 @@ def read_record(path: Path) -> Record | None:
     beside = sidecar_of(path)
     if not beside.is_file():
         return None
-    body = read_json(beside, f"make {path.name} again.")
-    if body.get("format") != RECORD_FORMAT:
-        found = body.get("format")
-        raise StageError(f"{beside}: format is {found!r}, expected '{RECORD_FORMAT}'.", f"make {path.name} again.")
-    try:
-        return _record(body)
-    except KeyError as error:
-        raise StageError(f"{beside}: lacks {error}, expected a whole record.", f"make {path.name} again.") from error
+    attempt = f"make {path.name} again."
+    body = read_json(beside, attempt)
+    if (found := body.get("format")) != RECORD_FORMAT:
+        raise StageError(f"{beside}: format is {found!r}, expected '{RECORD_FORMAT}'.", attempt)
+    for names, kind in ((_TEXTS, str), (_OBJECTS, dict)):
+        for name in names:
+            if not isinstance(body.get(name), kind):
+                raise StageError(f"{beside}: lacks '{name}', expected a whole record.", attempt)
+    return _record(body)
 
 
 def weights_behind(model: Path) -> dict[str, str]:
@@ -103,21 +106,25 @@ def weights_behind(model: Path) -> dict[str, str]:
     Raises:
         StageError: as `read_record`.
     """
-    record = read_record(model)
+    return weights_of(read_record(model))
+
+
+def weights_of(record: Record | None) -> dict[str, str]:
+    """The input "weights" of a record; empty of none."""
     inputs = {} if record is None else record.made_from.inputs
     return {name: digest for name, digest in inputs.items() if name == "weights"}
 
 
-def verified_record(path: Path) -> Record | None:
-    """The record of the file `path`, held against the file; None where none lies beside it.
+def verified_record(path: Path, sha256: str) -> Record | None:
+    """The record of the file `path`, held against the digest of what was read there; None where none lies beside it.
 
     Raises:
-        StageError: as `read_record`; or the record is of another file than the one that lies there.
+        StageError: as `read_record`; or the record is of another file than the one that was read.
     """
     record = read_record(path)
-    if record is not None and (found := sha256_of_file(path)) != record.sha256:
+    if record is not None and sha256 != record.sha256:
         raise StageError(
-            f"{path}: sha256 is {found[:12]}..., its record says {record.sha256[:12]}....", f"`{record.again}`"
+            f"{path}: sha256 is {sha256[:12]}..., its record says {record.sha256[:12]}....", f"`{record.again}`"
         )
     return record
 
@@ -152,7 +159,7 @@ def require_own(path: Path) -> None:
     owned.keep_record(path)
     beside = sidecar_of(path)
     try:
-        record = verified_record(path) if path.is_file() else read_record(path)
+        record = verified_record(path, sha256_of_file(path)) if path.is_file() else read_record(path)
     except (OSError, StageError):  # another file's, or damaged: it vouches for nothing
         record = None
     if record is not None:

@@ -10,8 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from facepipe.store.files import sha256_of_file
-from facepipe.store.made_from import verified_record
+from facepipe.store.model_content import ModelContent
 
 RECORDED = (
     *("facepipe", "numpy", "Pillow", "onnxruntime", "openvino", "numba", "llvmlite"),
@@ -37,17 +36,10 @@ class ModelFile:
     engine: str  # the back end that executed it; of a pair such as native+openvino the one of the two
 
 
-def model_provenance(model: str, path: Path, engine: str) -> ModelFile:
-    """Digests of a model file, and of its weights as the record beside it tells; and what executes it.
-
-    Raises:
-        StageError: the record cannot be read, or belongs to another file than the one beside it.
-    """
-    record = verified_record(path)
-    digest = sha256_of_file(path) if record is None else record.sha256
-    return ModelFile(
-        model, path.name, digest, None if record is None else record.made_from.inputs.get("weights"), engine
-    )
+def model_provenance(model: str, read: ModelContent, engine: str) -> ModelFile:
+    """Of what was read: its digest, that of its weights as the record beside it tells, and what executes it."""
+    weights = None if read.record is None else read.record.made_from.inputs.get("weights")
+    return ModelFile(model, read.path.name, read.sha256, weights, engine)
 
 
 def processor() -> str:

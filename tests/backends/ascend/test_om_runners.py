@@ -18,8 +18,10 @@ from facepipe.backends.ascend.ais_bench import AisBench
 from facepipe.backends.ascend.msame import Msame
 from facepipe.backends.ascend.om import OmShapes
 from facepipe.backends.base import RuntimeOptions, open_session
-from facepipe.errors import BackendError, TensorError
+from facepipe.errors import BackendError, StageError, TensorError
 from facepipe.store.files import sidecar_of
+from facepipe.store.made_from import read_record, write_record
+from facepipe.store.model_content import read_model
 
 RUNNERS = ("msame", "ais_bench")
 
@@ -149,15 +151,20 @@ def test_an_om_without_a_sidecar_or_of_another_model_is_refused_before_anything_
     alone = tmp_path / "rnet.Ascend310.om"
     alone.write_bytes(oms.rnet.read_bytes())
     with pytest.raises(BackendError, match=rf"it has no sidecar rnet\.Ascend310\.om\.json, and '{name}' cannot ask"):
-        backend_by_name(name).load(RNET, alone)
+        backend_by_name(name).load(RNET, read_model(alone))
     sidecar_of(alone).write_text(sidecar_of(oms.pnet).read_text())
+    with pytest.raises(StageError, match="its record says"):
+        read_model(alone)
+    of_pnet = read_record(oms.pnet)
+    assert of_pnet is not None
+    write_record(alone, "pnet", of_pnet.made_from, of_pnet.facts, again="make om")
     with pytest.raises(BackendError, match="was compiled from pnet, expected rnet"):
-        backend_by_name(name).load(RNET, alone)
+        backend_by_name(name).load(RNET, read_model(alone))
     wrong = tmp_path / "pnet.bs16.Ascend310.om"
     wrong.write_bytes(oms.pnet.read_bytes())
     sidecar_of(wrong).write_text(sidecar_of(oms.pnet).read_text())
     with pytest.raises(BackendError, match="its name says batch 16, it was compiled for batch 2"):
-        backend_by_name(name).load(PNET, wrong)
+        backend_by_name(name).load(PNET, read_model(wrong))
 
 
 @pytest.mark.parametrize("name", RUNNERS)

@@ -16,7 +16,8 @@ from stand_ins import MODULES
 
 from facepipe.backends.ascend import pyacl
 from facepipe.backends.base import RuntimeOptions, open_session
-from facepipe.errors import BackendError
+from facepipe.errors import BackendError, StageError
+from facepipe.store.model_content import read_model
 
 
 @pytest.fixture(scope="module")
@@ -56,11 +57,11 @@ def test_a_forked_process_may_not_use_the_parents_library(
     acl: ModuleType, oms: om_files.OmFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     acl.reset()
-    pyacl.PyAcl().load(om_files.RNET, oms.rnet).close()
+    pyacl.PyAcl().load(om_files.RNET, read_model(oms.rnet)).close()
     with monkeypatch.context() as child:
         child.setattr(pyacl.os, "getpid", lambda: -1)
         with pytest.raises(BackendError, match="this process was forked from one that uses the device"):
-            pyacl.PyAcl().load(om_files.RNET, oms.rnet)
+            pyacl.PyAcl().load(om_files.RNET, read_model(oms.rnet))
         pyacl.finalise()  # not the child's to finalise
         assert acl.live() == ["the library (finalize)"]
     pyacl.finalise()
@@ -73,7 +74,7 @@ def test_a_sidecar_that_is_no_sidecar_is_refused(acl: ModuleType, oms: om_files.
     om.write_bytes(oms.rnet.read_bytes())
     for content in ("{", "[]", '{"format": 2}', '{"format": 1}'):
         om.with_name(f"{om.name}.json").write_text(content)
-        with pytest.raises(BackendError, match=r"rnet\.Ascend310\.om\.json: .*Try: `make om` writes both anew"):
-            pyacl.PyAcl().load(om_files.RNET, om)
+        with pytest.raises(StageError, match=r"rnet\.Ascend310\.om\.json: .*Try: make rnet\.Ascend310\.om again"):
+            pyacl.PyAcl().load(om_files.RNET, read_model(om))
     pyacl.finalise()
     assert acl.live() == []

@@ -19,6 +19,7 @@ pytest.importorskip("llvmlite", reason="this back end is the extra [native]")
 from facepipe.backends.native import compile as compile_module
 from facepipe.backends.native.session import load_native
 from facepipe.errors import BackendError, TensorError
+from facepipe.store.model_content import read_model
 
 WIDTHS = (4, 8, 16)  # LLVM writes each for any processor
 
@@ -125,21 +126,21 @@ def noise(*shape: int) -> np.ndarray:
 @pytest.mark.parametrize("shape", [(1, 12, 12), (2, 13, 40), (3, 17, 12), (1, 64, 51), (5, 26, 27), (1, 12, 300)])
 def test_maps_of_any_size(shape: tuple[int, int, int], width: int, tmp_path: Path) -> None:
     path, image = maps(tmp_path / "chain.onnx"), noise(shape[0], 3, *shape[1:])
-    close(load_native(path, 1, None, width).run((image,)), answers(path, image))
+    close(load_native(read_model(path), 1, None, width).run((image,)), answers(path, image))
 
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("perm", [None, (0, 1, 2, 3), (0, 3, 2, 1), (0, 2, 3, 1)])
 def test_vectors_flattened_in_any_order(perm: Sequence[int] | None, width: int, tmp_path: Path) -> None:
     path = vectors(tmp_path / "chain.onnx", 3, perm)
-    session = load_native(path, 1, None, width)
+    session = load_native(read_model(path), 1, None, width)
     for count in (1, 7, 31):
         image = noise(count, 3, 26, 26)
         close(session.run((image,)), answers(path, image))
 
 
 def test_one_session_takes_one_shape_after_another_and_its_answers_are_the_callers(tmp_path: Path) -> None:
-    session = load_native(maps(tmp_path / "chain.onnx"), 1, None)
+    session = load_native(read_model(maps(tmp_path / "chain.onnx")), 1, None)
     image = noise(2, 3, 40, 31)
     first = session.run((image,))
     copies = [array.copy() for array in first]
@@ -154,8 +155,8 @@ def test_one_session_takes_one_shape_after_another_and_its_answers_are_the_calle
 def test_an_image_s_bits_depend_neither_on_the_batch_nor_on_the_threads(threads: int, tmp_path: Path) -> None:
     for path, side in ((vectors(tmp_path / "v.onnx"), 26), (maps(tmp_path / "m.onnx"), 37)):
         image = noise(11, 3, side, side)
-        alone = load_native(path, 1, None)
-        session = load_native(path, threads, None)
+        alone = load_native(read_model(path), 1, None)
+        session = load_native(read_model(path), threads, None)
         together = session.run((image,))
         session.close()
         for row in range(len(image)):
@@ -164,19 +165,19 @@ def test_an_image_s_bits_depend_neither_on_the_batch_nor_on_the_threads(threads:
 
 
 def test_no_images_no_answers(tmp_path: Path) -> None:
-    one, two = load_native(vectors(tmp_path / "chain.onnx"), 1, None).run((noise(0, 3, 26, 26),))
+    one, two = load_native(read_model(vectors(tmp_path / "chain.onnx")), 1, None).run((noise(0, 3, 26, 26),))
     assert one.shape == (0, 4) and two.shape == (0, 10)
 
 
 def test_a_program_is_kept_and_a_damaged_one_is_made_anew(tmp_path: Path) -> None:
     path, cache, image = vectors(tmp_path / "chain.onnx"), tmp_path / "cache", noise(2, 3, 26, 26)
-    first = load_native(path, 1, cache).run((image,))
+    first = load_native(read_model(path), 1, cache).run((image,))
     (kept,) = cache.glob("*.o")
     content, made = kept.read_bytes(), kept.stat().st_mtime_ns
-    second = load_native(path, 1, cache).run((image,))
+    second = load_native(read_model(path), 1, cache).run((image,))
     assert kept.stat().st_mtime_ns == made
     kept.write_bytes(content[:-100])
-    third = load_native(path, 1, cache).run((image,))
+    third = load_native(read_model(path), 1, cache).run((image,))
     assert kept.read_bytes() == content
     for one, other, last in zip(first, second, third, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -187,36 +188,36 @@ def test_a_graph_that_is_no_chain_is_refused_by_its_node(tmp_path: Path) -> None
     maker = Maker(0)
     maker.convolution(3, 8, 3, pads=[1, 1, 1, 1])
     with pytest.raises(BackendError, match=r"node Conv '' is not plain, expected a chain of convolutions"):
-        load_native(_finished(maker, 8).save(tmp_path / "padded.onnx", "rows"), 1, None)
+        load_native(read_model(_finished(maker, 8).save(tmp_path / "padded.onnx", "rows")), 1, None)
     maker = Maker(0)
     maker.convolution(3, 8, 3)
     maker._add("Relu", [])
     with pytest.raises(BackendError, match="node Relu '' is of another kind"):
-        load_native(_finished(maker, 8).save(tmp_path / "relu.onnx", "rows"), 1, None)
+        load_native(read_model(_finished(maker, 8).save(tmp_path / "relu.onnx", "rows")), 1, None)
     maker = Maker(0)
     maker.convolution(3, 8, 3)
     maker.pool(2, 2, ceil_mode=0)
     with pytest.raises(BackendError, match="node MaxPool '' is not plain"):
-        load_native(_finished(maker, 8).save(tmp_path / "floor.onnx", "rows"), 1, None)
+        load_native(read_model(_finished(maker, 8).save(tmp_path / "floor.onnx", "rows")), 1, None)
     maker = Maker(0)
     maker.convolution(3, 8, 3)
     with pytest.raises(BackendError, match="begins otherwise, expected a convolution and pooling"):
         maker.convolution(8, 8, 3)
-        load_native(_finished(maker, 8).save(tmp_path / "unpooled.onnx", "rows"), 1, None)
+        load_native(read_model(_finished(maker, 8).save(tmp_path / "unpooled.onnx", "rows")), 1, None)
 
 
 def test_a_kernel_that_is_not_square_and_a_dense_layer_the_other_way_round_are_refused(tmp_path: Path) -> None:
     maker = Maker(0)
     maker._add("Conv", [maker._weight(np.ones((8, 3, 3, 2))), maker._weight(np.zeros(8))])
     with pytest.raises(BackendError, match="node Conv '' is not plain"):
-        load_native(_finished(maker, 8).save(tmp_path / "oblong.onnx", "rows"), 1, None)
+        load_native(read_model(_finished(maker, 8).save(tmp_path / "oblong.onnx", "rows")), 1, None)
     maker = Maker(0)
     maker.convolution(3, 8, 3)  # 4 -> 2
     maker.pool(2, 2)  # 1
     maker.flatten(None)
     maker._add("Gemm", [maker._weight(np.ones((8, 8))), maker._weight(np.zeros(8))])  # transB is 0 where it is left out
     with pytest.raises(BackendError, match="node Gemm '' is not plain"):
-        load_native(_finished(maker, 8).save(tmp_path / "turned.onnx", 4), 1, None)
+        load_native(read_model(_finished(maker, 8).save(tmp_path / "turned.onnx", 4)), 1, None)
 
 
 def _finished(maker: Maker, channels: int) -> Maker:
@@ -229,7 +230,7 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
     broken = tmp_path / "rnet.simplified.onnx"
     broken.write_bytes(b"no model")
     with pytest.raises(BackendError, match=r"rnet\.simplified\.onnx: is no ONNX model"):
-        load_native(broken, 1, None)
+        load_native(read_model(broken), 1, None)
 
 
 @pytest.mark.parametrize(
@@ -248,14 +249,14 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
 def test_what_is_no_batch_of_its_images_is_refused_and_never_read(
     inputs: tuple[np.ndarray, ...], tmp_path: Path
 ) -> None:
-    session = load_native(vectors(tmp_path / "chain.onnx"), 1, None)
+    session = load_native(read_model(vectors(tmp_path / "chain.onnx")), 1, None)
     with pytest.raises(TensorError, match=r"chain\.onnx: the input.*expected one float32 \[N, 3, 26, 26\]"):
         session.run(inputs)
 
 
 @pytest.mark.parametrize("side", [0, 1, 2, 7])
 def test_an_image_too_small_for_a_layer_is_refused(side: int, tmp_path: Path) -> None:
-    session = load_native(maps(tmp_path / "chain.onnx"), 1, None)
+    session = load_native(read_model(maps(tmp_path / "chain.onnx")), 1, None)
     with pytest.raises(TensorError, match="large enough for every layer"):
         session.run((np.zeros((1, 3, 40, side), np.float32),))
 
@@ -263,11 +264,11 @@ def test_an_image_too_small_for_a_layer_is_refused(side: int, tmp_path: Path) ->
 def test_a_view_is_read_in_its_own_order(tmp_path: Path) -> None:
     path = vectors(tmp_path / "chain.onnx")
     image = noise(3, 26, 26, 3).transpose(0, 3, 2, 1)[::-1]
-    close(load_native(path, 1, None).run((image,)), answers(path, np.ascontiguousarray(image)))
+    close(load_native(read_model(path), 1, None).run((image,)), answers(path, np.ascontiguousarray(image)))
 
 
 def test_threads_that_share_a_session_take_turns(tmp_path: Path) -> None:
-    session = load_native(vectors(tmp_path / "chain.onnx"), 1, None)
+    session = load_native(read_model(vectors(tmp_path / "chain.onnx")), 1, None)
     images = [noise(4 + count, 3, 26, 26) for count in range(8)]
     wanted = [session.run((image,)) for image in images]
     with ThreadPoolExecutor(4) as threads:
@@ -288,7 +289,7 @@ def test_workers_on_a_cold_cache_compile_once(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(compile_module, "_object_code", counted)
     path, image = vectors(tmp_path / "chain.onnx"), noise(2, 3, 26, 26)
     with ThreadPoolExecutor(4) as workers:
-        loads = [workers.submit(load_native, path, 1, tmp_path / "cache") for _ in range(4)]
+        loads = [workers.submit(load_native, read_model(path), 1, tmp_path / "cache") for _ in range(4)]
         found = [load.result().run((image,)) for load in loads]
     assert len(made) == 1
     for other in found[1:]:
@@ -325,7 +326,7 @@ def test_a_graph_that_only_resembles_a_chain_is_refused(spoil: str, message: str
     path = tmp_path / "spoilt.onnx"
     onnx.save(graph, path)
     with pytest.raises(BackendError, match=message):
-        load_native(path, 1, None)
+        load_native(read_model(path), 1, None)
 
 
 @pytest.mark.weights
@@ -336,14 +337,14 @@ def test_a_graph_that_only_resembles_a_chain_is_refused(spoil: str, message: str
 )
 def test_mtcnn_s_networks(name: str, shape: tuple[int, ...], width: int, weights_dir: Path) -> None:
     path, image = weights_dir / f"{name}.simplified.onnx", noise(*shape)
-    close(load_native(path, 1, None, width).run((image,)), answers(path, image))
+    close(load_native(read_model(path), 1, None, width).run((image,)), answers(path, image))
 
 
 @pytest.mark.weights
 @pytest.mark.parametrize("name", ["pnet", "rnet", "onet"])
 def test_mtcnn_s_networks_against_the_peer(name: str, weights_dir: Path, golden: Path) -> None:
     expected = np.load(golden / "mtcnn_nets.npz")
-    session = load_native(weights_dir / f"{name}.simplified.onnx", 1, None)
+    session = load_native(read_model(weights_dir / f"{name}.simplified.onnx"), 1, None)
     *offsets, logits = session.run((expected[f"{name}_input"],))
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
     probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)

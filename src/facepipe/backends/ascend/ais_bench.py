@@ -19,6 +19,7 @@ from facepipe.backends.ascend.om_runner import RunnerCall, gear_options, open_ru
 from facepipe.backends.base import RuntimeOptions, Session, Traits
 from facepipe.errors import BackendError
 from facepipe.specs import ModelSpec
+from facepipe.store.model_content import ModelContent
 
 RESULT = "result"
 
@@ -40,13 +41,13 @@ class AisBench:
             )
         return why_not_compiled(self.options)
 
-    def load(self, spec: ModelSpec, path: Path) -> Session:
+    def load(self, spec: ModelSpec, model: ModelContent) -> Session:
         """A session whose every call runs ais_bench over a folder.
 
         Raises:
             BackendError: the .om has no sidecar, or is of another model or batch.
         """
-        return open_runner_session(spec, path, self)
+        return open_runner_session(spec, model, self)
 
     def execute(self, call: RunnerCall) -> Path:
         return self._run(call.model, call.inputs, call.outputs, gear_options(call))

@@ -20,7 +20,7 @@ from facepipe.errors import BackendError, StageError, TensorError
 from facepipe.geometry.shape_plan import Call, calls, cells, padded
 from facepipe.specs import ModelSpec, Pixels
 from facepipe.store.files import sidecar_of
-from facepipe.store.made_from import read_record
+from facepipe.store.made_from import Record, read_record
 
 ShapeKind = Literal["static", "batch", "image", "range"]
 
@@ -72,16 +72,25 @@ def read_sidecar(om: Path) -> OmSidecar | None:
         BackendError: it is there and cannot be read, or is of another format.
     """
     try:
-        record = read_record(om)
-        if record is None:
-            return None
+        return told_by(read_record(om), om)
+    except StageError as error:
+        raise BackendError(error.what, _ANEW) from error
+
+
+def told_by(record: Record | None, om: Path) -> OmSidecar | None:
+    """What a record that lay beside the .om tells; None of none.
+
+    Raises:
+        BackendError: it is no .om's.
+    """
+    if record is None:
+        return None
+    try:
         facts = dict(record.facts)
         shapes = dict(facts.pop("shapes"))
         gears = tuple(tuple(gear) for gear in shapes.pop("gears"))
         low, high = tuple(shapes.pop("low")), tuple(shapes.pop("high"))
         return OmSidecar(record.model, shapes=OmShapes(gears=gears, low=low, high=high, **shapes), **facts)
-    except StageError as error:
-        raise BackendError(error.what, _ANEW) from error
     except (ValueError, KeyError, TypeError) as error:
         raise BackendError(f"{sidecar_of(om)}: is no sidecar of an .om ({error}).", _ANEW) from error
 

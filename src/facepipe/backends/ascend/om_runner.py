@@ -12,6 +12,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -25,11 +26,12 @@ from facepipe.backends.ascend.om import (
     check_batch,
     check_sidecar,
     output_shapes,
-    read_sidecar,
     run_in_gears,
+    told_by,
 )
 from facepipe.errors import BackendError, TensorError
 from facepipe.specs import ModelSpec
+from facepipe.store.model_content import ModelContent
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +88,18 @@ def gear_options(call: RunnerCall) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class RunnerSession:
-    """One .om behind a runner. Nothing is held between calls."""
+    """One .om behind a runner, which opens the model anew at every call: a private copy, until the session is closed.
+
+    Attributes:
+        path: where the model was read; for messages.
+        copy: of its bytes; see `ModelContent.copied`.
+        held: gives the copy back.
+    """
 
     spec: ModelSpec
     path: Path
+    copy: Path
+    held: ExitStack
     shapes: OmShapes
     aipp: bool
     runner: OmRunner
@@ -109,7 +119,8 @@ class RunnerSession:
         return run_in_gears(image, self.spec, self.shapes, self._execute_all)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Remove the copy."""
+        self.held.close()
 
     def _execute_all(self, feeds: list[np.ndarray]) -> Iterator[tuple[np.ndarray, ...]]:
         for _, alike in groupby(feeds, key=lambda feed: feed.shape):
@@ -144,9 +155,7 @@ class RunnerSession:
             for stem, feed in zip(stems, feeds, strict=True):
                 (folder / "inputs" / f"{stem}.bin").write_bytes(np.ascontiguousarray(feed).tobytes())
             sizes = tuple(4 * math.prod(out) for out in wanted)
-            call = RunnerCall(
-                self.path.resolve(), folder / "inputs", folder / "outputs", self.shapes.kind, shape, sizes
-            )
+            call = RunnerCall(self.copy, folder / "inputs", folder / "outputs", self.shapes.kind, shape, sizes)
             results = self.runner.execute(call)
             return [
                 tuple(
@@ -178,13 +187,14 @@ class RunnerSession:
         return max(4 * math.prod(output_shapes(self.spec, gear)[index]) for gear in self.shapes.gears)
 
 
-def open_runner_session(spec: ModelSpec, path: Path, runner: OmRunner) -> RunnerSession:
+def open_runner_session(spec: ModelSpec, model: ModelContent, runner: OmRunner) -> RunnerSession:
     """A session for an .om that has a sidecar.
 
     Raises:
         BackendError: it has none, or is of another model or batch.
     """
-    sidecar = read_sidecar(path)
+    path = model.path
+    sidecar = told_by(model.record, path)
     if sidecar is None:
         raise BackendError(
             f"{path}: it has no sidecar {path.name}.json, and '{runner.name}' cannot ask a model for its gears.",
@@ -196,7 +206,8 @@ def open_runner_session(spec: ModelSpec, path: Path, runner: OmRunner) -> Runner
         gears = tuple((gear[0], gear[2], gear[3], gear[1]) for gear in shapes.gears)
         shapes = OmShapes(shapes.kind, gears)
     check_batch(shapes, path)
-    return RunnerSession(spec, path, shapes, sidecar.aipp, runner)
+    held = ExitStack()
+    return RunnerSession(spec, path, held.enter_context(model.copied()), held, shapes, sidecar.aipp, runner)
 
 
 def run_program(command: Sequence[str], where: Path, name: str, success: str | None) -> str:

@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from facepipe.backends.base import RuntimeOptions, Session, Traits, why_not_honoured
-from facepipe.backends.ort import OnnxRuntimeSession
+from facepipe.backends.onnx_wire import require_whole
+from facepipe.backends.ort import OnnxRuntimeSession, let_go
 from facepipe.errors import BackendError
 from facepipe.specs import ModelSpec
+from facepipe.store.model_content import ModelContent
 
 PROVIDER = "CANNExecutionProvider"
 _PRECISION = {"f32": "force_fp32", "f16": "force_fp16"}
@@ -44,7 +46,7 @@ class OnnxRuntimeCann:
             )
         return why_not_honoured(self.options, tuple(_PRECISION), devices=True)
 
-    def load(self, spec: ModelSpec, path: Path) -> Session:
+    def load(self, spec: ModelSpec, model: ModelContent) -> Session:
         """A session that runs on the chip.
 
         Raises:
@@ -52,6 +54,8 @@ class OnnxRuntimeCann:
         """
         import onnxruntime
 
+        path = model.path
+        require_whole(model.content, path)
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = self.options.threads
         settings.inter_op_num_threads = 1
@@ -60,7 +64,7 @@ class OnnxRuntimeCann:
         settings.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         try:
             inner = onnxruntime.InferenceSession(
-                str(path), settings, providers=[(PROVIDER, provider_options(self.options))], enable_fallback=0
+                model.content, settings, providers=[(PROVIDER, provider_options(self.options))], enable_fallback=0
             )
         except Exception as error:  # onnxruntime raises a dozen unrelated classes; all mean "this does not load"
             raise BackendError(
@@ -68,6 +72,7 @@ class OnnxRuntimeCann:
                 "source /usr/local/Ascend/ascend-toolkit/set_env.sh, or --backend pyacl.",
             ) from error
         inner.disable_fallback()
+        let_go(inner)
         check_provider(inner, path)
         batch = inner.get_inputs()[0].shape[0]
         names = tuple(tensor.name for tensor in inner.get_inputs())

@@ -30,13 +30,14 @@ from facepipe.backends.ascend.om import (
     bytes_of_normalised,
     check_batch,
     check_sidecar,
-    read_sidecar,
     run_in_gears,
+    told_by,
     why_not_compiled,
 )
 from facepipe.backends.base import RuntimeOptions, Session, Traits
 from facepipe.errors import BackendError, TensorError
 from facepipe.specs import ModelSpec
+from facepipe.store.model_content import ModelContent
 
 HUGE_FIRST = 0  # memory policy
 HOST_TO_DEVICE, DEVICE_TO_HOST = 1, 2  # kinds of memcpy
@@ -501,34 +502,36 @@ class PyAcl:
             return "no module named 'acl'; source /usr/local/Ascend/ascend-toolkit/set_env.sh."
         return why_not_compiled(self.options)
 
-    def load(self, spec: ModelSpec, path: Path) -> Session:
+    def load(self, spec: ModelSpec, model: ModelContent) -> Session:
         """The .om on the device of the options, its shapes and its chip checked.
 
         Raises:
             BackendError: a call failed, or the .om is of another model, chip or batch.
         """
+        path = model.path
         library = _Library(importlib.import_module("acl"), f"{path} on device {self.options.device}")
         _PROCESS.initialise(library)
         device = _Device.open(library, self.options.device)
         opened: list[Callable[[], None]] = [device.close]
         try:
-            sidecar = read_sidecar(path)
+            sidecar = told_by(model.record, path)
             if sidecar is not None:
                 check_sidecar(sidecar, spec, path, library.acl.get_soc_name())
-            model = _Model.open(library, path)
-            opened.insert(0, model.close)
-            gear_index = _gear_index(library, model)
-            input_type = library.acl.mdl.get_input_data_type(model.desc, 0)
+            with model.copied() as copy:  # `mdl.load_from_mem` wants host or device memory by how the board runs
+                loaded = _Model.open(library, copy)
+            opened.insert(0, loaded.close)
+            gear_index = _gear_index(library, loaded)
+            input_type = library.acl.mdl.get_input_data_type(loaded.desc, 0)
             _type(library, input_type, "input")
             aipp = input_type == UINT8
-            shapes = _shapes(library, model, spec, gear_index, aipp, sidecar is not None and sidecar.shapes.letterbox)
+            shapes = _shapes(library, loaded, spec, gear_index, aipp, sidecar is not None and sidecar.shapes.letterbox)
             if sidecar is not None and shapes.kind == "range":
                 shapes = sidecar.shapes
             check_batch(shapes, path)
-            _check_outputs(library, model, spec)
-            inputs = _Dataset.open(library, _input_sizes(library, model))
+            _check_outputs(library, loaded, spec)
+            inputs = _Dataset.open(library, _input_sizes(library, loaded))
             opened.insert(0, inputs.close)
-            outputs = _Dataset.open(library, _output_sizes(library, model))
+            outputs = _Dataset.open(library, _output_sizes(library, loaded))
             opened.insert(1, outputs.close)
         except BaseException:
             _give_back(opened)
@@ -537,7 +540,7 @@ class PyAcl:
             spec,
             library,
             device,
-            model,
+            loaded,
             shapes,
             aipp,
             input_type,

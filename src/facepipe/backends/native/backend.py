@@ -5,16 +5,16 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
 from facepipe.backends.base import RuntimeOptions, Session, Traits, network_precision, why_not_honoured
 from facepipe.errors import BackendError
 from facepipe.specs import ModelSpec
+from facepipe.store.model_content import ModelContent
 
 PRECISIONS: Final = ("f32",)
 LARGEST_FILE: Final = 1 << 23
-"""Bytes of the largest file that `takes` looks into: with many channels a general library is as fast."""
+"""Bytes of the largest model that `takes` looks into: with many channels a general library is as fast."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,24 +37,24 @@ class Native:
                 return f"no module named '{needed}'; pip install 'facepipe[native]'."
         return None
 
-    def takes(self, spec: ModelSpec, path: Path) -> bool:
-        """Whether it can run this model's file in the precision that was asked for. False also where there is no file.
+    def takes(self, spec: ModelSpec, content: bytes) -> bool:
+        """Whether it can run the model that these bytes are in the precision that was asked for.
 
         What counts is the file, whatever the network's name: it is small, and a chain of layers.
         """
         if network_precision(spec, self.options.precision) != "f32":
             return False
-        if not path.is_file() or path.stat().st_size > LARGEST_FILE:
+        if len(content) > LARGEST_FILE:
             return False
         from facepipe.backends.native.chain import chain_from_onnx
 
         try:
-            chain_from_onnx(path)
+            chain_from_onnx(content, spec.name)
         except BackendError:
             return False
         return True
 
-    def load(self, spec: ModelSpec, path: Path) -> Session:
+    def load(self, spec: ModelSpec, model: ModelContent) -> Session:
         """The network compiled for this processor, or read from the cache.
 
         Raises:
@@ -62,4 +62,4 @@ class Native:
         """
         from facepipe.backends.native.session import load_native
 
-        return load_native(path, self.options.threads, self.options.cache)
+        return load_native(model, self.options.threads, self.options.cache)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from facepipe.backends.onnx_wire import require_whole
 from facepipe.errors import BackendError
 
 
@@ -91,8 +92,12 @@ class Chain:
         return True
 
 
-def chain_from_onnx(path: Path) -> Chain:
-    """Read the file.
+def chain_from_onnx(content: bytes, where: Path | str) -> Chain:
+    """The chain that an ONNX file is.
+
+    Args:
+        content: of the file.
+        where: it lay, for messages.
 
     Raises:
         BackendError: it is no ONNX file, or its graph is no such chain.
@@ -100,19 +105,20 @@ def chain_from_onnx(path: Path) -> Chain:
     import onnx
     from onnx import helper, numpy_helper
 
+    require_whole(content, where, "`facepipe onnx`")
     try:
-        graph = onnx.load(path).graph
+        graph = onnx.load_from_string(content).graph
         weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     except Exception as error:  # protobuf's own errors have no common class
-        raise BackendError(f"{path}: is no ONNX model ({str(error).splitlines()[0]}).", "`facepipe onnx`") from error
+        raise BackendError(f"{where}: is no ONNX model ({str(error).splitlines()[0]}).", "`facepipe onnx`") from error
     image = [value for value in graph.input if value.name not in weights]
     kind = image[0].type.tensor_type if image else None
     if len(image) != 1 or kind is None or kind.elem_type != onnx.TensorProto.FLOAT or len(kind.shape.dim) != 4:
-        raise BackendError(f"{path}: its input is no batch of images, expected float32 [N, C, height, width].")
+        raise BackendError(f"{where}: its input is no batch of images, expected float32 [N, C, height, width].")
     height, width = (dim.dim_value for dim in kind.shape.dim[2:])
     if height != width:
-        raise BackendError(f"{path}: its input is {height} x {width}, expected a square, or any size.")
-    reader = _Reader(path, weights, height or None)
+        raise BackendError(f"{where}: its input is {height} x {width}, expected a square, or any size.")
+    reader = _Reader(where, weights, height or None)
     name, layers = image[0].name, list[Convolution | Pooling]()
     nodes = list(graph.node)
     while nodes and nodes[0].output[0] not in {output.name for output in graph.output}:
@@ -129,10 +135,10 @@ def chain_from_onnx(path: Path) -> Chain:
         alike = node.op_type == nodes[0].op_type and heads[-1].weights.shape[1:] == heads[0].weights.shape[1:]
         reader.require(alike, node, "is another kind of head")
     if len(heads) != len(graph.output) or len(nodes) != len(heads) or len(layers) < 2:
-        raise BackendError(f"{path}: {len(nodes)} nodes make {len(graph.output)} outputs, expected one for each.")
+        raise BackendError(f"{where}: {len(nodes)} nodes make {len(graph.output)} outputs, expected one for each.")
     first, second = layers[:2]
     if not isinstance(first, Convolution) or first.weights.shape[2:] != (3, 3) or not isinstance(second, Pooling):
-        raise BackendError(f"{path}: it begins otherwise, expected a convolution and pooling, the convolution 3x3.")
+        raise BackendError(f"{where}: it begins otherwise, expected a convolution and pooling, the convolution 3x3.")
     merged = Convolution(
         np.concatenate([head.weights for head in heads]), np.concatenate([head.bias for head in heads]), None
     )
@@ -143,15 +149,15 @@ def chain_from_onnx(path: Path) -> Chain:
 class _Reader:
     """Nodes to layers, one after another; knows the shape of the map between two."""
 
-    def __init__(self, path: Path, weights: Mapping[str, np.ndarray], side: int | None) -> None:
-        self.path, self.weights = path, weights
+    def __init__(self, where: Path | str, weights: Mapping[str, np.ndarray], side: int | None) -> None:
+        self.where, self.weights = where, weights
         self.side = side  # of the map, where it is known
         self.order: np.ndarray | None = None  # after flattening: position in [C, h, w] of every input
 
     def require(self, holds: bool, node: Any, problem: str) -> None:
         if not holds:
             raise BackendError(
-                f"{self.path}: node {node.op_type} '{node.name}' {problem}, expected a chain of convolutions, PReLU, "
+                f"{self.where}: node {node.op_type} '{node.name}' {problem}, expected a chain of convolutions, PReLU, "
                 "pooling and dense layers."
             )
 

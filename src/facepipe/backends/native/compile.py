@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,11 +12,8 @@ from typing import Any
 
 from llvmlite import binding, ir
 
-from facepipe.backends.cache import turn_at
+from facepipe.backends.cache import kept
 from facepipe.backends.native.emit import Program
-from facepipe.store.files import write_bytes
-
-DIGEST = hashlib.sha256().digest_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +54,13 @@ def compiled(program: Program, cache: Path | None) -> MachineCode:
     cpu, features = binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten()
     text = str(program.module)
     made_of = "\n".join([text, cpu, features, str(binding.llvm_version_info)])
-    kept = cache / f"{hashlib.sha256(made_of.encode()).hexdigest()}.o" if cache is not None else None
     target = binding.Target.from_default_triple()
     machine = target.create_target_machine(cpu=cpu, features=features, opt=3, jit=True)
-    if kept is None:
-        return _linked(program, _object_code(text, target, machine), machine)
-    code = _read(kept)
-    if code is None:
-        with turn_at(kept.parent, "native"):
-            code = _read(kept)  # another process may have had the turn before
-            if code is None:
-                code = _object_code(text, target, machine)
-                write_bytes(kept, hashlib.sha256(code).digest() + code)
-    return _linked(program, code, machine)
+
+    def make() -> bytes:
+        return _object_code(text, target, machine)
+
+    return _linked(program, make() if cache is None else kept(cache, "native", made_of, ".o", make), machine)
 
 
 def _linked(program: Program, code: bytes, machine: Any) -> MachineCode:
@@ -82,15 +72,6 @@ def _linked(program: Program, code: bytes, machine: Any) -> MachineCode:
         if not function.is_declaration:
             builder.export_symbol(function.name)
     return MachineCode(jit, builder.link(jit, "facepipe"))
-
-
-def _read(kept: Path) -> bytes | None:
-    """The program behind its digest; None where it is not there, or not whole: damaged code would be executed."""
-    if not kept.is_file():
-        return None
-    content = kept.read_bytes()
-    digest, code = content[:DIGEST], content[DIGEST:]
-    return code if hashlib.sha256(code).digest() == digest else None
 
 
 def _object_code(text: str, target: Any, machine: Any) -> bytes:

@@ -21,6 +21,7 @@ from facepipe.backends.native.compile import MachineCode, compiled, new_program
 from facepipe.backends.native.emit import Program
 from facepipe.backends.native.winograd import Winograd, winograd
 from facepipe.errors import BackendError, TensorError
+from facepipe.store.model_content import ModelContent
 
 WINOGRAD: Final[Winograd] = winograd(3, 3, (0, 1, -1, 2))
 """F(3 x 3, 3 x 3): 25 products instead of 81, and float32 stays within 1e-5."""
@@ -130,22 +131,22 @@ def _checked(inputs: tuple[np.ndarray, ...], chain: Chain, path: Path) -> tuple[
     return (np.ascontiguousarray(first),)
 
 
-def load_native(path: Path, threads: int, cache: Path | None, width: int | None = None) -> NativeSession:
-    """The ONNX file compiled for this processor.
+def load_native(model: ModelContent, threads: int, cache: Path | None, width: int | None = None) -> NativeSession:
+    """The network compiled for this processor.
 
     Args:
-        path: of a chain of layers, see `chain_from_onnx`.
+        model: a chain of layers, see `chain_from_onnx`.
         threads: among which the images of a call are shared.
         cache, width: as `compiled` and `new_program` take them.
 
     Raises:
         BackendError: the file is no chain of layers.
     """
-    chain, program = chain_from_onnx(path), new_program(width)
+    chain, program = chain_from_onnx(model.content, model.path), new_program(width)
     plans = _write(chain, program)
     code = compiled(program, cache)
     return NativeSession(
-        path,
+        model.path,
         chain,
         tuple(plan(code) for plan in plans),
         tuple(pairwise(accumulate(chain.heads, initial=0))),

@@ -19,8 +19,9 @@ from onnx import TensorProto, helper, numpy_helper
 from facepipe.convert.onnx.passes.graph import constants
 from facepipe.errors import ConversionError
 from facepipe.specs import ModelSpec
-from facepipe.store.files import sha256_of_file, write_bytes
-from facepipe.store.made_from import MadeFrom, is_current, require_own, weights_behind, write_record
+from facepipe.store.files import write_bytes
+from facepipe.store.made_from import MadeFrom, is_current, require_own, weights_of, write_record
+from facepipe.store.model_content import read_model
 
 _EXACT = frozenset(
     ("Relu", "MaxPool", "Flatten", "Reshape", "Transpose", "Concat", "Identity", "Slice", "Squeeze", "Unsqueeze",
@@ -89,10 +90,11 @@ def write_rehearsed(spec: ModelSpec, weights: Path, models: Path) -> Path:
         raise ConversionError(
             f"{source}: no such file, expected the final ONNX of {spec.name}.", f"`facepipe onnx {spec.name}`"
         )
-    made_from = MadeFrom({"onnx": sha256_of_file(source), **weights_behind(source)}, {"precision": "force_fp16"})
+    read = read_model(source)
+    made_from = MadeFrom({"onnx": read.sha256, **weights_of(read.record)}, {"precision": "force_fp16"})
     if not is_current(target, made_from):
         require_own(target)
-        write_bytes(target, rehearse_fp16(onnx.load(str(source))).SerializeToString())
+        write_bytes(target, rehearse_fp16(onnx.load_from_string(read.content)).SerializeToString())
         write_record(target, spec.name, made_from, {}, again="facepipe rehearse")
     return target
 

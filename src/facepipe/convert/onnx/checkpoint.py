@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +18,6 @@ from facepipe.errors import WeightsError, first_line
 from facepipe.networks import TRAINING_ONLY, build
 from facepipe.networks.seeded import RECIPES
 from facepipe.specs import ModelSpec, Recipe
-from facepipe.store.files import sha256_of_file
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,27 +47,32 @@ def load(spec: ModelSpec, path: Path | None, *, any_digest: bool = False) -> Loa
         state: Mapping[str, torch.Tensor] = RECIPES[spec.weights.origin.name]()
         sha256, where = _digest_of_state(state), str(spec.weights.origin)
     else:
-        sha256, where = sha256_of_file(path), str(path)
+        content, where = path.read_bytes(), str(path)
+        sha256 = hashlib.sha256(content).hexdigest()
         if spec.weights.sha256 not in (None, sha256) and not any_digest:
             raise WeightsError(
                 f"{path}: sha256 is {sha256}, expected {spec.weights.sha256} for {spec.name}.",
                 f"delete it and run `facepipe fetch {spec.name}`; a truncated download is the usual cause.",
             )
-        state = read_state(path)
+        state = read_state(path, content)
     network.load_state_dict(_fitting(state, network, spec, where))
     return LoadedNetwork(network.requires_grad_(False).eval(), sha256)
 
 
-def read_state(path: Path) -> dict[str, torch.Tensor]:
+def read_state(path: Path, content: bytes | None = None) -> dict[str, torch.Tensor]:
     """The tensors of a .pt, .pth or (Paddle's) .pdparams file by name, `module.` stripped; nothing in it is executed.
+
+    Args:
+        content: of the file, where it was read already.
 
     Raises:
         WeightsError: it is truncated, holds objects other than tensors, or is no PyTorch file.
     """
     if path.suffix == paddle_weights.SUFFIX:
-        return paddle_weights.read_paddle_state(path)
+        return paddle_weights.read_paddle_state(path, content)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        whole = io.BytesIO(path.read_bytes() if content is None else content)
+        state = torch.load(whole, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = _foreign_class(str(error))
         raise WeightsError(
@@ -79,16 +84,12 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
             f"{path}: it cannot be read as PyTorch weights ({first_line(error)}).",
             "delete it and fetch it again; a truncated download is the usual cause.",
         ) from error
-    if (
-        not isinstance(content, Mapping)
-        or not content
-        or not all(isinstance(v, torch.Tensor) for v in content.values())
-    ):
-        kind = f"a {type(content).__name__}"
-        if isinstance(content, Mapping):
-            kind += f" with {', '.join(map(str, list(content)[:3])) or 'no entries'}"
+    if not isinstance(state, Mapping) or not state or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        kind = f"a {type(state).__name__}"
+        if isinstance(state, Mapping):
+            kind += f" with {', '.join(map(str, list(state)[:3])) or 'no entries'}"
         raise WeightsError(f"{path}: it holds {kind}, expected a plain state dict of tensors.")
-    return {str(key).removeprefix("module."): tensor for key, tensor in content.items()}
+    return {str(key).removeprefix("module."): tensor for key, tensor in state.items()}
 
 
 def _fitting(

@@ -21,7 +21,7 @@ _NAME_TABLE = "StructuredToParameterName@@"
 _TORCH_NAMES = {"_mean": "running_mean", "_variance": "running_var", "_weight": "weight"}
 
 
-def read_paddle_state(path: Path) -> dict[str, torch.Tensor]:
+def read_paddle_state(path: Path, content: bytes | None = None) -> dict[str, torch.Tensor]:
     """The tensors of a .pdparams file by the names that PyTorch gives them; nothing in the file is executed.
 
     The count of batches, which PyTorch keeps at each batch normalisation and Paddle does not, is 0. Fully connected
@@ -31,11 +31,12 @@ def read_paddle_state(path: Path) -> dict[str, torch.Tensor]:
         WeightsError: the file names a class or function, is damaged, or is no dictionary of arrays of numbers.
     """
     try:
-        content = read_pickle(path.read_bytes(), str(path), ("dict", "str", "array"))
+        whole = path.read_bytes() if content is None else content
+        found = read_pickle(whole, str(path), ("dict", "str", "array"))
     except (DataError, OSError) as error:
         what = error.what if isinstance(error, DataError) else f"{path}: cannot be opened ({error.strerror})."
         raise WeightsError(what, "paddle.save(network.state_dict(), file) writes what is read here.") from error
-    arrays = {key: value for key, value in content.items() if key != _NAME_TABLE} if isinstance(content, dict) else {}
+    arrays = {key: value for key, value in found.items() if key != _NAME_TABLE} if isinstance(found, dict) else {}
     if not arrays or not all(type(key) is str and isinstance(value, np.ndarray) for key, value in arrays.items()):
         raise WeightsError(
             f"{path}: it holds no plain state dict, expected float arrays by name.",

@@ -21,8 +21,9 @@ from facepipe.backends.base import RuntimeOptions, open_session
 from facepipe.backends.ort import OnnxRuntime
 from facepipe.errors import ConversionError
 from facepipe.specs import ModelSpec
-from facepipe.store.files import atomic_path, sha256_of_file
-from facepipe.store.made_from import MadeFrom, is_current, require_own, weights_behind, write_record
+from facepipe.store.files import atomic_path
+from facepipe.store.made_from import MadeFrom, is_current, require_own, weights_of, write_record
+from facepipe.store.model_content import ModelContent, read_model
 from facepipe.store.provenance import versions
 
 
@@ -94,7 +95,8 @@ class Quantised:
 
 def is_quantised(spec: ModelSpec, weights: Path, quantiser: Quantiser) -> bool:
     """Whether the quantised file is there, whole, of the model as it is now and by these settings."""
-    return spec.final(weights).is_file() and is_current(spec.quantised(weights), _made_from(spec, weights, quantiser))
+    source = spec.final(weights)
+    return source.is_file() and is_current(spec.quantised(weights), _made_from(read_model(source), quantiser))
 
 
 def quantise_model(
@@ -122,26 +124,26 @@ def quantise_model(
             "--photographs with a folder that holds none of them.",
         )
     require_own(target)
-    with atomic_path(target) as part:
+    read = read_model(source)
+    with atomic_path(target) as part, read.copied() as copy:
         with _quiet():
-            quantiser.quantise(source, part, inputs)
+            quantiser.quantise(copy, part, inputs)
         judged = inputs[: quantiser.judged_inputs]
-        value = quantiser.judge(_answers(spec, source, judged), _answers(spec, part, judged))
+        value = quantiser.judge(_answers(spec, copy, judged), _answers(spec, part, judged))
         if not quantiser.accepts(value):
             raise ConversionError(
                 f"{spec.name}: in eight bits its {quantiser.figure.replace('_', ' ')} with f32 is {value:.3f}, "
                 f"expected {quantiser.expected}.",
                 "calibration photographs that are nearer to what it will see.",
             )
-    told = Quantised(quantiser.figure, value, source.stat().st_size, target.stat().st_size, calibration)
+    told = Quantised(quantiser.figure, value, len(read.content), target.stat().st_size, calibration)
     again = f"facepipe quantise {spec.name} --force"
-    write_record(target, spec.name, _made_from(spec, weights, quantiser), asdict(told), again=again)
+    write_record(target, spec.name, _made_from(read, quantiser), asdict(told), again=again)
     return told
 
 
-def _made_from(spec: ModelSpec, weights: Path, quantiser: Quantiser) -> MadeFrom:
-    source = spec.final(weights)
-    return MadeFrom({"onnx": sha256_of_file(source), **weights_behind(source)}, quantiser.settings, versions())
+def _made_from(source: ModelContent, quantiser: Quantiser) -> MadeFrom:
+    return MadeFrom({"onnx": source.sha256, **weights_of(source.record)}, quantiser.settings, versions())
 
 
 def _answers(spec: ModelSpec, path: Path, inputs: Sequence[np.ndarray]) -> list[Answer]:
