@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,12 @@ from facepipe.store.tries import Note, Probe, note_path, probe_of, read_note, re
 
 SEGV = "ended with signal SIGSEGV"
 TEN = tuple("abcdefghij")
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No power is cut here, and these tests write thousands of notes."""
+    monkeypatch.setattr("os.fsync", lambda _: None)
 
 
 class CommandDied(BaseException):
@@ -53,6 +59,7 @@ class Played:
     """An engine whose processes die where `dies` says so of the keys that they look at.
 
     Attributes:
+        notes: whether a process notes its try before it dies.
         takes_all: the death of a process takes the whole command along, as a container's does.
         looked: the keys of every try, in order; with whether it was apart.
     """
@@ -60,6 +67,7 @@ class Played:
     dies: Callable[[Sequence[str]], bool]
     takes_all: bool = False
     workers: int = 1
+    notes: bool = True
     looked: list[tuple[str, bool]] = field(default_factory=list)
     is_gone: bool = False
 
@@ -73,7 +81,7 @@ class Played:
                 if not self.dies(keys):
                     yield place, do(shard)
                     continue
-                if isinstance(job, lethal._Noted):  # what its process wrote before it died
+                if self.notes and isinstance(job, lethal._Noted):  # what its process wrote before it died
                     note = read_note(shard.path.parent, shard.number)
                     write_note(shard.path.parent, shard.number, Note(note.tries + 1, note.probes, note.killed))
                 if self.takes_all or not (apart or self.workers > 1):
@@ -291,10 +299,12 @@ def test_an_error_takes_the_tries_of_its_command_back(tmp_path: Path, monkeypatc
     with pytest.raises(DataError, match="is no photograph"):
         command(stage, Played(any_of("")), monkeypatch)
     assert read_notes(tmp_path) == {0: Note(tries=1)}
-    write_note(tmp_path, 0, Note(tries=2))
+    alone = stage_of(tmp_path / "alone", TEN[:3])
+    begin(alone, tmp_path_of)
+    write_note(alone.folder, 0, Note(tries=2))
     with pytest.raises(DataError, match="is no photograph"):
-        command(stage, Played(any_of(""), workers=2), monkeypatch)
-    assert read_notes(tmp_path) == {0: Note(tries=2)}
+        command(alone, Played(any_of(""), workers=2), monkeypatch)
+    assert read_notes(alone.folder) == {0: Note(tries=2)}
 
 
 def refuse(shard: Shard, arrays: object, stamps: object) -> None:
@@ -312,6 +322,26 @@ def test_a_caller_that_stops_in_the_middle_takes_the_tries_back(tmp_path: Path) 
             raise KeyboardInterrupt
     assert read_notes(tmp_path) == {}
     assert [path.name for path in tmp_path.glob("shard-*.npz")] == ["shard-00000.npz"]
+
+
+def test_a_process_that_died_before_it_noted_its_try_is_counted(tmp_path: Path) -> None:
+    stage = stage_of(tmp_path)
+    begin(stage, tmp_path_of)
+    engine = Played(any_of("c"), workers=2, notes=False)
+    with pytest.raises(KeyboardInterrupt), closing(lethal.survived(stage, [0, 1], engine, open_letters, "-")) as counts:
+        for _ in counts:
+            raise KeyboardInterrupt  # the other shard is done by now
+    assert read_notes(tmp_path) == {0: Note(tries=1)}
+
+
+def test_a_photograph_is_looked_at_anew_when_the_command_died_at_its_very_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the shard without it and the end of the search: what the search found does not hold for ever."""
+    stage, died = stage_of(tmp_path), replace(probe_of(["c"]), ended=SEGV)
+    command(stage, Played(any_of("c"), workers=2), monkeypatch)
+    write_note(tmp_path, 0, Note(2, (died, died), {"c": SEGV}))
+    assert command(stage, Played(any_of("")), monkeypatch) == {}
 
 
 def test_a_death_between_a_shard_and_its_note_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
