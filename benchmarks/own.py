@@ -32,6 +32,7 @@ from facepipe.detect import Detector, default_settings, open_detector
 from facepipe.detect.mtcnn import Mtcnn
 from facepipe.detect.single_shot import SingleShotDetector, SingleShotSettings
 from facepipe.embed import open_embedder
+from facepipe.engine import or_error
 from facepipe.engine.local import Local
 from facepipe.errors import BackendError
 from facepipe.faces.photographs import read_photographs
@@ -83,7 +84,8 @@ def pipeline(question: dict[str, Any]) -> dict[str, Any]:
             # Warm-ups are handed out first, one to each worker: shards that are done again when their turn comes.
             warm_ups = [(True, every[worker % len(every)]) for worker in range(workers)]
             items = [*warm_ups, *((False, every[number]) for number in shards)]
-            for place, (worker, peak, report) in Local(workers).map(open_measured, (one, workers), items):
+            for place, answer in Local(workers).map(open_measured, (one, workers), items):
+                worker, peak, report = or_error(answer)
                 ended = time.perf_counter()
                 began = began or ended
                 peaks[worker] = max(peak, peaks.get(worker, 0))

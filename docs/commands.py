@@ -40,8 +40,9 @@ have a page of their own: [galleries.md](galleries.md).
 
 END = """
 Results go to standard output, progress and messages to standard error. Exit status: 0 done; 1 something you can mend,
-told in one line; 2 usage; 130 and 143 stopped by a signal, and the same command resumes. `--traceback` shows where an
-error was raised.
+told in one line; 2 usage; 3 done but for photographs that end the process that looks at them
+([reliability.md](reliability.md)); 130 and 143 stopped by a signal, and the same command resumes. `--traceback` shows
+where an error was raised.
 """
 
 

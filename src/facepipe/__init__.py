@@ -26,11 +26,12 @@ if TYPE_CHECKING:
         FacepipeError,
         StageError,
         TensorError,
+        UnsealedError,
         WeightsError,
     )
     from facepipe.faces.pipeline import FacePipeline
     from facepipe.gallery.file import Gallery
-    from facepipe.results import Detections, EmbeddedFace, Face, NoFace, PictureFaces, Unread
+    from facepipe.results import Detections, EmbeddedFace, Face, Killed, NoFace, PictureFaces, Unread
 
 __version__ = "0.1.0"
 _HOMES = {
@@ -47,7 +48,7 @@ _HOMES = {
     ),
     "facepipe.faces.pipeline": ("FacePipeline",),
     "facepipe.gallery.file": ("Gallery",),
-    "facepipe.results": ("Detections", "Face", "NoFace", "Unread", "EmbeddedFace", "PictureFaces"),
+    "facepipe.results": ("Detections", "Face", "NoFace", "Unread", "Killed", "EmbeddedFace", "PictureFaces"),
     "facepipe.errors": (
         "FacepipeError",
         "AssetError",
@@ -56,6 +57,7 @@ _HOMES = {
         "ConversionError",
         "BackendError",
         "StageError",
+        "UnsealedError",
         "DataError",
     ),
 }
@@ -71,12 +73,14 @@ __all__ = [
     "FacepipeError",
     "Faces",
     "Gallery",
+    "Killed",
     "Models",
     "NoFace",
     "PictureFaces",
     "StageError",
     "TensorError",
     "Unread",
+    "UnsealedError",
     "WeightsError",
     "__version__",
     "convert_models",

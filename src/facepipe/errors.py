@@ -46,6 +46,10 @@ class StageError(FacepipeError):
     """A run's folder does not fit what is asked of it: other parameters, a missing stage, a foreign file."""
 
 
+class UnsealedError(FacepipeError):
+    """Everything is done but photographs that end the process that looks at them: the results say so."""
+
+
 class DataError(FacepipeError):
     """A data file or photograph has the wrong form or content."""
 

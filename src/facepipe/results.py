@@ -62,7 +62,18 @@ class Unread:
     reason: str
 
 
-Outcome = Face | NoFace | Unread
+@dataclass(frozen=True, slots=True)
+class Killed:
+    """How a photograph ended every process that looked at it: nobody knows what is on it.
+
+    Attributes:
+        how: in words that follow "the process": "ended with signal SIGSEGV".
+    """
+
+    how: str
+
+
+Outcome = Face | NoFace | Unread | Killed
 """What became of one photograph."""
 
 

@@ -30,7 +30,6 @@ from facepipe.store.owned import RECORD
 NURSERY = Path(__file__).with_name("nursery.py")
 PATIENCE_S = 300.0
 ENDING_S = 30.0  # a worker ends within milliseconds, on a machine that has time for it
-WORKER_DIED = "ended with status -9 while it had work to do"
 
 
 class Broken(AssertionError):
@@ -99,7 +98,7 @@ class Moment:
 
 @dataclass(frozen=True)
 class Kills:
-    """Kills after which a command was not done.
+    """Kills after which a command was not done, or went on without a worker.
 
     Attributes:
         commands: of the command's own process.
@@ -197,8 +196,8 @@ def survive(
     """Kill the victim once at each moment, unless it is done before, then let it finish.
 
     Raises:
-        Broken: a partial file was visible, a finished one was written again, a worker outlived its parent, rubbish was
-            left, a worker's death was not told, or the results differ.
+        Broken: a partial file was visible, a finished one was written again, a worker outlived its parent or ended it,
+            rubbish was left, or the results differ.
     """
     _new(victim, folder)
     kills = Kills()
@@ -209,14 +208,14 @@ def survive(
         groups.append(process)
         killed = _kill_at(moment, victim, folder, process, reference)
         status = nest.wait()
-        if killed.workers and status == 1 and WORKER_DIED in _log(folder):
-            pass  # one of many: the others were ended, and it says why
-        elif status not in (0, -signal.SIGKILL):
+        if status not in (0, -signal.SIGKILL):
             raise Broken(f"{victim.name}: status {status} after {moment}; {_log(folder)}")
         done = after_a_death(victim, folder, reference, done)
-        if status == 0:  # it was faster, or the worker had nothing left to do
+        if status == 0 and not killed.workers:  # it was faster
             break
         kills += killed
+        if status == 0:  # another worker did what the dead one had
+            break
     finish(nest, victim, folder, environment)
     whole_again(victim, folder, reference, done, groups)
     return kills

@@ -16,6 +16,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import resource
 import signal
 import sys
 import time
@@ -26,9 +27,12 @@ from typing import Any
 CHANGES = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir")
 """Audit events that change a folder; each is a moment before which a process can die."""
 
+_MOST_MEMORY = 16 << 30  # of a process with a deadly decoder, in addresses: what it asks for at once cannot be had
 
-def die_at(number: int, folder: str) -> None:
-    """From now on: SIGKILL to this process just before its `number`-th change (from 1) below `folder`."""
+
+def die_at(number: int, folder: str, once: str | None = None) -> None:
+    """From now on: SIGKILL to this process just before its `number`-th change (from 1) below `folder`; where the file
+    `once` is named, not to a second process that is told the same."""
     left = [number]
 
     def watch(event: str, arguments: tuple[Any, ...]) -> None:
@@ -37,7 +41,9 @@ def die_at(number: int, folder: str) -> None:
         if event == "open" and not (isinstance(arguments[1], str) and set(arguments[1]) & set("wax+")):
             return
         left[0] -= 1
-        if left[0] == 0:
+        if left[0] == 0 and not (once and Path(once).exists()):
+            if once:
+                Path(once).touch()
             os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(watch)
@@ -98,6 +104,22 @@ def plant(bug: str) -> None:
             time.sleep(60)
 
         fused.do_shard = slow
+    elif bug == "deadly decoder":
+        import facepipe.faces.photographs as photographs
+
+        decode = photographs.decode_or_reason
+
+        def deadly(content: bytes, *limits: int) -> Any:
+            """Dies at a photograph that ends with a word that says how, as a decoder's own fault would have it."""
+            word = content[-8:].strip(b".").decode(errors="replace")
+            if word in ("SIGSEGV", "SIGKILL"):
+                os.kill(os.getpid(), getattr(signal, word))
+            if word == "MEMORY":
+                bytearray(_MOST_MEMORY)
+            return decode(content, *limits)
+
+        photographs.decode_or_reason = deadly
+        resource.setrlimit(resource.RLIMIT_AS, (_MOST_MEMORY, _MOST_MEMORY))
     elif bug:
         raise ValueError(f"no such bug: {bug}")
 
@@ -111,7 +133,7 @@ def _by_key(like: dict[str, Any], count: int) -> dict[str, Any]:
         for name, array in like.items()
         if array.dtype.kind == "U"
     }
-    return {**texts, "unread": np.zeros(count, np.bool_)}
+    return {**texts, "unread": np.zeros(count, np.bool_), "killed": np.zeros(count, np.bool_)}
 
 
 def prepare(environment: Any) -> None:
@@ -119,7 +141,7 @@ def prepare(environment: Any) -> None:
     plant(environment.get("PLANTED_BUG", ""))
     number, worker = int(environment.get("DIE_AT", 0)), environment.get("DIE_IN_WORKER") == "1"
     if number and worker == (__name__ == "__mp_main__"):
-        die_at(number, environment["DIE_BELOW"])
+        die_at(number, environment["DIE_BELOW"], environment.get("DIE_ONCE"))
 
 
 def call(kind: str, words: list[str]) -> int:

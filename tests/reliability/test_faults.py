@@ -184,6 +184,7 @@ def test_a_run_that_is_told_to_stop_ends_with_the_signals_status_and_resumes(
     text = (tmp_path / "run.log").read_text()
     assert "Traceback" not in text
     assert not list((tmp_path / "run").rglob("*.part"))
+    assert not list((tmp_path / "run").rglob("tries-*"))  # a stop is no death
     assert killing.outliving(process) == []  # the tracker of shared memory sees for itself that the run has ended
     killing.finish(nest, victim, tmp_path / "run")
     assert same_results(tmp_path / "run", undisturbed)

@@ -63,7 +63,7 @@ def lfw(work: Path, staged: bool, workers: int, shard: int = SHARD) -> Victim:
         f"lfw {'staged' if staged else 'fused'}, {workers} worker{'s' if workers > 1 else ''}",
         words,
         imports=RUNNING,
-        once=("*/shard-*.npz", "*/manifest.json", "pack/bins/*.bin", "embed/outputs/*.bin"),
+        once=("*/shard-*.json", "*/manifest.json", "pack/bins/*.bin", "embed/outputs/*.bin"),
     )
 
 

@@ -19,7 +19,7 @@ from types import ModuleType
 
 from facepipe import __version__
 from facepipe.cli._stop import StopRequest, stoppable
-from facepipe.errors import FacepipeError
+from facepipe.errors import FacepipeError, UnsealedError
 from facepipe.escape import for_terminal
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -65,11 +65,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
 }
 
-DONE, FIXABLE, USAGE = 0, 1, 2
+DONE, FIXABLE, USAGE, UNSEALED = 0, 1, 2, 3
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line; return the exit status: 0 done, 1 the user can fix it, 2 usage.
+    """Run one command line; return the exit status: 0 done, 1 the user can fix it, 2 usage, 3 done but for
+    photographs that end the process that looks at them.
 
     SIGINT and SIGTERM end the run cleanly with 130 and 143; what was finished stays, and the run can be resumed.
     """
@@ -110,7 +111,7 @@ def _exit_status(program: str, error: BaseException, request: StopRequest, *, sh
     if show_traceback:
         traceback.print_exception(error)
     print(f"{program}: {for_terminal(str(error))}", file=sys.stderr)
-    return FIXABLE
+    return UNSEALED if isinstance(error, UnsealedError) else FIXABLE
 
 
 def _reader_is_gone() -> bool:

@@ -4,8 +4,8 @@
 One face and one embedding for each photograph of a folder. Can be killed and run again: finished shards are kept. What
 cannot be read, or has no face, is listed with its reason. Writes, in the folder --out:
 
-    faces.jsonl      one line for each photograph, sorted by key: key, box, score, landmarks, row; or key, reason; or
-                     key, unread
+    faces.jsonl      one line for each photograph, sorted by key: key, box, score, landmarks, row; or key and one of
+                     reason, unread, killed
     embeddings.npy   float32 [faces, D], rows of length 1; "row" of a line is its row here
     run.json         models by sha256, settings, versions, times
 """

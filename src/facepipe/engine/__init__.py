@@ -8,9 +8,12 @@ photographs, and an item is all that travels for each piece of work.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
+
+from facepipe.errors import StageError
 
 Job = TypeVar("Job")
 Item = TypeVar("Item")
@@ -26,6 +29,17 @@ class Open(Protocol[_Job, _Item, _Result]):
     def __call__(self, job: _Job, worker: int, /) -> AbstractContextManager[Callable[[_Item], _Result]]: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Died:
+    """What comes in place of an item's result when its process ended at it.
+
+    Attributes:
+        how: in words that follow "the process": "ended with signal SIGSEGV", "ran out of memory".
+    """
+
+    how: str
+
+
 class Engine(Protocol):
     """Does the items of a job."""
 
@@ -34,16 +48,35 @@ class Engine(Protocol):
         """How many items are done at a time."""
         ...
 
-    def map(self, open_job: Open[Job, Item, Result], job: Job, items: Sequence[Item]) -> Iterator[tuple[int, Result]]:
-        """Each item's place among `items` with its result, in the order in which they get ready.
+    def map(
+        self, open_job: Open[Job, Item, Result], job: Job, items: Sequence[Item], *, apart: bool = False
+    ) -> Generator[tuple[int, Result | Died]]:
+        """Each item's place among `items`, once, with its result, in the order in which they get ready.
+
+        An item whose process dies comes back as Died and is not tried again; the other items go on.
 
         Args:
             open_job: called once on each worker, with the worker's number from 0.
             job: how the work is done; must pickle, and be small.
             items: pieces of work that do not depend on each other; must pickle.
+            apart: never in this very process, which then outlives the death of any item.
 
         Raises:
-            StageError: a worker died.
+            StageError: workers die before they are given anything.
             FacepipeError: what a worker raised; the first one ends the others.
         """
         ...
+
+
+def or_error(answer: Result | Died) -> Result:
+    """The result of an item, for work that cannot do without any.
+
+    Raises:
+        StageError: its process died.
+    """
+    if isinstance(answer, Died):
+        raise StageError(
+            f"a worker process {answer.how} while it had work to do, expected an answer.",
+            "run the same command again to resume; fewer --workers where memory is short.",
+        )
+    return answer

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,15 +70,19 @@ class Photograph:
 
 
 def read_photographs(
-    root: Path, keys: Sequence[str], batch: int, limits: Limits = EVERYDAY
+    root: Path, keys: Sequence[str], batch: int, limits: Limits = EVERYDAY, *, undecoded: Collection[str] = ()
 ) -> Iterator[list[Photograph]]:
     """The photographs in order, at most `batch` and MAX_BATCH_PIXELS at a time (one that is larger comes alone).
 
     What cannot be read keeps its place, its key and the reason. A file of more than MAX_FILE_BYTES is hashed in pieces
     and not decoded. Nothing of one batch is kept while the caller has the next, and while the batch is large its
     successor is not decoded yet (its bytes are there).
+
+    Args:
+        undecoded: keys of photographs that are hashed and not looked at; they come as Unread.
     """
-    yield from _in_batches(((key, *_bytes_of(root / key)) for key in keys), batch, limits)
+    sources = ((key, *_bytes_of(root / key)) for key in keys)
+    yield from _in_batches((_left_out(one) if one[0] in undecoded else one for one in sources), batch, limits)
 
 
 def read_given(
@@ -110,6 +114,11 @@ def _in_batches(
         pixels += size
     if members:
         yield members
+
+
+def _left_out(source: tuple[str, bytes | Unread, str, str]) -> tuple[str, Unread, str, str]:
+    key, _, sha256, stamp = source
+    return key, Unread("was left out"), sha256, stamp
 
 
 def read_photograph(path: Path, limits: Limits = EVERYDAY) -> Photograph:

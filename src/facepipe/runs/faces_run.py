@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -22,8 +22,9 @@ from facepipe.engine import Engine
 from facepipe.errors import StageError
 from facepipe.faces.photographs import read_photographs
 from facepipe.faces.pipeline import CutFace, FacePipeline, alignment_note, open_pipeline
-from facepipe.results import Face, FaceLine, NoFace, Outcome, Unread
+from facepipe.results import Face, FaceLine, Killed, NoFace, Outcome, Unread
 from facepipe.runs.job import RunJob, detection_parameters, models_of
+from facepipe.runs.lethal import killed_in, left_unsealed, mark_sealed, reopen, survived, with_killed
 from facepipe.store.photograph_digests import PHOTOGRAPHS_FILE, write_digests
 from facepipe.store.provenance import ModelFile, versions
 from facepipe.store.run_faces import EMBEDDINGS_FILE, FACES_FILE, Written, write_embeddings, write_faces
@@ -34,6 +35,7 @@ from facepipe.store.stage import Stage, begin, finish, locked, processors
 FACE_ARRAYS = {
     "reasons": "<U",  # [n]: why there is no face, or "" where there is one
     "unread": "bool",  # [n]: the photograph could not be read, and the reason says why
+    "killed": "bool",  # [n]: the photograph ended its process, and the reason says how
     "sha256": "<U",  # [n]: of the photographs' files; "" where there was none to read
     "boxes": "float32",  # [F, 4]: faces in the order of the keys
     "scores": "float32",  # [F]
@@ -43,7 +45,7 @@ FACE_ARRAYS = {
 
 SHARD_ARRAYS = {**FACE_ARRAYS, "embeddings": "float32"}  # [F, D], rows of length 1
 
-_BY_PHOTOGRAPH = ("reasons", "unread", "sha256")  # arrays of one entry for each photograph; the others: for each face
+_BY_PHOTOGRAPH = ("reasons", "unread", "killed", "sha256")  # one entry for each photograph; the others: for each face
 
 Progress = Callable[[int], None]
 """Told how many photographs were finished."""
@@ -88,7 +90,8 @@ def run_faces(
         force: start over what was begun with other parameters.
 
     Raises:
-        StageError: the folder belongs to another job, or a worker died.
+        StageError: the folder belongs to another job, or processes die and no photograph is to blame.
+        UnsealedError: photographs end every process that looks at them; everything else is done and written.
     """
     models = models_of(job)
     job = replace(job, models=models)
@@ -97,14 +100,20 @@ def run_faces(
     done, began = 0, time.perf_counter()
     if force:
         discard_results(job.run)
+    else:
+        reopen(stage)
     waiting = begin(stage, job.root.joinpath, force=force, other_processor=job.other_processor)
     shards = stage.shards()
     progress(len(stage.keys) - sum(len(shards[number].keys) for number in waiting))
-    for _, report in engine.map(open_fused, job, [shards[number] for number in waiting]):
-        progress(report.photographs)
-        done += report.photographs
-        seconds.update(report.seconds)
+    with closing(survived(stage, waiting, engine, open_fused, job)) as reports:
+        for report in reports:
+            progress(report.photographs)
+            done += report.photographs
+            seconds.update(report.seconds)
+    if killed := killed_in(stage.folder):
+        raise left_unsealed(job.run, killed, len(keys), lambda: collect(stage, job.run))
     finish(stage)
+    mark_sealed(job.run)
     made_from = {"fingerprint": stage.definition()["fingerprint"]}
     before = written_before(job.run, made_from, lambda: collect(stage, job.run))
     if before is not None:
@@ -165,7 +174,7 @@ def do_shard(job: RunJob, shard: Shard, pipeline: FacePipeline) -> ShardReport:
     stamps: list[str] = []
     crops: list[np.ndarray] = []
     rows = backend_by_name(job.backend).traits.rows_per_call(job.batch)
-    batches = read_photographs(job.root, shard.keys, rows, job.limits)
+    batches = read_photographs(job.root, shard.keys, rows, job.limits, undecoded=shard.killed)
     while True:
         began = time.perf_counter()
         members = next(batches, None)
@@ -192,7 +201,7 @@ def do_shard(job: RunJob, shard: Shard, pipeline: FacePipeline) -> ShardReport:
     embeddings = pipeline.embed(crops)
     seconds["embed"] += time.perf_counter() - began
     assert pipeline.detector is not None, "a run looks for faces"
-    arrays = face_arrays(outcomes, sha256, pipeline.detector.landmark_count)
+    arrays = face_arrays(with_killed(shard, outcomes), sha256, pipeline.detector.landmark_count)
     write_shard(shard, {**arrays, "embeddings": embeddings}, stamps)
     return ShardReport(len(shard.keys), len(crops), seconds)
 
@@ -204,10 +213,17 @@ def face_arrays(outcomes: Sequence[Outcome], sha256: Sequence[str], landmark_cou
         "boxes": np.array([face.box for face in faces], np.float32).reshape(-1, 4),  # (F, 4)
         "scores": np.array([face.score for face in faces], np.float32),
         "landmarks": np.array([face.landmarks for face in faces], np.float32).reshape(len(faces), landmark_count, 2),
-        "reasons": np.array(["" if isinstance(one, Face) else one.reason for one in outcomes], np.str_),
+        "reasons": np.array([_reason(one) for one in outcomes], np.str_),
         "unread": np.array([isinstance(one, Unread) for one in outcomes], np.bool_),
+        "killed": np.array([isinstance(one, Killed) for one in outcomes], np.bool_),
         "sha256": np.array(sha256, np.str_),
     }
+
+
+def _reason(outcome: Outcome) -> str:
+    if isinstance(outcome, Face):
+        return ""
+    return outcome.how if isinstance(outcome, Killed) else outcome.reason
 
 
 def collect(stage: Stage, run: Path) -> Written:
@@ -280,9 +296,10 @@ def _lines(stage: Stage, arrays: Mapping[str, str]) -> Iterator[FaceLine]:
 
 def _of_shard(keys: tuple[str, ...], content: Mapping[str, np.ndarray]) -> Iterator[FaceLine]:
     row = 0
-    for key, reason, unread in zip(keys, content["reasons"].tolist(), content["unread"].tolist(), strict=True):
+    by_key = (content[name].tolist() for name in ("reasons", "unread", "killed"))
+    for key, reason, unread, killed in zip(keys, *by_key, strict=True):
         if reason:
-            yield FaceLine(key, Unread(reason) if unread else NoFace(reason))
+            yield FaceLine(key, Killed(reason) if killed else Unread(reason) if unread else NoFace(reason))
             continue
         yield FaceLine(key, Face(content["boxes"][row], float(content["scores"][row]), content["landmarks"][row]))
         row += 1

@@ -19,7 +19,7 @@ from facepipe.runs.embed_stage import OUTPUTS, RECORD
 from facepipe.store.bins import INDEX
 from facepipe.store.files import read_json, sha256_of_file
 from facepipe.store.photograph_digests import PHOTOGRAPHS_FILE, read_digests
-from facepipe.store.run_record import RUN_FILE
+from facepipe.store.run_record import RUN_FILE, refuse_unsealed
 
 Kind = Literal["result", "shard", "bin", "model", "weights", "source", "photograph"]
 
@@ -53,7 +53,7 @@ def changes(run: Path, weights: Path | None = None, root: Path | None = None) ->
         root: where the photographs lie now; None: where they lay.
 
     Raises:
-        StageError: there is no run.json, or it is no JSON.
+        StageError: there is no run.json, or it is no JSON; or the run lacks photographs that end their process.
         DataError: run.json or photographs.sha256 has another form.
     """
     record = _record(run)
@@ -91,6 +91,7 @@ def summary(found: Iterator[Checked], progress: Callable[[int], None]) -> tuple[
 
 def _record(run: Path) -> dict[str, Any]:
     path = run / RUN_FILE
+    refuse_unsealed(run)
     record = read_json(path)
     forms = {"results": dict, "models": list, "sources": dict, "root": str, "weights_folder": str}
     for name, form in forms.items():

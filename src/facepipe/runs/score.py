@@ -10,7 +10,8 @@ skip        it is left out; folds get smaller, and the accuracy is of the other 
 fail        there is no accuracy
 
 A pair of which a photograph cannot be read is another thing: it says something of the files and nothing of the
-detector. It is an error, unless the other policy, written beside the number too, says "different" or "skip".
+detector. It is an error, unless the other policy, written beside the number too, says "different" or "skip". A run that
+is not finished, since a photograph ends its process, has no accuracy under any policy: it has no run.json.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import hashlib
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -52,18 +52,29 @@ from facepipe.runs.faces_run import (
     write_record,
 )
 from facepipe.runs.job import RunJob, computed_with, detection_parameters, models_of
+from facepipe.runs.lethal import (
+    killed_in,
+    left_unsealed,
+    mark_sealed,
+    mark_unsealed,
+    reopen,
+    survived,
+    unsealed,
+    with_killed,
+)
 from facepipe.runs.pack_stage import pack_crops
 from facepipe.runs.unpack import unpack
-from facepipe.store.files import sha256_of_file
+from facepipe.store.files import read_json, sha256_of_file
 from facepipe.store.provenance import ModelFile
 from facepipe.store.resumable import START_OVER
 from facepipe.store.run_faces import EMBEDDINGS_FILE, FACES_FILE, Written, read_faces, write_embeddings
-from facepipe.store.run_record import discard_results, written_before
+from facepipe.store.run_record import UNSEALED_FILE, discard_results, written_before
 from facepipe.store.shard import Shard, read_shard, write_shard
 from facepipe.store.stage import Stage, begin, finish, require_complete
 
 DETECTION_ARRAYS = {
-    "reasons": "<U",  # [n]: why a photograph could not be read, or ""
+    "reasons": "<U",  # [n]: why a photograph could not be read, or how it ended its process, or ""
+    "killed": "bool",  # [n]: it ended its process
     "sha256": "<U",  # [n]: of the photographs' files; "" where there was none to read
     "row_splits": "int64",  # [n + 1]: photograph i owns the rows row_splits[i] up to row_splits[i + 1]
     "boxes": "float32",  # [R, 4]
@@ -148,7 +159,7 @@ def run_all_stages(
         discard_results(job.run)
     for name in ORDER:
         began = time.perf_counter()
-        run_one_stage(name, job, keys, engine, force=force, progress=progress(name), say=say)
+        _one_stage(name, job, keys, engine, force=force, progress=progress(name), say=say)
         seconds[name] = round(time.perf_counter() - began, 3)
     # Of this call alone, by the clock: a stage that was finished before costs nothing and shows so.
     timing = {
@@ -175,13 +186,35 @@ def run_one_stage(
 
     Raises:
         StageError: the stage before is not complete, or the folder was begun otherwise.
+        UnsealedError: the stage is done, but it or one before it lacks photographs that end their process.
     """
+    _one_stage(name, job, keys, engine, force=force, progress=progress, say=say)
+    if killed := _killed_in_stages(job.run):
+        raise unsealed(job.run, killed, len(keys))
+
+
+def _killed_in_stages(run: Path) -> dict[str, str]:
+    return {key: how for name in STAGES for key, how in killed_in(run / name).items()}
+
+
+def _one_stage(
+    name: str,
+    job: RunJob,
+    keys: Sequence[str],
+    engine: Engine,
+    *,
+    force: bool,
+    progress: Progress,
+    say: Callable[[str], None],
+) -> None:
+    # What was made from a stage that lacked photographs is not what it would be with them.
+    anew = force or (job.run / UNSEALED_FILE).exists()
     if name in STAGES:
         run_stage(name, job, keys, engine, force=force, progress=progress)
     elif name == "pack":
-        pack(job, keys, force=force, progress=progress)
+        pack(job, keys, force=anew, progress=progress)
     else:
-        embed(job, force=force, progress=progress, say=say)
+        embed(job, force=anew, progress=progress, say=say)
 
 
 def pack(job: RunJob, keys: Sequence[str], *, force: bool = False, progress: Progress = silent) -> None:
@@ -255,10 +288,13 @@ def collect_run(job: RunJob, keys: Sequence[str], facts: Mapping[str, object] | 
     Raises:
         StageError: the keys that have an embedding are not those that have a face; or a model is another than the
             one that its stage loaded.
+        UnsealedError: photographs ended their process; everything else is written.
         TensorError: an embedding has no direction.
     """
     crops = staged_stage("crop", job, keys)
     require_complete(crops.folder, "crop")
+    if killed := _killed_in_stages(job.run):
+        raise left_unsealed(job.run, killed, len(keys), lambda: _write_results(job, crops))
     models = models_of(job)
     _require_loaded(job, models)
     made_from = {
@@ -266,10 +302,10 @@ def collect_run(job: RunJob, keys: Sequence[str], facts: Mapping[str, object] | 
         "outputs_sha256": sha256_of_file(job.run / "embed" / OUTPUTS_RECORD),
     }
     before = written_before(job.run, made_from, lambda: _write_results(job, crops))
-    if before is not None:
-        return FacesRun(models, before)
-    written = _write_results(job, crops)
-    write_record(job, models, written, definition_of(crops) | made_from | {"stage": "staged"} | dict(facts or {}))
+    written = before or _write_results(job, crops)
+    if before is None:
+        write_record(job, models, written, definition_of(crops) | made_from | {"stage": "staged"} | dict(facts or {}))
+    mark_sealed(job.run)
     return FacesRun(models, written)
 
 
@@ -322,14 +358,28 @@ def run_stage(
         job = replace(job, models=models_of(job))
     stage = staged_stage(name, job, keys)
     shards = stage.shards()
+    force = force or _is_of_an_unsealed_stage(stage)
+    if not force:
+        reopen(stage)
     waiting = begin(stage, job.root.joinpath, force=force, other_processor=job.other_processor)
     progress(len(stage.keys) - sum(len(shards[number].keys) for number in waiting))
     open_stage = open_crop if name == "crop" else open_detection
     before = require_complete(job.run / _BEFORE[name], _BEFORE[name]) if name in _BEFORE else {}
     asked = StageJob(job, name, str(before.get("fingerprint", "")))
-    for _, count in engine.map(open_stage, asked, [shards[number] for number in waiting]):
-        progress(count)
+    with closing(survived(stage, waiting, engine, open_stage, asked)) as counts:
+        for count in counts:
+            progress(count)
+    if killed := killed_in(stage.folder):
+        mark_unsealed(job.run, killed)  # before the manifest, from which the next stage is begun
     finish(stage)
+
+
+def _is_of_an_unsealed_stage(stage: Stage) -> bool:
+    """Whether it was begun from a stage that lacked photographs and does not lack the same ones now."""
+    begun = stage.folder / "begun.json"
+    if not (stage.folder.parent / UNSEALED_FILE).exists() or not begun.is_file():
+        return False
+    return bool(read_json(begun).get("parameters", {}).get("before") != stage.parameters.get("before"))
 
 
 @contextmanager
@@ -352,17 +402,21 @@ def _detect_shard(asked: StageJob, shard: Shard, run: Run) -> int:
     settings = fitted(settings, traits, job.batch)
     kernels = kernels_by_name(settings.kernels)
     before = read_detections(_before(asked, shard)) if asked.name in _BEFORE else None
+    shard = _without_killed(shard, before)
     reasons: list[str] = []
     sha256: list[str] = []
     stamps: list[str] = []
     found: list[Detections] = []
-    for members in read_photographs(job.root, shard.keys, rows, job.limits):
+    for members in read_photographs(job.root, shard.keys, rows, job.limits, undecoded=shard.killed):
         low, high = len(reasons), len(reasons) + len(members)
         if before is not None:
             _require_same(asked, members, before.sha256[low:high])
         sha256 += [member.sha256 for member in members]
         stamps += [member.stamp for member in members]
-        reasons += [member.pixels.reason if isinstance(member.pixels, Unread) else "" for member in members]
+        reasons += [
+            shard.killed.get(member.key, member.pixels.reason) if isinstance(member.pixels, Unread) else ""
+            for member in members
+        ]
         images = [photograph(one.pixels, kernels) for one in members if not isinstance(one.pixels, Unread)]
         if before is None:
             detected = propose(images, run, settings)
@@ -375,7 +429,8 @@ def _detect_shard(asked: StageJob, shard: Shard, run: Run) -> int:
         count = 5 if asked.name == "onet" else 0
         found += [no_detections(count) if reason else next(rest) for reason in reasons[low:]]
         del members, images  # large photographs are not kept while the next ones are decoded
-    write_shard(shard, _detection_arrays(reasons, sha256, found), stamps)
+    killed = [key in shard.killed for key in shard.keys]
+    write_shard(shard, _detection_arrays(reasons, killed, sha256, found), stamps)
     return len(shard.keys)
 
 
@@ -390,10 +445,11 @@ def open_crop(asked: StageJob, worker: int) -> Iterator[Callable[[Shard], int]]:
 def _crop_shard(asked: StageJob, shard: Shard, pipeline: FacePipeline) -> int:
     job = asked.job
     before = read_detections(_before(asked, shard))
+    shard = _without_killed(shard, before)
     outcomes: list[Outcome] = []
     stamps: list[str] = []
     crops: list[str] = []
-    for members in read_photographs(job.root, shard.keys, job.batch, job.limits):
+    for members in read_photographs(job.root, shard.keys, job.batch, job.limits, undecoded=shard.killed):
         low = len(outcomes)
         _require_same(asked, members, before.sha256[low : low + len(members)])
         stamps += [member.stamp for member in members]
@@ -407,7 +463,7 @@ def _crop_shard(asked: StageJob, shard: Shard, pipeline: FacePipeline) -> int:
                 write_png(crop_path(job.run / asked.name, member.key), cut.crop)
                 crops.append(_digest_of(cut.crop))
         del members, member
-    faces = face_arrays(outcomes, before.sha256, landmark_count(job.detector))
+    faces = face_arrays(with_killed(shard, outcomes), before.sha256, landmark_count(job.detector))
     write_shard(shard, {**faces, "crops": np.array(crops, np.str_)}, stamps)
     return len(shard.keys)
 
@@ -459,9 +515,11 @@ def _digest_of(crop: np.ndarray) -> str:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ShardDetections:
-    """One shard of pnet, rnet or onet, photograph by photograph: why it could not be read, its digest, its boxes."""
+    """One shard of pnet, rnet or onet, photograph by photograph: why it could not be read, whether that was since it
+    ended its process, its digest, its boxes."""
 
     reasons: list[str]
+    killed: list[bool]
     sha256: list[str]
     found: list[Detections]
 
@@ -476,19 +534,27 @@ def read_detections(shard: Shard) -> ShardDetections:
     path, count = shard.path, len(shard.keys)
     arrays = read_shard(shard, DETECTION_ARRAYS)
     splits = arrays["row_splits"]
-    by_photograph = (len(arrays["reasons"]), len(arrays["sha256"]), len(splits) - 1)
-    if by_photograph != (count, count, count) or splits[-1] != len(arrays["boxes"]):
+    by_photograph = {len(arrays["reasons"]), len(arrays["killed"]), len(arrays["sha256"]), len(splits) - 1}
+    if by_photograph != {count} or splits[-1] != len(arrays["boxes"]):
         raise DataError(
             f"{path}: is of {len(splits) - 1} photographs, expected {count}.", "delete it and run its stage again."
         )
     whole = Detections(arrays["boxes"], arrays["scores"], arrays["landmarks"])
     rows = [whole.take(np.arange(low, high)) for low, high in pairwise(splits)]
-    return ShardDetections(arrays["reasons"].tolist(), arrays["sha256"].tolist(), rows)
+    return ShardDetections(arrays["reasons"].tolist(), arrays["killed"].tolist(), arrays["sha256"].tolist(), rows)
 
 
 def _before(asked: StageJob, shard: Shard) -> Shard:
     """The same shard of the stage before."""
     return replace(shard, path=asked.job.run / _BEFORE[asked.name] / shard.path.name, fingerprint=asked.before)
+
+
+def _without_killed(shard: Shard, before: ShardDetections | None) -> Shard:
+    """The shard, which looks at no photograph that ended its process in the stage before."""
+    if before is None:
+        return shard
+    columns = zip(shard.keys, before.reasons, before.killed, strict=True)
+    return replace(shard, killed={**shard.killed, **{key: reason for key, reason, killed in columns if killed}})
 
 
 def _require_same(asked: StageJob, members: Sequence[Member], then: Sequence[str]) -> None:
@@ -504,9 +570,12 @@ def _require_same(asked: StageJob, members: Sequence[Member], then: Sequence[str
             )
 
 
-def _detection_arrays(reasons: list[str], sha256: list[str], found: list[Detections]) -> dict[str, np.ndarray]:
+def _detection_arrays(
+    reasons: list[str], killed: list[bool], sha256: list[str], found: list[Detections]
+) -> dict[str, np.ndarray]:
     return {
         "reasons": np.array(reasons, np.str_),
+        "killed": np.array(killed, np.bool_),
         "sha256": np.array(sha256, np.str_),
         "row_splits": np.cumsum([0, *map(len, found)], dtype=np.int64),
         "boxes": np.concatenate([rows.boxes for rows in found]),

@@ -16,7 +16,7 @@ from facepipe.catalogue import detector_models
 from facepipe.datasets.widerface import write_prediction
 from facepipe.detect import Detector, open_detector, open_single_shot
 from facepipe.detect.single_shot import MOST_FACES, SingleShotSettings, Size
-from facepipe.engine import Engine
+from facepipe.engine import Engine, or_error
 from facepipe.errors import DataError
 from facepipe.faces.photographs import EVERYDAY, Limits, read_photographs
 from facepipe.geometry.box_voting import vote
@@ -157,7 +157,7 @@ def run_pass(
         else:
             progress(len(shard.keys))
     for _, count in engine.map(open_wider, job, items):
-        progress(count)
+        progress(or_error(count))
     finish(stage)
 
 

@@ -197,10 +197,14 @@ def require_all_own(folder: Path) -> None:
     Raises:
         StageError: the first that is not is named.
     """
+    root = record_above(folder / RECORD)
+    lines = set[bytes]() if root is None else set((root / RECORD).read_bytes().splitlines(keepends=True))
     for name, path in files_below(folder):
         if name != RECORD:
             require_place(path)
-            require_own(path)
+            # Read once for all: a staged run of many photographs has as many crops.
+            if root is None or path.is_symlink() or _line(root, path, _sha256(path)) not in lines:
+                require_own(path)
 
 
 def remove_below(folder: Path, but: str = "") -> None:

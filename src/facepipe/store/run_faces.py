@@ -13,6 +13,10 @@ and of a photograph that could not be read, so that nobody knows whether it has 
 
     {"key": "Some_One/Some_One_0003.jpg", "unread": "is empty (0 bytes)"}
 
+and of one that ended every process that looked at it (the run is not sealed then):
+
+    {"key": "Some_One/Some_One_0004.jpg", "killed": "ended with signal SIGSEGV"}
+
 key         POSIX path of the photograph, relative to the data root
 box         corners in pixels of the photograph, float32; may lie outside it
 score       the detector's probability, float32, 0..1
@@ -21,6 +25,7 @@ row         row of `embeddings.npy` that belongs to this line; counted over the 
             Absent from every line when the run made no embeddings.
 reason      why there is no face, in words
 unread      why the photograph could not be read, in words
+killed      how the process ended, in words
 
 Numbers are written with as few digits as bring the same float32 back. `embeddings.npy` is float32 [F, D], rows of
 length 1, F the number of lines with a face. Both are written and read as streams: a million lines are never held.
@@ -29,7 +34,7 @@ length 1, F the number of lines with a face. Both are written and read as stream
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,14 +42,14 @@ from typing import Any
 import numpy as np
 
 from facepipe.errors import DataError
-from facepipe.results import Face, FaceLine, NoFace, Unread
+from facepipe.results import Face, FaceLine, Killed, NoFace, Outcome, Unread
 from facepipe.store.files import atomic_path
 
 FACES_FILE = "faces.jsonl"
 EMBEDDINGS_FILE = "embeddings.npy"
 
 _WITH_FACE = {"key", "box", "score", "landmarks"}
-_WITHOUT_FACE = ({"key", "reason"}, {"key", "unread"})
+_WITHOUT_FACE = ({"key", "reason"}, {"key", "unread"}, {"key", "killed"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +181,8 @@ def _text(record: FaceLine, row: int | None) -> str:
         line["unread"] = outcome.reason
     elif isinstance(outcome, NoFace):
         line["reason"] = outcome.reason
+    elif isinstance(outcome, Killed):
+        line["killed"] = outcome.how
     else:
         line["box"] = _shortest(outcome.box)
         line["score"] = _shortest(np.asarray([outcome.score]))[0]
@@ -203,12 +210,14 @@ def _line(where: str, content: bytes) -> FaceLine:
     if fields not in (*_WITHOUT_FACE, _WITH_FACE, _WITH_FACE | {"row"}):
         raise DataError(
             f"{where}: has the fields {', '.join(sorted(fields)) or 'none'}, "
-            "expected key, box, score, landmarks and perhaps row; or key and reason; or key and unread."
+            "expected key, box, score, landmarks and perhaps row; or key and reason, unread or killed."
         )
     key = line["key"]
     if not isinstance(key, str) or not key:
         raise DataError(f"{where}: 'key' is {key!r}, expected a path.")
-    for name, kind in (("reason", NoFace), ("unread", Unread)):
+    kinds: tuple[tuple[str, Callable[[str], Outcome]], ...]
+    kinds = (("reason", NoFace), ("unread", Unread), ("killed", Killed))
+    for name, kind in kinds:
         if name in line:
             if not isinstance(line[name], str):
                 raise DataError(f"{where}: '{name}' is {line[name]!r}, expected words.")

@@ -23,6 +23,8 @@ RUN_FILE = "run.json"
 ACCURACY_FILE = "accuracy.json"
 WRITTEN = (FACES_FILE, EMBEDDINGS_FILE, PHOTOGRAPHS_FILE)
 """What a run writes from its shards."""
+UNSEALED_FILE = "unsealed.json"
+"""In place of run.json while photographs of the run end every process that looks at them: `killed`, key to how."""
 
 _FINISH = "run the same command again: it finishes the run."
 
@@ -37,8 +39,10 @@ def read_run(run: Path, also: Iterable[str] = ()) -> dict[str, Any]:
     """The content of `run`/run.json, after holding against it what is about to be read: WRITTEN, and `also`.
 
     Raises:
-        StageError: there is none, it was changed, or a file is not the one that it tells of.
+        StageError: there is none, it was changed, or a file is not the one that it tells of; or the run lacks
+            photographs that end their process.
     """
+    refuse_unsealed(run)
     record = _record(run, _FINISH)
     _require(run, record, [*WRITTEN, *also])
     return record
@@ -107,6 +111,19 @@ def discard_results(run: Path) -> None:
 def digests_of(run: Path, names: Iterable[str]) -> dict[str, str]:
     """The sha256 of each of these files of a run."""
     return {name: sha256_of_file(run / name) for name in names}
+
+
+def refuse_unsealed(run: Path) -> None:
+    """Raise StageError where a run lacks photographs that end the process that looks at them."""
+    path = run / UNSEALED_FILE
+    if path.exists():
+        killed = read_json(path).get("killed")
+        first = f" (first: {min(killed)})" if isinstance(killed, dict) and killed else ""
+        raise StageError(
+            f"{path}: photographs end the process that looks at them{first}: the run is not sealed, expected all to be "
+            "looked at.",
+            "the command that made the run again.",
+        )
 
 
 def _record(run: Path, attempt: str) -> dict[str, Any]:

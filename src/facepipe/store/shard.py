@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from facepipe.errors import StageError
 from facepipe.store.files import read_arrays, read_json, sha256_of_file, write_arrays, write_json
 from facepipe.store.provenance import processor
 
-SHARD_FORMAT = 4  # part of every fingerprint
+SHARD_FORMAT = 5  # part of every fingerprint
 UNSETTLED_SECONDS = 2
 """A file that was changed this recently could be changed again without its time telling: its stamp says nothing. Two
 seconds are the coarsest clock of a usual file system (FAT's)."""
@@ -43,12 +43,14 @@ class Shard:
         keys: of its photographs.
         path: the file of its results.
         fingerprint: of the stage.
+        killed: the photographs that are not looked at, each with how it ended its process; see `runs.lethal`.
     """
 
     number: int
     keys: tuple[str, ...]
     path: Path
     fingerprint: str
+    killed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def record(self) -> Path:
