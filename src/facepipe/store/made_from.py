@@ -165,7 +165,7 @@ def require_own(path: Path) -> None:
     if record is not None:
         for file in filter(os.path.lexists, (path, beside)):
             owned.adopt(file)
-    owned.require_free((path, beside), overwrite=False)
+    owned.require_free((path, beside), overwrite=False, attempt="move it away; nothing vouches for it.")
 
 
 def _record(body: Mapping[str, Any]) -> Record:

@@ -127,8 +127,11 @@ def place_folder(part: Path, folder: Path) -> None:
     part.replace(folder)
 
 
-def require_free(paths: Iterable[Path], overwrite: bool) -> None:
+def require_free(paths: Iterable[Path], overwrite: bool, attempt: str = "--overwrite, or another name.") -> None:
     """Refuse, before any work, to write over files that are not known as ours, unless the user said so.
+
+    Args:
+        attempt: what the error advises.
 
     Raises:
         StageError: the first of them is named; or as `require_place`.
@@ -136,7 +139,7 @@ def require_free(paths: Iterable[Path], overwrite: bool) -> None:
     for path in paths:
         require_place(path)
         if not overwrite and os.path.lexists(path) and not is_own(path):
-            raise StageError(f"{path}: is there already, expected no file.", "--overwrite, or another name.")
+            raise StageError(f"{path}: is there already, expected no file.", attempt)
 
 
 def is_own(path: Path) -> bool:

@@ -460,7 +460,7 @@ def om_from_onnx(order: Order, log: Path) -> Record:
     origin = made_from(order)
     require_own(order.om)
     keep_record(log)
-    require_free((log, *((aipp_path(order),) if order.aipp else ())), overwrite=False)
+    require_free((log, *((aipp_path(order),) if order.aipp else ())), overwrite=False, attempt="move it away.")
     for folder in {order.om.parent, log.parent}:
         remove_parts(folder)
     if order.aipp:

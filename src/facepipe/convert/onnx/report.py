@@ -74,7 +74,7 @@ def require_own_models(spec: ModelSpec, out: Path) -> None:
     for path in (spec.exported(out), spec.fixed(out)):
         if path.is_file() and not path.is_symlink() and sha256_of_file(path) == told.get(path.name):
             owned.adopt(path)
-        owned.require_free((path,), overwrite=False)
+        owned.require_free((path,), overwrite=False, attempt="move it away; nothing vouches for it.")
 
 
 def finished(spec: ModelSpec, weights_sha256: str | None, out: Path) -> ConversionReport | None:
