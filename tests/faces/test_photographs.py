@@ -14,6 +14,7 @@ from facepipe.errors import DataError
 from facepipe.faces import photographs
 from facepipe.faces.photographs import Limits, checked, pixels_of, read_photograph, read_photographs
 from facepipe.results import Unread
+from facepipe.store.files import sha256_of_file
 
 
 def _save(path: Path, colour: int, side: int = 8) -> bytes:
@@ -83,3 +84,11 @@ def test_a_file_that_is_too_large_to_be_held_is_hashed_and_not_decoded(
     found = read_photograph(tmp_path / "a.png")
     assert isinstance(found.pixels, Unread) and f"at most {len(content) - 1:,} are read" in found.pixels.reason
     assert found.sha256 == hashlib.sha256(content).hexdigest()
+
+
+def test_what_is_not_to_be_decoded_is_hashed_and_keeps_its_place(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png", "c.png"):
+        Image.new("RGB", (20, 30), (1, 2, 3)).save(tmp_path / name)
+    (members,) = read_photographs(tmp_path, ["a.png", "b.png", "c.png"], 3, undecoded={"b.png"})
+    assert [isinstance(one.pixels, np.ndarray) for one in members] == [True, False, True]
+    assert {one.sha256 for one in members} == {sha256_of_file(tmp_path / "b.png")}
