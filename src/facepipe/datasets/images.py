@@ -50,6 +50,8 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff",
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
 # Twice Pillow's line for a warning, which is where Pillow itself refuses: 537 MB as RGB, 20000 x 8947.
 MAX_PIXELS = 2 * (1 << 30) // 4 // 3
+# A row of 32 bits a pixel is at most 2^31 - 1 bits long in Pillow's decoders, which otherwise say "out of memory".
+MAX_SIDE = (1 << 26) - 1
 # Profiles, previews and notes in a file, in bytes; its pixels may take eight each.
 METADATA = 1 << 26
 
@@ -139,7 +141,7 @@ def file_or_reason(path: Path) -> BinaryIO | Unread:
         return Unread(str(error))
 
 
-def decode_or_reason(content: bytes, max_pixels: int = MAX_PIXELS, max_side: int = MAX_PIXELS) -> np.ndarray | Unread:
+def decode_or_reason(content: bytes, max_pixels: int = MAX_PIXELS, max_side: int = MAX_SIDE) -> np.ndarray | Unread:
     """A photograph whose file lies in memory, as `read` gives it, or the reason why it cannot be read.
 
     One of more than `max_pixels` pixels, or with a longer side than `max_side`, is refused before it is decoded.
@@ -217,7 +219,7 @@ def _identity(folder: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _read(source: Path | bytes, max_pixels: int = MAX_PIXELS, max_side: int = MAX_PIXELS) -> np.ndarray:
+def _read(source: Path | bytes, max_pixels: int = MAX_PIXELS, max_side: int = MAX_SIDE) -> np.ndarray:
     content = source if isinstance(source, bytes) else _content(source, max_pixels)
     parts = jpeg.layout(content) if content.startswith(jpeg.SIGNATURE) else None
     with _opened(io.BytesIO(content), max_pixels, max_side) as image:
@@ -248,7 +250,7 @@ def _refuse_damaged_jpegs(contents: list[bytes]) -> None:
 
 
 @contextmanager
-def _opened(file: BinaryIO, max_pixels: int = MAX_PIXELS, max_side: int = MAX_PIXELS) -> Iterator[ImageFile.ImageFile]:
+def _opened(file: BinaryIO, max_pixels: int = MAX_PIXELS, max_side: int = MAX_SIDE) -> Iterator[ImageFile.ImageFile]:
     """The picture in a file before it is decoded. Whatever goes wrong with it, in here or in the block, is a reason."""
     try:
         with file:
