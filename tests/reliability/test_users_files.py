@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 import pytest
 import victims
-from facepipe.datasets.png import write_png
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small_networks import write_onnx
@@ -33,6 +32,7 @@ from facepipe.catalogue import model
 from facepipe.cli import main
 from facepipe.cli._main import COMMANDS
 from facepipe.compat.write_image_records import records_from_images
+from facepipe.datasets.crops import write_png
 from facepipe.datasets.sample import SampleSettings
 from facepipe.errors import FacepipeError
 from facepipe.store.bins import BinTensor, write_bins
@@ -409,7 +409,7 @@ KINDS = ("file", "file", "folder", "link", "link to a folder", "dead link")
 
 def plants(own: Sequence[str], others: Sequence[str]) -> st.SearchStrategy[list[Plant]]:
     """Half of them under names that the command uses: `own`."""
-    names = st.sampled_from(own) | st.sampled_from(others)
+    names = st.sampled_from(own or others) | st.sampled_from(others)
     one = st.builds(Plant, names, st.sampled_from(KINDS), st.sampled_from([b"mine", b"", b"4711\n", b"{}"]))
     return st.lists(one, min_size=1, max_size=3, unique_by=lambda plant: plant.path)
 

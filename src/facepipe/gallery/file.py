@@ -202,6 +202,7 @@ def write_gallery(path: Path, gallery: Gallery, *, overwrite: bool = False) -> N
         DataError: there is a file that is no gallery.
         StageError: there is another gallery; or another process has been writing to it for longer than `WAIT_SECONDS`.
     """
+    _require_gallery(path)
     path = path.resolve()  # through a link, which stays one
     with _written_alone(path):
         _require_gallery(path)
@@ -270,6 +271,10 @@ def _written_alone(path: Path) -> Iterator[None]:
 
 def _require_gallery(path: Path) -> None:
     """Raise DataError where something is there that is no gallery."""
+    if path.is_symlink() and not path.exists():
+        raise DataError(
+            f"{path}: is a link to nothing, expected a gallery or no file.", "another name for the gallery."
+        )
     if path.exists():
         try:
             read_gallery(path)
