@@ -74,10 +74,10 @@ def test_what_is_no_record_is_refused_by_name_and_vouches_for_nothing(file: Path
 def test_a_record_whose_digest_was_made_to_fit_a_form_that_it_lacks_is_refused(file: Path) -> None:
     body = read_json(sidecar_of(file))
     for name, other in (("model", None), ("sha256", 1), ("inputs", []), ("settings", "x"), ("facts", None)):
-        write_json(sidecar_of(file), {**body, name: other})
+        write_json(sidecar_of(file), {**body, name: other}, overwrite=True)
         with pytest.raises(StageError, match=rf"pnet\.om\.json: lacks '{name}'"):
             read_record(file)
-    write_json(sidecar_of(file), {**body, "format": "facepipe.made_from.1"})
+    write_json(sidecar_of(file), {**body, "format": "facepipe.made_from.1"}, overwrite=True)
     with pytest.raises(StageError, match=r"format is 'facepipe\.made_from\.1', expected 'facepipe\.made_from\.2'"):
         read_record(file)
 

@@ -32,7 +32,8 @@ def kept(folder: Path, name: str, made_of: str, suffix: str, make: Callable[[], 
             content = _read(path)  # another process may have had the turn before
             if content is None:
                 content = make()
-                write_bytes(path, hashlib.sha256(content).digest() + content)
+                # Its name is a digest of ours: what lies there and is not whole was compiled here, and is damaged.
+                write_bytes(path, hashlib.sha256(content).digest() + content, overwrite=True)
     return content
 
 
