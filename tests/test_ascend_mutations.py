@@ -124,7 +124,7 @@ MUTATIONS: dict[str, tuple[ModuleType, str, str]] = {
     # What the .om is
     "another chip's sidecar is believed": (pyacl, "check_sidecar(sidecar, spec, path, library.acl.get_soc_name())", "pass"),
     "another model is run": (pyacl, "        if not fits:\n            expected = \"x\".join(str(dim) for dim in spec.input.dims)", "        if False:\n            expected = \"x\".join(str(dim) for dim in spec.input.dims)"),
-    "exchanged outputs are run": (pyacl, "            _check_outputs(library, model, spec)\n", ""),
+    "exchanged outputs are run": (pyacl, "            _check_outputs(library, loaded, spec)\n", ""),
     "another batch is run": (pyacl, "            check_batch(shapes, path)\n", ""),
     "AIPP gets normalised values": (pyacl, "            if self.aipp and image.dtype != np.uint8:\n", "            if False:\n"),
     "a static batch is not told": (pyacl, 'shapes.gears[0][0] if shapes.kind == "static" else None', "None"),

@@ -57,7 +57,7 @@ def plant(bug: str) -> None:
         import facepipe.store.files as files
 
         @contextmanager
-        def in_place(path: Path) -> Any:
+        def in_place(path: Path, *, overwrite: bool = False) -> Any:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(b"half of it")  # as a long write would leave it for a while
             yield path

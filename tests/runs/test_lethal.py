@@ -22,6 +22,7 @@ from facepipe.errors import DataError, StageError
 from facepipe.results import FaceLine, Killed, NoFace
 from facepipe.runs import lethal
 from facepipe.store.files import read_json
+from facepipe.store.owned import RECORD, claim
 from facepipe.store.run_faces import read_faces, write_faces
 from facepipe.store.run_record import read_run
 from facepipe.store.shard import Shard, write_shard
@@ -199,7 +200,7 @@ def test_a_photograph_that_lives_in_the_next_command_leaves_no_trace(
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != RECORD}
 
 
 def test_a_complete_stage_is_reopened_for_its_lethal_photographs(
@@ -354,10 +355,11 @@ def test_a_death_between_a_shard_and_its_note_costs_nothing(tmp_path: Path, monk
 
 
 def test_a_note_is_one_sealed_file_beside_the_shard(tmp_path: Path) -> None:
+    claim(tmp_path)
     probes = (probe_of(["a", "b"]), Probe("a", 1, "aa", ""), Probe("b", 1, "bb", SEGV))
     note = Note(2, probes, {"b": SEGV})
     write_note(tmp_path, 3, note)
-    assert [path.name for path in tmp_path.iterdir()] == ["tries-00003.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [RECORD, "tries-00003.json"]
     assert read_notes(tmp_path) == {3: note}
     content = json.loads(note_path(tmp_path, 3).read_text())
     assert (content["format"], content["tries"], content["killed"]) == ("facepipe.tries.1", 2, {"b": SEGV})
@@ -370,6 +372,7 @@ def test_a_note_is_one_sealed_file_beside_the_shard(tmp_path: Path) -> None:
 
 
 def test_a_run_with_lethal_photographs_ends_unsealed_and_names_them(tmp_path: Path) -> None:
+    claim(tmp_path)
     lines = [FaceLine("a.jpg", NoFace("no face found")), FaceLine("b.jpg", Killed(SEGV))]
     killed = {"b.jpg": SEGV}
     error = lethal.left_unsealed(tmp_path, killed, 2, lambda: write_faces(tmp_path / "faces.jsonl", lines))
