@@ -33,7 +33,7 @@ from facepipe.store.bins import BinTensor, write_bins
 from facepipe.store.files import read_arrays, write_arrays
 from facepipe.store.photograph_digests import read_digests
 from facepipe.store.run_faces import read_embeddings, read_faces
-from facepipe.store.sealed_json import sealed, strict_json, unsealed
+from facepipe.store.sealed_json import SEAL, sealed, strict_json, unsealed
 from facepipe.store.stage import require_complete
 
 KINDS = ("list", "tuple", "dict", "bool", "int", "float", "bytes", "str", "none", "array")
@@ -66,6 +66,15 @@ def _in_file(name: str, read: Callable[[Path], object]) -> Callable[[bytes, Path
         return read(path)
 
     return parse
+
+
+def _resealed(content: bytes) -> bytes:
+    """An object of JSON with a seal that fits: else the seal would be all that a changed one meets."""
+    try:
+        value = strict_json(content)
+        return json.dumps(sealed({k: v for k, v in value.items() if k != SEAL})).encode()
+    except (ValueError, AttributeError, RecursionError):
+        return content
 
 
 def _seed(name: str, write: Callable[[Path], object]) -> Callable[[Path], list[bytes]]:
@@ -147,7 +156,7 @@ def _parse_names(content: bytes, folder: Path) -> object:
 
 
 def _run(content: bytes, folder: Path) -> object:
-    (folder / "run.json").write_bytes(content)
+    (folder / "run.json").write_bytes(_resealed(content))
     (folder / "photographs.sha256").write_text(f"{DIGEST}  a.jpg\n")
     return list(changes(folder))
 
@@ -276,7 +285,10 @@ TARGETS: dict[str, Target] = {
         _in_file("a.npz", lambda path: read_arrays(path, {"x": "float32", "t": "<U"})), _seed("a.npz", _arrays)
     ),
     "manifest": Target(
-        _in_file("manifest.json", lambda path: require_complete(path.parent, "pnet")), lambda _: [b'{"shards": {}}']
+        lambda content, folder: _in_file("manifest.json", lambda path: require_complete(path.parent, "pnet"))(
+            _resealed(content), folder
+        ),
+        lambda _: [b'{"shards": {}}'],
     ),
     "cfp": Target(_parse_cfp, lambda _: [b"\0" + b"1 ../Data/a.jpg\n2 ../Data/b.jpg\n", b"\2" + b"1,2\n2,1\n"]),
     "wider_truth": Target(_parse_wider, lambda _: [_wider_files()["wider_face_val.mat"]]),

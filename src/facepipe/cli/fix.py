@@ -25,13 +25,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    require_free([args.target], args.overwrite)
+    overwrite = args.overwrite or (args.target.exists() and args.target.samefile(args.source))  # named twice: told so
+    require_free([args.target], overwrite)
     try:
         from facepipe.convert.onnx.passes import fix_model
     except ModuleNotFoundError as error:
         raise ConversionError(
             f"graph passes need the module '{error.name}', which is not installed.", "pip install 'facepipe[convert]'."
         ) from error
-    edits = fix_model(args.pass_name, args.source, args.target, overwrite=args.overwrite)
+    edits = fix_model(args.pass_name, args.source, args.target, overwrite=overwrite)
     print(f"{args.target}: {edits} {'edit' if edits == 1 else 'edits'} by {args.pass_name}")
     return 0

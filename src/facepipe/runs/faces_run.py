@@ -99,7 +99,7 @@ def run_faces(
     seconds: Counter[str] = Counter()
     done, began = 0, time.perf_counter()
     if force:
-        discard_results(job.run)
+        discard_results(job.run, [stage.folder])
     else:
         reopen(stage)
     waiting = begin(stage, job.root.joinpath, force=force, other_processor=job.other_processor)

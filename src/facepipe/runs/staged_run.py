@@ -156,7 +156,7 @@ def run_all_stages(
     job = replace(job, models=models_of(job))
     seconds: dict[str, float] = {}
     if force:
-        discard_results(job.run)
+        discard_results(job.run, [job.run / name for name in ORDER])
     for name in ORDER:
         began = time.perf_counter()
         _one_stage(name, job, keys, engine, force=force, progress=progress(name), say=say)

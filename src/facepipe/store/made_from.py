@@ -156,13 +156,13 @@ def require_own(path: Path) -> None:
     Raises:
         StageError: there is a file that nothing vouches for; it is named.
     """
-    owned.keep_record(path)
     beside = sidecar_of(path)
     try:
         record = verified_record(path, sha256_of_file(path)) if path.is_file() else read_record(path)
     except (OSError, StageError):  # another file's, or damaged: it vouches for nothing
         record = None
     if record is not None:
+        owned.keep_record(path)
         for file in filter(os.path.lexists, (path, beside)):
             owned.adopt(file)
     owned.require_free((path, beside), overwrite=False, attempt="move it away; nothing vouches for it.")

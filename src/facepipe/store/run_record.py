@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from facepipe.errors import StageError
+from facepipe.store import owned
 from facepipe.store.files import read_json, sha256_of_file, write_json
 from facepipe.store.photograph_digests import PHOTOGRAPHS_FILE
 from facepipe.store.resumable import START_OVER
@@ -94,18 +95,24 @@ def written_before(run: Path, made_from: Mapping[str, object], write: Callable[[
     return Written(record["photographs"], record["faces"], record["unread"])
 
 
-def discard_results(run: Path) -> None:
+def discard_results(run: Path, folders: Iterable[Path]) -> None:
     """Remove the results of a run that starts over, and then the record that tells of them.
 
+    Args:
+        folders: of the stages, which start over next.
+
     Raises:
-        StageError: a result is not the one that the record tells of: nobody knows whose it is.
+        StageError: a result is not the one that the record tells of, or something in one of the folders is not
+            facepipe's: nothing was removed then.
     """
+    for folder in folders:
+        owned.require_all_own(folder)
     if (run / RUN_FILE).is_file():
         record = _record(run, "move it away.")
         there = [name for name in record["results"] if (run / name).is_file()]
         _require(run, record, there)
         for name in (*there, RUN_FILE):
-            (run / name).unlink(missing_ok=True)
+            owned.remove(run / name)
 
 
 def digests_of(run: Path, names: Iterable[str]) -> dict[str, str]:

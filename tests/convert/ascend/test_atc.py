@@ -34,6 +34,7 @@ from facepipe.convert.ascend.atc import (
 from facepipe.errors import ConversionError
 from facepipe.store.files import sha256_of_file, sidecar_of
 from facepipe.store.made_from import is_current, read_record
+from facepipe.store.owned import RECORD
 
 LFW = ((151, 151), (107, 107), (76, 76), (54, 54), (38, 38), (27, 27), (20, 20), (14, 14))
 
@@ -199,7 +200,7 @@ def test_a_run_leaves_the_om_its_sidecar_and_its_log_and_nothing_else(small: Ord
     log = tmp_path / "logs" / "pnet.log"
     record = om_from_onnx(small, log)
     assert {path.name for path in tmp_path.iterdir()} == {
-        "pnet.simplified.onnx", "pnet.bs4.Ascend310.om", "pnet.bs4.Ascend310.om.json", "logs",
+        "pnet.simplified.onnx", "pnet.bs4.Ascend310.om", "pnet.bs4.Ascend310.om.json", "logs", RECORD,
     }  # fmt: skip
     assert read_record(small.om) == record and record.made_from.settings["cann"] == "8.0"
     assert record.sha256 == sha256_of_file(small.om) and record.made_from.inputs == {"onnx": sha256_of_file(small.onnx)}

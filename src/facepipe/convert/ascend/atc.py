@@ -459,6 +459,7 @@ def om_from_onnx(order: Order, log: Path) -> Record:
         raise ConversionError(f"{order.onnx}: no such file.", f"`facepipe onnx {order.spec.name}`")
     origin = made_from(order)
     require_own(order.om)
+    keep_record(order.om)
     keep_record(log)
     require_free((log, *((aipp_path(order),) if order.aipp else ())), overwrite=False, attempt="move it away.")
     for folder in {order.om.parent, log.parent}:

@@ -22,6 +22,7 @@ from facepipe.specs import ModelSpec
 from facepipe.store.files import write_bytes
 from facepipe.store.made_from import MadeFrom, is_current, require_own, weights_of, write_record
 from facepipe.store.model_content import read_model
+from facepipe.store.owned import keep_record
 
 _EXACT = frozenset(
     ("Relu", "MaxPool", "Flatten", "Reshape", "Transpose", "Concat", "Identity", "Slice", "Squeeze", "Unsqueeze",
@@ -94,6 +95,7 @@ def write_rehearsed(spec: ModelSpec, weights: Path, models: Path) -> Path:
     made_from = MadeFrom({"onnx": read.sha256, **weights_of(read.record)}, {"precision": "force_fp16"})
     if not is_current(target, made_from):
         require_own(target)
+        keep_record(target)
         write_bytes(target, rehearse_fp16(onnx.load_from_string(read.content)).SerializeToString())
         write_record(target, spec.name, made_from, {}, again="facepipe rehearse")
     return target

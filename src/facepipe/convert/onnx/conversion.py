@@ -27,6 +27,7 @@ from facepipe.errors import ConversionError, FacepipeError, first_line
 from facepipe.metrics.parity import Parity, parity, worst
 from facepipe.specs import ModelSpec
 from facepipe.store.files import write_bytes
+from facepipe.store.owned import keep_record
 from facepipe.store.provenance import versions
 
 LEAST_COSINE = 0.99999
@@ -86,6 +87,7 @@ def convert_model(
         _check_final(final, spec)
         done("simplify", final)
 
+    keep_record(spec.final(out))
     write_bytes(spec.exported(out), exported)
     write_bytes(spec.fixed(out), fixed)
     write_bytes(spec.final(out), final.SerializeToString())

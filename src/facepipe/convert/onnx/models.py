@@ -86,14 +86,15 @@ def _each(
 ) -> Iterator[Converted]:
     remove_parts(ws.weights)
     known = {name: finished(spec, None, ws.weights) for name, spec in MODELS.items()}
-    if table.parent == ws.weights:
-        keep_record(table)
     if _is_table(table, known):
+        keep_record(table)
         adopt(table)
     require_free((table,), overwrite)
     for spec in here:
         kept = None if force and _has_source(spec, ws) else finished(spec, _digest(spec, ws), ws.weights)
         known[spec.name] = report = kept or _convert(spec, ws, on_step)
+        if table.parent == ws.weights:
+            keep_record(table)
         write_json(table, _table(known), overwrite=overwrite)  # a failure further on leaves what was done
         overwrite = True  # it is this call's own now
         yield Converted(spec, report, kept is not None)

@@ -24,6 +24,7 @@ from facepipe.specs import ModelSpec
 from facepipe.store.files import atomic_path
 from facepipe.store.made_from import MadeFrom, is_current, require_own, weights_of, write_record
 from facepipe.store.model_content import ModelContent, read_model
+from facepipe.store.owned import keep_record
 from facepipe.store.provenance import versions
 
 
@@ -124,6 +125,7 @@ def quantise_model(
             "--photographs with a folder that holds none of them.",
         )
     require_own(target)
+    keep_record(target)
     read = read_model(source)
     with atomic_path(target) as part, read.copied() as copy:
         with _quiet():
