@@ -157,6 +157,7 @@ def test_an_om_without_a_sidecar_or_of_another_model_is_refused_before_anything_
         read_model(alone)
     of_pnet = read_record(oms.pnet)
     assert of_pnet is not None
+    sidecar_of(alone).unlink()
     write_record(alone, "pnet", of_pnet.made_from, of_pnet.facts, again="make om")
     with pytest.raises(BackendError, match="was compiled from pnet, expected rnet"):
         backend_by_name(name).load(RNET, read_model(alone))
