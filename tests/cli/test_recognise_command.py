@@ -21,7 +21,7 @@ from album import THRESHOLD
 from facepipe.cli import main
 from facepipe.datasets.images import read
 from facepipe.gallery.file import read_gallery
-from facepipe.store.parts import host
+from facepipe.store.parts import host, part_name
 
 EMBEDDER = "mobilefacenet.ms1m"
 CAST = ("Person_01", "Person_02", "Person_03")
@@ -82,7 +82,7 @@ def test_a_folder_keeps_its_sub_folders_and_what_cannot_be_read_is_told(
     shutil.copy(sorted((album / "people" / "Person_04").iterdir())[3], folder / "a b" / "é.jpg")
     Image.fromarray(np.zeros((40, 50, 3), np.uint8)).save(folder / "black.bmp")
     (folder / "broken.png").write_bytes(b"no picture")
-    killed = tmp_path / "out" / f".film.mp4.{host()}.999999999.1-0123abcd.part"
+    killed = tmp_path / "out" / part_name("film.mp4", host(), 999999999, 1)
     killed.parent.mkdir()
     killed.write_bytes(b"of a call that was killed")
     assert main(["recognise", "--input", str(folder), "--output", str(tmp_path / "out"), "--batch", "2", *common]) == 0
@@ -117,7 +117,7 @@ def test_a_film_streams_into_a_film_and_a_line_for_each_frame(
     assert len(list(read_frames(tmp_path / "out" / "in.mp4"))) == 5
     before = (tmp_path / "in.mp4").read_bytes()
     assert main([*command[:3], "--output", str(tmp_path), *common]) == 1
-    assert "it would be written over the film" in capsys.readouterr().err
+    assert "that facepipe did not make (first: in.mp4)" in capsys.readouterr().err
     assert (tmp_path / "in.mp4").read_bytes() == before
 
 
@@ -198,5 +198,5 @@ def test_a_photograph_is_never_written_over(
     photograph = Path(shutil.copy(album / "stranger.jpg", tmp_path))
     before = photograph.read_bytes()
     assert main(["recognise", "--input", str(photograph), "--output", str(tmp_path), *common]) == 1
-    assert "it would be written over the photograph" in capsys.readouterr().err
+    assert "that facepipe did not make (first: stranger.jpg)" in capsys.readouterr().err
     assert photograph.read_bytes() == before

@@ -12,6 +12,7 @@ from facepipe.errors import DataError
 from facepipe.reports.drawings import contact_sheet, draw_detections, write_drawing
 from facepipe.results import Detections, Face, FaceLine, NoFace, no_detections
 from facepipe.runs.score import Policies, Provenance, score_run
+from facepipe.store.owned import claim
 from facepipe.store.photograph_digests import PHOTOGRAPHS_FILE, write_digests
 from facepipe.store.run_faces import write_embeddings, write_faces
 from facepipe.store.run_record import ACCURACY_FILE, adding, write_run
@@ -87,6 +88,7 @@ def test_drawings_are_written_in_the_format_of_their_suffix(tmp_path):
 @pytest.fixture(params=["different", "skip"])
 def scored(tmp_path, request):
     """A small run that was scored: folder, pairs and accuracy."""
+    claim(tmp_path)
     rng = np.random.default_rng(0)
     keys = [f"P_{p}/P_{p}_{n:04d}.jpg" for p in range(6) for n in range(1, 5)]
     face = Face(np.zeros(4, np.float32), 0.9, np.zeros((5, 2), np.float32))
