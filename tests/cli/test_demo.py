@@ -19,6 +19,7 @@ from facepipe.cli import main
 from facepipe.datasets.lfw import read_pairs
 from facepipe.runs.score import Policies, Provenance, score_run
 from facepipe.store.files import read_json
+from facepipe.store.owned import claim
 from facepipe.store.run_faces import read_embeddings, write_embeddings
 
 for needed in ("skimage", "matplotlib", "onnxsim", "torch"):
@@ -89,6 +90,7 @@ def test_people_are_told_apart_and_by_both_drivers_alike(demo):
 def test_accuracy_falls_to_chance_when_embeddings_change_keys(demo, tmp_path):
     pairs = read_pairs(demo.out / "sample" / "pairs.txt")
     rows = np.array(read_embeddings(demo.out / "staged" / "embeddings.npy"))
+    claim(tmp_path)
     shutil.copy(demo.out / "staged" / "faces.jsonl", tmp_path)
     means = []
     for seed in range(5):

@@ -146,7 +146,7 @@ def test_labels_come_from_the_ports_label_file(
     assert main(["gallery", "search", str(out), str(photographs / PEOPLE[0]), *common[2:]]) == 1
     assert "it has no threshold, expected one" in capsys.readouterr().err
     (tmp_path / "label.txt").write_text("absent.jpg\tNobody\n")
-    assert main([*command, *common]) == 1
+    assert main([*command, *common, "--overwrite"]) == 1
     assert "'absent.jpg' is no file below" in capsys.readouterr().err
 
 
@@ -158,7 +158,7 @@ def test_a_gallery_of_other_weights_is_refused(
     assert main([*search, "--embedder", "facenet.seeded"]) == 1
     assert f"its embeddings are of {EMBEDDER}, expected facenet.seeded" in capsys.readouterr().err
     digest = read_gallery(gallery).weights_sha256[:12]
-    write_gallery(gallery, replace(read_gallery(gallery), weights_sha256="00" * 32))
+    write_gallery(gallery, replace(read_gallery(gallery), weights_sha256="00" * 32), overwrite=True)
     assert main(search) == 1
     assert f"made with weights 000000000000... of {EMBEDDER}, the model here has {digest}" in capsys.readouterr().err
 
@@ -194,5 +194,5 @@ def test_the_ports_index_becomes_a_gallery(
     assert "the port's file does not tell its model" in capsys.readouterr().err
     np.testing.assert_allclose(read_gallery(out).embeddings, rows[[0, 4]], atol=1e-6)
     (tmp_path / "index.bin").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
-    assert main([*command, "--embedder", EMBEDDER]) == 1
+    assert main([*command, "--embedder", EMBEDDER, "--overwrite"]) == 1
     assert "index.bin: it names 'os.system'" in capsys.readouterr().err

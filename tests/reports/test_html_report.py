@@ -24,6 +24,7 @@ from facepipe.reports.html_report import write_html_report, wrong_pairs
 from facepipe.results import Face, FaceLine, NoFace
 from facepipe.runs.score import Policies, Provenance, join, score_run
 from facepipe.store.files import read_json, sha256_of_file
+from facepipe.store.owned import claim
 from facepipe.store.photograph_digests import PHOTOGRAPHS_FILE, write_digests
 from facepipe.store.run_faces import write_embeddings, write_faces
 from facepipe.store.run_record import ACCURACY_FILE, adding, write_run
@@ -54,6 +55,7 @@ def scored(tmp_path: Path) -> tuple[Path, VerificationSet, Path]:
             records.append(FaceLine(key, Face(np.array([20, 15, 62, 66], np.float32), 0.99, points)))
             spread = 4.0 if (i, number) == (2, 2) else 0.5  # one photograph of P02 looks like nobody
             rows.append(base[i] + spread * rng.normal(size=128))
+    claim(run)
     written = write_faces(run / "faces.jsonl", records)
     unit = np.array([row / np.linalg.norm(row) for row in rows], np.float32)
     write_embeddings(run / "embeddings.npy", written.faces, 128, [unit])

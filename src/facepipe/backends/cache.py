@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from facepipe.store.files import write_bytes
+from facepipe.store.files import atomic_path
 from facepipe.store.owned import require_place
 
 DIGEST: Final = hashlib.sha256().digest_size
@@ -33,7 +33,9 @@ def kept(folder: Path, name: str, made_of: str, suffix: str, make: Callable[[], 
             if content is None:
                 content = make()
                 # Its name is a digest of ours: what lies there and is not whole was compiled here, and is damaged.
-                write_bytes(path, hashlib.sha256(content).digest() + content, overwrite=True)
+                with atomic_path(path, overwrite=True) as part, part.open("wb") as file:
+                    file.write(hashlib.sha256(content).digest())
+                    file.write(content)
     return content
 
 

@@ -81,8 +81,8 @@ def read_photographs(
     Args:
         undecoded: keys of photographs that are hashed and not looked at; they come as Unread.
     """
-    sources = ((key, *_bytes_of(root / key)) for key in keys)
-    yield from _in_batches((_left_out(one) if one[0] in undecoded else one for one in sources), batch, limits)
+    # Nothing between the reader and the batches holds on to a file's bytes.
+    yield from _in_batches((_source(root, key, key in undecoded) for key in keys), batch, limits)
 
 
 def read_given(
@@ -116,9 +116,9 @@ def _in_batches(
         yield members
 
 
-def _left_out(source: tuple[str, bytes | Unread, str, str]) -> tuple[str, Unread, str, str]:
-    key, _, sha256, stamp = source
-    return key, Unread("was left out"), sha256, stamp
+def _source(root: Path, key: str, undecoded: bool) -> tuple[str, bytes | Unread, str, str]:
+    content, sha256, stamp = _bytes_of(root / key)
+    return key, Unread("was left out") if undecoded else content, sha256, stamp
 
 
 def read_photograph(path: Path, limits: Limits = EVERYDAY) -> Photograph:

@@ -29,6 +29,8 @@ from facepipe.results import Face, NoFace, Outcome, Unread
 from facepipe.runs.score import JoinedPairs, join
 from facepipe.specs import ModelSpec
 from facepipe.store.files import read_json, sha256_of_file, write_text
+from facepipe.store.lock import LOCK
+from facepipe.store.owned import RECORD
 from facepipe.store.run_faces import FACES_FILE, read_faces
 from facepipe.store.run_record import ACCURACY_FILE, RUN_FILE, adding, read_run
 
@@ -298,7 +300,7 @@ def _artefacts(run: Path, record: Mapping[str, Any]) -> str:
     files = sorted(
         path
         for path in run.rglob("*")
-        if path.is_file() and path.name not in (REPORT_FILE, RUN_FILE, "lock") and path.name[0] != "."
+        if path.is_file() and path.name not in (REPORT_FILE, RUN_FILE, LOCK, RECORD) and path.name[0] != "."
     )
     listed = [
         (path.relative_to(run).as_posix(), f"{path.stat().st_size:,}", sha256_of_file(path)) for path in _few(files)
