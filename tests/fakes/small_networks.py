@@ -56,13 +56,17 @@ def fully_convolutional(spec: ModelSpec, opset: int) -> onnx.ModelProto:
 
 
 def dense(spec: ModelSpec, opset: int) -> onnx.ModelProto:
-    """One dense layer for each output."""
+    """One dense layer for each output; of a face's picture after a mean of 2x2, else it would outweigh FaceNet."""
     rng = np.random.default_rng(2)
     sizes = [dim.low for dim in spec.input.dims[1:]]
-    nodes = [helper.make_node("Flatten", ["image"], ["flat"], "flatten", axis=1)]
+    nodes, seen, read = [], "image", sizes
+    if min(sizes[1:]) >= 96:
+        nodes.append(helper.make_node("AveragePool", ["image"], ["means"], "mean", kernel_shape=[2, 2], strides=[2, 2]))
+        seen, read = "means", [sizes[0], sizes[1] // 2, sizes[2] // 2]
+    nodes.append(helper.make_node("Flatten", [seen], ["flat"], "flatten", axis=1))
     weights = []
     for index, output in enumerate(spec.outputs):
-        matrix = rng.normal(0, 0.05, (int(np.prod(sizes)), output.dims[1].low)).astype(np.float32)
+        matrix = rng.normal(0, 0.05, (int(np.prod(read)), output.dims[1].low)).astype(np.float32)
         weights.append(numpy_helper.from_array(matrix, f"w{index}"))
         nodes.append(helper.make_node("Gemm", ["flat", f"w{index}"], [output.name], f"dense{index}"))
     return _model(spec, nodes, weights, opset, ["batch", *sizes])

@@ -128,18 +128,19 @@ def _compiled(
 
     if cache is None:
         return core.compile_model(core.read_model(model.content), "CPU", properties)
-    made: list[openvino.CompiledModel] = []
 
     def make() -> bytes:
-        made.append(core.compile_model(core.read_model(model.content), "CPU", properties))
         stream = io.BytesIO()
-        made[0].export_model(stream)
+        with model.copied() as copy:  # from bytes OpenVINO makes two more copies of them in memory
+            compiled = core.compile_model(core.read_model(copy), "CPU", properties)
+        compiled.export_model(stream)
         return stream.getvalue()
 
     processor = {name: core.get_property("CPU", name) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")}
     made_of = json.dumps([model.sha256, openvino.get_version(), processor, properties])
     blob = kept(cache, "openvino", made_of, ".blob", make)
-    return made[0] if made else core.import_model(blob, "CPU", properties)
+    # Also what was compiled just now: it holds the model's own numbers beside those that it computes with.
+    return core.import_model(blob, "CPU", properties)
 
 
 def _properties(options: RuntimeOptions, precision: str) -> dict[str, Any]:
