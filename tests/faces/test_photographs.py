@@ -92,3 +92,15 @@ def test_what_is_not_to_be_decoded_is_hashed_and_keeps_its_place(tmp_path: Path)
     (members,) = read_photographs(tmp_path, ["a.png", "b.png", "c.png"], 3, undecoded={"b.png"})
     assert [isinstance(one.pixels, np.ndarray) for one in members] == [True, False, True]
     assert {one.sha256 for one in members} == {sha256_of_file(tmp_path / "b.png")}
+
+
+def test_results_of_an_earlier_call_are_no_photographs(tmp_path: Path) -> None:
+    for name in ("a.png", "out/b.png", "outer/c.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / name)
+    assert photographs.photographs_of(tmp_path, tmp_path / "out") == ["a.png", "outer/c.png"]
+    assert photographs.photographs_of(tmp_path, tmp_path.parent) == ["a.png", "out/b.png", "outer/c.png"]
+    for name in ("a.png", "outer/c.png"):
+        (tmp_path / name).unlink()
+    with pytest.raises(DataError, match="no photograph in it beside"):
+        photographs.photographs_of(tmp_path, tmp_path / "out")

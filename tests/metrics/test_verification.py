@@ -276,3 +276,11 @@ def test_pairs_that_mean_nothing_are_refused():
         roc(distances[:0], same[:0])
     with pytest.raises(DataError, match="far is 0, expected above 0"):
         tar_at_far(distances, same, folds, 0)
+
+
+def test_thresholds_for_a_rate_reach_to_the_greatest_distance_of_two_directions() -> None:
+    """Squared distances of unit vectors go to 4: with a rate of 1 everything below that is accepted."""
+    distances = np.array([3.9, 3.5, 3.9, 3.5] * 2)
+    same = np.array([True, True, False, False] * 2)
+    found = tar_at_far(distances, same, np.repeat([0, 1], 4), 1.0)
+    assert found.per_fold.tolist() == [1, 1] and (found.thresholds > 3.9).all()
