@@ -117,7 +117,7 @@ demo: $(READY)  ## the whole job on a sample that is made on the spot; needs onl
 test: lint  ## every check a change must pass
 	@$(FACEPIPE) fetch mtcnn
 	@$(FACEPIPE) onnx
-	@$(VENV)/bin/python -m pytest -n 2 --dist loadfile $(if $(NAMED),--expect-python=$(VERSION))
+	@$(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(if $(NAMED),--expect-python=$(VERSION))
 
 quick:  ## the tests without weights, torch and processes, under a minute [PYTHON=python3.13]
 	@$(MAKE) --no-print-directory $(QUICKLY)/installed $(if $(NAMED),PYTHON=$(call quoted,PYTHON))

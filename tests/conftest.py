@@ -65,6 +65,8 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    # The files that take minutes first: the last one of them would else run alone at the end.
+    items.sort(key=lambda item: "reliability" not in item.path.parts)
     if not config.getoption("--quick"):
         return
     kept = [item for item in items if _is_quick(item)]
