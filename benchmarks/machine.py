@@ -7,12 +7,14 @@ import os
 import platform
 from pathlib import Path
 
+from facepipe.engine.cores import cores
+
 
 def machine() -> dict[str, object]:
     """Processor, cores that this process may use, memory and system; what cannot be told is left out."""
     found: dict[str, object] = {
         "system": platform.platform(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
     }
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():

@@ -35,6 +35,14 @@ def place_of(work: Path, tmp_path: Path) -> Path:
     return place
 
 
+def finished(work: Path, tmp_path: Path, staged: bool) -> tuple[Path, Path, list[str]]:
+    """The work, a run of it that is finished, and the command that made the run."""
+    place, run = place_of(work, tmp_path), tmp_path / "run"
+    words = words_of(place, run, staged=staged)
+    assert main(words) == 0
+    return place, run, words
+
+
 def photographs(place: Path) -> list[Path]:
     return sorted((place / "sample/images").rglob("*.jpg"))
 
@@ -57,9 +65,7 @@ def content(run: Path) -> dict[str, bytes]:
 def test_other_photographs_under_the_same_names_are_refused_and_nothing_is_touched(
     work: Path, tmp_path: Path, staged: bool, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    place, run = place_of(work, tmp_path), tmp_path / "run"
-    words = words_of(place, run, staged=staged)
-    assert main(words) == 0
+    place, run, words = finished(work, tmp_path, staged)
     before = content(run)
     paths = photographs(place)
     for one, other in zip(paths[::2], paths[1::2], strict=True):
@@ -77,9 +83,7 @@ def test_a_run_that_goes_on_with_other_photographs_is_refused(
     work: Path, tmp_path: Path, staged: bool, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """A folder of other people under the same names, while one of the shards is still to be done."""
-    place, run = place_of(work, tmp_path), tmp_path / "run"
-    words = words_of(place, run, staged=staged)
-    assert main(words) == 0
+    place, run, words = finished(work, tmp_path, staged)
     stage = run / ("onet" if staged else "fused")
     for name in ("manifest.json", "shard-00001.json", "shard-00001.npz"):
         (stage / name).unlink()
@@ -116,11 +120,9 @@ def test_a_photograph_is_known_by_more_than_its_size_and_time(
 @FORMS
 def test_photographs_that_were_copied_elsewhere_are_the_same(work: Path, tmp_path: Path, staged: bool) -> None:
     """Other times and another path: the digests decide. What was finished stays as it is, to the byte."""
-    place, run = place_of(work, tmp_path), tmp_path / "run"
-    assert main(words_of(place, run, staged=staged)) == 0
+    place, run, words = finished(work, tmp_path, staged)
     before = content(run)
     shutil.copytree(place / "sample", tmp_path / "elsewhere/sample")
-    words = words_of(place, run, staged=staged)
     words[words.index("--data") + 1] = str(tmp_path / "elsewhere/sample")
     assert main(words) == 0
     after = content(run)

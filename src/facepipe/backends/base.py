@@ -9,7 +9,7 @@ names), so that an exchanged order cannot pass unseen.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -245,6 +245,12 @@ Stated = Mapping[str, str]
 """The sha256 that each model file must have, by the model's name: a run states it, and every worker holds to it."""
 
 
+def stated_by(models: Iterable[ModelFile] | None) -> Stated:
+    """What a run states of the models that it has found; it does so before anything is loaded."""
+    assert models is not None, "a run states its models before anything is loaded"
+    return {file.model: file.sha256 for file in models}
+
+
 @contextmanager
 def open_session(
     backend: Backend, spec: ModelSpec, path: Path, stated: Stated | None = None
@@ -275,18 +281,20 @@ def model_on_disk(
         BackendError: it is not there.
         StageError: as `read_model`.
     """
-    return _read(backend, spec, model_file(backend, spec, weights, batch), sha256)
+    model, file, _ = _read(backend, spec, model_file(backend, spec, weights, batch), sha256)
+    return model, file
 
 
-def _read(backend: Backend, spec: ModelSpec, path: Path, sha256: str | None) -> tuple[ModelContent, ModelFile]:
+def _read(backend: Backend, spec: ModelSpec, path: Path, sha256: str | None) -> tuple[ModelContent, ModelFile, Backend]:
     if not path.is_file():
         step = making_of(backend, spec)
         raise BackendError(f"{path}: no such model file, expected {spec.name} for '{backend.name}'.", f"`{step}`")
     model = read_model(path, sha256)
-    return model, model_provenance(spec.name, model, executing(backend, spec, model.content).name)
+    engine = executing(backend, spec, model.content)
+    return model, model_provenance(spec.name, model, engine.name), engine
 
 
 def _loaded(backend: Backend, spec: ModelSpec, path: Path, sha256: str | None) -> tuple[Session, ModelFile]:
     """The session, and nothing that keeps the bytes."""
-    model, file = _read(backend, spec, path, sha256)
-    return executing(backend, spec, model.content).load(spec, model), file
+    model, file, engine = _read(backend, spec, path, sha256)
+    return engine.load(spec, model), file

@@ -52,7 +52,7 @@ class OpenVinoSession:
                 return _outputs(self.requests[0])
             return self._run_shared(inputs)
         except RuntimeError as error:  # the only class that OpenVINO's own errors have
-            raise BackendError(f"{self.path}: OpenVINO failed ({_first_line(error)}).") from error
+            raise BackendError(f"{self.path}: OpenVINO failed ({_last_line(error)}).") from error
 
     def _run_shared(self, inputs: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
         """The rows of one call dealt out among the requests, which run at the same time."""
@@ -109,7 +109,7 @@ class OpenVino:
             streams = int(compiled.get_property("NUM_STREAMS"))
             requests = tuple(compiled.create_infer_request() for _ in range(streams))
         except RuntimeError as error:
-            raise BackendError(f"{path}: OpenVINO cannot load it ({_first_line(error)}).", attempt) from error
+            raise BackendError(f"{path}: OpenVINO cannot load it ({_last_line(error)}).", attempt) from error
         if precision != asked:
             raise BackendError(
                 f"{path}: OpenVINO would compute {spec.name} in {precision}, expected {asked} as was asked for.",
@@ -178,6 +178,6 @@ def _outputs(request: openvino.InferRequest) -> tuple[np.ndarray, ...]:
     return tuple(np.array(tensor.data) for tensor in request.output_tensors)
 
 
-def _first_line(error: Exception) -> str:
+def _last_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

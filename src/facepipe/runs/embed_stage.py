@@ -25,7 +25,7 @@ from facepipe.store import owned, resumable
 from facepipe.store.bins import INDEX, BinFile, BinIndex, check_files, read_batch, read_index
 from facepipe.store.files import sha256_of_file, write_bytes
 from facepipe.store.parts import part_of
-from facepipe.store.resumable import START_OVER, Resumable
+from facepipe.store.resumable import START_OVER, Resumable, digests_in
 
 OUTPUTS_FORMAT = "facepipe.outputs.2"
 OUTPUTS, RECORD, BEGUN = "outputs", "outputs.json", "outputs.begun.json"
@@ -63,7 +63,7 @@ def embed_bins(
     check_files(packed, index)
     work, record = _work(out), _record(packed, width, made_by)
     begun = resumable.begin(work, record, [_output_of(file) for file in index.files], force=force)
-    known = begun.noted if begun.done is None else _files_of(begun.done, out)
+    known = owned.recorded(out / OUTPUTS) if begun.done is None else digests_in(begun.done, "files", out / RECORD)
     digests = {}
     for file in index.files:
         path = out / OUTPUTS / _output_of(file)
@@ -134,7 +134,7 @@ def check_record(packed: Path, embedded: Path) -> Mapping[str, str]:
     record, now = resumable.require_complete(_work(embedded)), sha256_of_file(packed / INDEX)
     if record.get("format") != OUTPUTS_FORMAT or record.get("packed_sha256") != now:
         raise StageError(f"{embedded}: was made from other bins than {packed} holds now.", "embed again.")
-    return _files_of(record, embedded)
+    return digests_in(record, "files", embedded / RECORD)
 
 
 def embedded_by(embedded: Path) -> Mapping[str, Any]:
@@ -145,18 +145,6 @@ def embedded_by(embedded: Path) -> Mapping[str, Any]:
     """
     made_by = resumable.require_complete(_work(embedded)).get("made_by")
     return made_by if isinstance(made_by, dict) else {}
-
-
-def _files_of(record: Mapping[str, Any], folder: Path) -> Mapping[str, str]:
-    """The sha256 of each output file, by its name.
-
-    Raises:
-        StageError: the record has none.
-    """
-    files = record.get("files")
-    if not isinstance(files, dict) or not all(isinstance(sha256, str) for sha256 in files.values()):
-        raise StageError(f"{folder / RECORD}: lists no files, expected the sha256 of each.", START_OVER)
-    return files
 
 
 def _record(packed: Path, width: int, made_by: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from facepipe.backends.base import (
     model_on_disk,
     network_precision,
     require_available,
+    stated_by,
 )
 from facepipe.catalogue import detector_models, embedder
 from facepipe.datasets.images import decoder_versions
@@ -63,8 +64,7 @@ class RunJob:
     @property
     def stated(self) -> Stated:
         """The sha256 of each model file, for those that load it."""
-        assert self.models is not None, "a run states its models before anything is loaded"
-        return {file.model: file.sha256 for file in self.models}
+        return stated_by(self.models)
 
     @property
     def detector_settings(self) -> DetectorSettings:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from facepipe.backends import backend_by_name
-from facepipe.backends.base import RuntimeOptions, Stated, model_on_disk
+from facepipe.backends.base import RuntimeOptions, Stated, model_on_disk, stated_by
 from facepipe.catalogue import detector_models
 from facepipe.datasets.widerface import write_prediction
 from facepipe.detect import Detector, open_detector, open_single_shot
@@ -69,8 +69,7 @@ class WiderJob:
     @property
     def stated(self) -> Stated:
         """The sha256 of each model file, for those that load it."""
-        assert self.models is not None, "a pass states its models before anything is loaded"
-        return {file.model: file.sha256 for file in self.models}
+        return stated_by(self.models)
 
     @property
     def merges(self) -> bool:

@@ -23,7 +23,7 @@ from typing import Any, Literal
 import numpy as np
 
 from facepipe.errors import StageError, TensorError
-from facepipe.store import resumable
+from facepipe.store import owned, resumable
 from facepipe.store.files import sha256_of_file, sha256_of_json, write_bytes
 from facepipe.store.resumable import START_OVER, Resumable, listing
 
@@ -137,7 +137,7 @@ def write_bins(
     work = _work(folder, bins)
     begun = resumable.begin(work, _to_json(index), [file.file for file in files], force=force)
     old = None if begun.done is None else _from_json(folder / INDEX, begun.done)
-    known = begun.noted if old is None else {file.file: file.sha256 for file in old.files}
+    known = owned.recorded(folder / bins) if old is None else {file.file: file.sha256 for file in old.files}
     done = tuple(_write_file(work, file, load, tensor, begun.there, known, progress) for file in files)
     index = BinIndex(tensor, bins, dict(made_from), done)
     if old is not None and index != old:

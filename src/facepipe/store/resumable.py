@@ -3,7 +3,6 @@
 
     <begun>    what the results depend on; written before the first result
     results    files that appear whole (store.files.atomic_path), in the folder or in one below it
-    <noted>    the sha256 of each result, a line after each; of work whose results have no record of their own
     <done>     written last: its presence means "complete"
 
 Work that was begun with anything else is refused, and the first difference is named. What is there is known from one
@@ -67,12 +66,10 @@ class Begun:
     Attributes:
         done: the record of the finished work; None while it goes on.
         there: the results that are there, by name, from one listing.
-        noted: the sha256 of each result as it was written: only such a one is taken for whole when work goes on.
     """
 
     done: Mapping[str, Any] | None
     there: Mapping[str, os.DirEntry[str]]
-    noted: Mapping[str, str]
 
 
 def listing(folder: Path) -> dict[str, os.DirEntry[str]]:
@@ -129,7 +126,7 @@ def begin(work: Resumable, record: Mapping[str, Any], names: Collection[str], *,
     if work.done in found:
         _tidy(work)  # killed between the record of the end and this
     there = {name: entry for name, entry in there.items() if name in names}
-    return Begun(found.get(work.done), there, owned.recorded(results))
+    return Begun(found.get(work.done), there)
 
 
 def finish(work: Resumable, record: Mapping[str, Any]) -> None:
@@ -149,6 +146,18 @@ def require_complete(work: Resumable) -> dict[str, Any]:
         state = "was begun and not finished" if work.begun in here else "was not begun"
         raise StageError(f"{work.name}: {work.folder} is not complete (no {work.done}): it {state}.", work.attempt)
     return _record(work, work.done)
+
+
+def digests_in(record: Mapping[str, Any], field: str, path: Path) -> dict[str, str]:
+    """The sha256 of each result, by file name, that a record at `path` lists under `field`.
+
+    Raises:
+        StageError: it lists none.
+    """
+    listed = record.get(field)
+    if not isinstance(listed, dict) or not all(isinstance(sha256, str) for sha256 in listed.values()):
+        raise StageError(f"{path}: lists no {field}, expected the sha256 of each.", START_OVER)
+    return listed
 
 
 def _tidy(work: Resumable) -> None:

@@ -26,7 +26,7 @@ from facepipe.store.lock import LOCK, held
 from facepipe.store.owned import claim, folders_written
 from facepipe.store.parts import remove_parts
 from facepipe.store.provenance import processor
-from facepipe.store.resumable import START_OVER, Resumable, listing
+from facepipe.store.resumable import START_OVER, Resumable, digests_in, listing
 from facepipe.store.shard import (
     SHARD_FORMAT,
     PathOf,
@@ -144,7 +144,7 @@ def require_complete(folder: Path, name: str) -> dict[str, Any]:
     """
     work = _folder(folder, name)
     manifest = resumable.require_complete(work)
-    for file, digest in _shards_of(manifest, folder).items():
+    for file, digest in digests_in(manifest, "shards", folder / work.done).items():
         record = (folder / file).with_suffix(".json")
         if read_json(record, work.attempt).get("sha256") != digest:
             raise StageError(f"{record}: is of another shard than manifest.json tells of.", START_OVER)
@@ -198,23 +198,14 @@ def _folder(folder: Path, name: str) -> Resumable:
     )
 
 
-def _shards_of(manifest: Mapping[str, Any], folder: Path) -> Mapping[str, str]:
-    """The sha256 of each shard's file, by its name.
-
-    Raises:
-        StageError: the manifest has none.
-    """
-    shards = manifest.get("shards")
-    if not isinstance(shards, dict) or not all(isinstance(sha256, str) for sha256 in shards.values()):
-        raise StageError(f"{folder / 'manifest.json'}: lists no shards, expected the sha256 of each.", START_OVER)
-    return shards
-
-
 def _require_of_manifest(stage: Stage, manifest: Mapping[str, Any] | None, records: Mapping[int, ShardRecord]) -> None:
     """Raise StageError where a shard is not the one that the manifest, if there is one, tells of."""
+    if manifest is None:
+        return
+    told = digests_in(manifest, "shards", stage.folder / "manifest.json")
     for number, record in records.items():
         name = stage.shard_path(number).name
-        if manifest is not None and _shards_of(manifest, stage.folder).get(name) != record.sha256:
+        if told.get(name) != record.sha256:
             raise StageError(
                 f"stage {stage.name}: {stage.folder / name} is not the shard that manifest.json tells of, expected the "
                 "one that the run was finished with.",
