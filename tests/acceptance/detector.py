@@ -15,8 +15,8 @@ PEER = REPOSITORY / ".venv-peer" / "bin" / "python"
 
 
 def detected(paths: list[Path], log: str) -> dict[str, list[dict[str, Any]]]:
-    """facepipe's faces of each photograph, by path."""
-    lines = facepipe("detect", "--json", *paths, log=log).splitlines()
+    """facepipe's faces of each photograph, by path; at the photograph's edges as the peer has it."""
+    lines = facepipe("detect", "--json", "--borders", "stretch", *paths, log=log).splitlines()
     return {line["photograph"]: line["faces"] for line in map(json.loads, lines)}
 
 

@@ -53,7 +53,7 @@ def open_networks() -> Iterator[list[Run]]:
 
 def moved(networks: list[Run]) -> Iterator[tuple[str, Any]]:
     """Detectors with one thing moved, and what."""
-    settings = MtcnnSettings()
+    settings = MtcnnSettings(borders="stretch")
     for stage, name in enumerate(("PNet", "RNet", "ONet")):
         for sign in (-HAIR, HAIR):
             thresholds = tuple(t + sign * (i == stage) for i, t in enumerate(settings.thresholds))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from facepipe.backends import backend_by_name
 from facepipe.backends.base import RuntimeOptions, open_session
@@ -20,6 +21,7 @@ from facepipe.detect import mtcnn as cascade
 from facepipe.detect.mtcnn import MtcnnSettings, _pnet, photograph, propose
 from facepipe.geometry.boxes import iou_matrix
 from facepipe.geometry.kernels import compiled_kernels, numpy_kernels
+from facepipe.geometry.mtcnn_boxes import Borders
 from facepipe.results import Detections
 
 ORDERS = 12  # of equal scores that are tried
@@ -32,15 +34,23 @@ def mtcnn(weights_dir: Path) -> Iterator[Detector]:
         yield detector
 
 
+@pytest.fixture(scope="module")
+def as_the_peer(weights_dir: Path) -> Iterator[Detector]:
+    """Boxes are cut at the photograph's edges, as facenet-pytorch does."""
+    backend, settings = backend_by_name("onnxruntime", RuntimeOptions()), MtcnnSettings(borders="stretch")
+    with open_detector("mtcnn", backend, weights_dir, 16, settings) as detector:
+        yield detector
+
+
 def by_area(found: Detections) -> Detections:
     width, height = found.boxes[:, 2] - found.boxes[:, 0], found.boxes[:, 3] - found.boxes[:, 1]
     return found.take(np.argsort(width * height)[::-1])
 
 
-def test_faces_of_lfw_are_those_of_the_peer(mtcnn: Detector, assets: Path, golden: Path) -> None:
+def test_faces_of_lfw_are_those_of_the_peer(as_the_peer: Detector, assets: Path, golden: Path) -> None:
     answers = json.loads((golden / "mtcnn_lfw.json").read_text())
     keys = sorted(answers)[:: len(answers) // SAMPLE][:SAMPLE]
-    found = mtcnn.detect([read(assets / "lfw" / "images" / key) for key in keys])
+    found = as_the_peer.detect([read(assets / "lfw" / "images" / key) for key in keys])
     differing = [key for key, mine in zip(keys, found, strict=True) if not same_faces(mine, answers[key])]
     assert len(differing) <= 1, differing  # a tie of scores may fall otherwise: three in four hundred
 
@@ -60,7 +70,7 @@ def same_faces(mine: Detections, answer: dict[str, list[float]]) -> bool:
 
 
 def test_faces_of_scenes_are_those_of_the_peer(
-    mtcnn: Detector, assets: Path, golden: Path, monkeypatch: pytest.MonkeyPatch
+    as_the_peer: Detector, assets: Path, golden: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Which of two boxes with the same score stays is settled by NumPy's sort. Its order with AVX-512 is the golden
     file's; on another processor the peer itself gives other boxes, and a difference has to go with some order of equal
@@ -70,13 +80,13 @@ def test_faces_of_scenes_are_those_of_the_peer(
     wanted = matched = extra = 0
     for key, answer in answers.items():
         peers, image = np.array(answer["boxes"], np.float32).reshape(-1, 4), read(assets / "photos" / key)
-        (mine,) = mtcnn.detect([image])
+        (mine,) = as_the_peer.detect([image])
         ious = iou_matrix(peers, mine.boxes)
         found, foreign = ious.max(axis=1, initial=0) >= 0.99, ious.max(axis=0, initial=0) < 0.99
         for seed in range(ORDERS if not sorts_with_avx512() and not found.all() else 0):
             with monkeypatch.context() as patch:
                 patch.setattr(cascade, "_sure_best_first", functools.partial(sure_in_some_order, seed))
-                (other,) = mtcnn.detect([image])
+                (other,) = as_the_peer.detect([image])
             found |= iou_matrix(peers, other.boxes).max(axis=1, initial=0) >= 0.99
             foreign &= iou_matrix(mine.boxes, other.boxes).max(axis=1, initial=0) >= 0.99
         wanted, matched, extra = wanted + len(peers), matched + int(found.sum()), extra + int(foreign.sum())
@@ -96,6 +106,102 @@ def sure_in_some_order(seed: int, scores: np.ndarray, images: np.ndarray, thresh
     sure = np.flatnonzero(scores > np.float32(threshold))
     chance = np.random.default_rng(seed).random(len(sure))
     return sure[np.lexsort((chance, -scores[sure], images[sure]))]
+
+
+EDGES = {
+    "left": (-1, 0),
+    "right": (1, 0),
+    "top": (0, -1),
+    "bottom": (0, 1),
+    "top left": (-1, -1),
+    "top right": (1, -1),
+    "bottom left": (-1, 1),
+    "bottom right": (1, 1),
+}
+
+
+def cut_through(image: np.ndarray, box: np.ndarray, edge: str, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """The photograph without what lies beyond an edge that takes `share` of the face; and its new origin x, y."""
+    (x1, y1, x2, y2), (across, down) = box, EDGES[edge]
+    dx, dy = share * (x2 - x1), share * (y2 - y1)
+    left, top = int(x1 + dx) if across < 0 else 0, int(y1 + dy) if down < 0 else 0
+    right, bottom = int(x2 - dx) if across > 0 else image.shape[1], int(y2 - dy) if down > 0 else image.shape[0]
+    return np.ascontiguousarray(image[top:bottom, left:right]), np.array([left, top])
+
+
+def landmark_error(detector: Detector, image: np.ndarray, origin: np.ndarray, landmarks: np.ndarray) -> float:
+    """Mean distance in pixels of the nearest face's landmarks from those of the whole photograph; inf: none found."""
+    (found,) = detector.detect([image])
+    off = np.linalg.norm(found.landmarks + origin - landmarks, axis=2).mean(axis=1)
+    return float(off.min(initial=np.inf))
+
+
+def largest_face(detector: Detector, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Box and landmarks."""
+    (found,) = detector.detect([image])
+    best = by_area(found)
+    return best.boxes[0], best.landmarks[0]
+
+
+@pytest.fixture(scope="module")
+def portrait() -> np.ndarray:
+    skimage = pytest.importorskip("skimage", reason="the portrait is one that scikit-image ships")
+    image: np.ndarray = skimage.data.astronaut()
+    return image
+
+
+@pytest.mark.parametrize("edge", EDGES)
+def test_landmarks_of_a_face_at_the_edge_are_those_of_the_whole_photograph(
+    mtcnn: Detector, as_the_peer: Detector, portrait: np.ndarray, edge: str
+) -> None:
+    """A face 87 px wide, of which a tenth lies beyond each edge named: pad is off by 1 to 2 px, stretch by 1 to 31."""
+    box, landmarks = largest_face(mtcnn, portrait)
+    cut, origin = cut_through(portrait, box, edge, 0.1)
+    padded, stretched = (landmark_error(d, cut, origin, landmarks) for d in (mtcnn, as_the_peer))
+    assert padded < 2.5
+    assert edge == "top" or stretched > 3 * padded  # PNet's box ends at the brows: nothing is beyond the upper edge
+
+
+@pytest.mark.parametrize(("share", "most"), [(0.1, 0.03), (0.2, 0.07)])
+@pytest.mark.parametrize("edge", EDGES)
+def test_landmarks_at_the_edges_of_published_portraits(
+    mtcnn: Detector, as_the_peer: Detector, assets: Path, edge: str, share: float, most: float
+) -> None:
+    """Of three portraits, faces 57 to 254 px wide: errors in widths of the face; stretch also loses faces."""
+    padded, stretched = list[float](), list[float]()
+    for name in ("kate_siegel.jpg", "paul_rudd.jpg", "angelina_jolie.jpg"):
+        image = np.asarray(Image.fromarray(read(assets / "photos" / name)).reduce(4))
+        box, landmarks = largest_face(mtcnn, image)
+        cut, origin = cut_through(image, box, edge, share)
+        for errors, detector in ((padded, mtcnn), (stretched, as_the_peer)):
+            errors.append(landmark_error(detector, cut, origin, landmarks) / float(box[2] - box[0]))
+    assert max(padded) < most
+    assert sum(stretched) > 3 * sum(padded)
+
+
+@pytest.mark.parametrize("edge", EDGES)
+def test_half_a_face_is_right_or_not_found(mtcnn: Detector, portrait: np.ndarray, edge: str) -> None:
+    """PNet sees no black beyond the photograph, as the authors', and mostly finds no half of a face."""
+    box, landmarks = largest_face(mtcnn, portrait)
+    error = landmark_error(mtcnn, *cut_through(portrait, box, edge, 0.5), landmarks)
+    assert error == np.inf or error < 0.1 * (box[2] - box[0])
+
+
+def test_a_face_that_fills_the_photograph_has_its_landmarks(
+    mtcnn: Detector, as_the_peer: Detector, portrait: np.ndarray
+) -> None:
+    box, landmarks = largest_face(mtcnn, portrait)
+    left, top, right, bottom = (int(corner) for corner in box)
+    filled, origin = np.ascontiguousarray(portrait[top:bottom, left:right]), np.array([left, top])
+    assert landmark_error(mtcnn, filled, origin, landmarks) < 2
+    assert landmark_error(as_the_peer, filled, origin, landmarks) > 5
+
+
+@pytest.mark.parametrize("size", [(1, 4000), (4000, 1), (20, 4000), (300, 300)])
+@pytest.mark.parametrize("level", [0, 200])
+def test_a_photograph_of_one_colour_has_no_face(mtcnn: Detector, size: tuple[int, int], level: int) -> None:
+    (found,) = mtcnn.detect([np.full((*size, 3), level, np.uint8)])
+    assert len(found) == 0
 
 
 @pytest.mark.parametrize("size", [(1, 1), (15, 15), (19, 300), (20, 20)])
@@ -150,6 +256,22 @@ def test_a_candidate_without_pixels_goes_with_its_scores(weights_dir: Path) -> N
     assert seen == [2]
     assert len(kept) == 2
     np.testing.assert_allclose(kept.boxes, [[1, 1, 40, 40], [10, 10, 50, 50]])
+
+
+@pytest.mark.parametrize(("borders", "seen"), [("pad", 50.0), ("stretch", 200.0)])
+def test_what_lies_beyond_the_photograph_is_black_or_the_rest_is_stretched(borders: Borders, seen: float) -> None:
+    """Both corners of the box count: 1-based -19..20 are 40 pixels, of which half lie left of and half above."""
+    item = photograph(np.full((60, 60, 3), 200, np.uint8), numpy_kernels())
+    boxes = np.array([[-19, -19, 20, 20]], np.float32)
+    proposals = Detections(boxes, np.ones(1, np.float32), np.zeros((1, 0, 2), np.float32))
+    crops: list[np.ndarray] = []
+
+    def run(crop: np.ndarray) -> tuple[np.ndarray, ...]:
+        crops.append(crop)
+        return np.zeros((1, 4), np.float32), np.zeros((1, 2), np.float32)
+
+    cascade.refine([item], [proposals], run, MtcnnSettings(crop_step=1, borders=borders))
+    assert (crops[0] / np.float32(model("rnet").pixels.scale[0]) + 127.5).mean() == pytest.approx(seen)
 
 
 def test_candidates_go_through_in_chunks(weights_dir: Path) -> None:

@@ -136,30 +136,51 @@ def test_kernels_are_chosen_by_name() -> None:
         kernels_by_name("cuda")
 
 
-@settings(max_examples=60)
+PLACES = ("inside", "low", "high", "across", "below", "beyond")
+"""Of a region along one axis: within the photograph, over its first or last edge, over both, or wholly outside."""
+
+
+def span(place: str, side: int, rng: np.random.Generator) -> tuple[int, int]:
+    """A half-open range at such a place of 0..side."""
+    inner, (out, further) = int(rng.integers(0, side)), (int(way) for way in rng.integers(1, 2 * side + 2, 2))
+    return {
+        "inside": (inner, int(rng.integers(inner, side)) + 1),
+        "low": (-out, inner + 1),
+        "high": (inner, side + out),
+        "across": (-out, side + further),
+        "below": (-out - further, -out),
+        "beyond": (side + out, side + out + further),
+    }[place]
+
+
+@settings(max_examples=200)
 @given(
     height=st.integers(1, 70),
     width=st.integers(1, 70),
     to_height=st.integers(1, 60),
     to_width=st.integers(1, 60),
+    down=st.sampled_from(PLACES),
+    across=st.sampled_from(PLACES),
     seed=st.integers(0, 99),
 )
-def test_both_kernels_resize_to_the_same_bits(
-    height: int, width: int, to_height: int, to_width: int, seed: int
+def test_both_kernels_resize_to_the_same_bits_and_what_is_outside_is_black(
+    height: int, width: int, to_height: int, to_width: int, down: str, across: str, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
     image = rng.integers(0, 256, (height, width, 3), np.uint8)
-    top, left = rng.integers(0, height), rng.integers(0, width)
-    regions = np.array(
-        [[0, height, 0, width], [top, rng.integers(top, height) + 1, left, rng.integers(left, width) + 1]], np.int64
-    )
+    one = (*span(down, height, rng), *span(across, width, rng))
+    regions = np.array([[0, height, 0, width], one], np.int64)
     mean, scale = np.array([127.5, 120, 3], np.float32), np.array([1 / 128, 0.017, 1], np.float32)
+    border = 5 * max(height, width) + 5
+    framed = np.pad(image, ((border, border), (border, border), (0, 0)))  # as if it had been photographed with black
     answers = []
     for kernels in (numpy_kernels(), compiled_kernels()):
-        out = np.empty((2, 3, to_height, to_width), np.float32)
-        kernels.regions(kernels.integral(image), regions, to_height, to_width, mean, scale, out)
-        answers.append(out)
-    assert (answers[0] == answers[1]).all()
+        for pixels, places in ((image, regions), (framed, regions + border)):
+            out = np.empty((2, 3, to_height, to_width), np.float32)
+            kernels.regions(kernels.integral(pixels), places, to_height, to_width, mean, scale, out)
+            answers.append(out)
+    for answer in answers[1:]:
+        assert (answers[0] == answer).all()
 
 
 @pytest.mark.process

@@ -9,7 +9,7 @@ from PIL import Image
 
 from facepipe.catalogue.mobilefacenet import ARCFACE_112
 from facepipe.geometry.align import align, crop_with_margin, similarity, warp_five_point
-from facepipe.geometry.mtcnn_boxes import cells_above, face_probability, has_pixels, pixel_regions
+from facepipe.geometry.mtcnn_boxes import Borders, cells_above, face_probability, has_pixels, pixel_regions
 from facepipe.geometry.normalise import normalise
 from facepipe.geometry.pyramid import pyramid_levels
 from facepipe.geometry.resize import integral, resize_regions
@@ -62,11 +62,31 @@ def test_face_probability_is_finite_for_any_logits() -> None:
     assert face_probability(np.array([[1e4, -1e4], [-1e4, 1e4], [0, 0]], np.float32)).tolist() == [0, 1, 0.5]
 
 
-def test_regions_are_clipped_and_empty_ones_are_told() -> None:
+def test_regions_are_cut_at_the_edges_or_reach_over_them_and_empty_ones_are_told() -> None:
     boxes = np.array([[-5, -5, 8.9, 9.9], [40, 3, 60, 9], [30.5, 1, 30.9, 9], [12, 12, 11, 11]], np.float32)
-    regions = pixel_regions(boxes, 20, 30)
-    assert regions.tolist() == [[0, 9, 0, 8], [2, 9, 39, 30], [0, 9, 29, 30], [11, 11, 11, 11]]
-    assert has_pixels(regions).tolist() == [True, False, True, False]
+    regions = pixel_regions(boxes, 20, 30, "stretch")
+    assert regions.tolist() == [[0, 9, 0, 8], [2, 9, 30, 30], [0, 9, 29, 30], [11, 11, 11, 11]]
+    assert has_pixels(regions, 20, 30).tolist() == [True, False, True, False]
+    regions = pixel_regions(boxes, 20, 30, "pad")
+    assert regions.tolist() == [[-6, 9, -6, 8], [2, 9, 39, 60], [0, 9, 29, 30], [11, 11, 11, 11]]
+    assert has_pixels(regions, 20, 30).tolist() == [True, False, True, False]
+
+
+@pytest.mark.parametrize("borders", ["pad", "stretch"])
+def test_a_mad_box_gives_a_region_no_larger_than_three_photographs(borders: Borders) -> None:
+    far, inf, nan = np.float32(1e30), np.float32(np.inf), np.float32(np.nan)
+    boxes = np.array(
+        [[-1e9, -1e9, 1e9, 1e9], [-far, 5, far, 9], [-inf, -inf, inf, inf], [nan, nan, nan, nan], [1e9, 1, 2e9, 9]],
+        np.float32,
+    )
+    regions = pixel_regions(boxes, 20, 30, borders)
+    past = (20, 30) if borders == "pad" else (0, 0)
+    whole = [-past[0], 20 + past[0], -past[1], 30 + past[1]]
+    assert regions[0].tolist() == regions[2].tolist() == whole
+    assert regions[1].tolist() == [4, 9, *whole[2:]]
+    assert has_pixels(regions, 20, 30).tolist() == [True, True, True, False, False]
+    crops = resize_regions(integral(np.full((20, 30, 3), 90, np.uint8)), regions[:3], 24, 24)
+    assert crops[0].max() == 90 and crops[0].mean() == pytest.approx(10 if borders == "pad" else 90)
 
 
 def test_crop_margin_is_in_output_pixels() -> None:

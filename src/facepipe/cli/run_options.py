@@ -30,7 +30,8 @@ _FEW = 20
 
 
 def add_model_arguments(parser: argparse.ArgumentParser, *, embeds: bool = True, backend: str = AUTO) -> None:
-    """--detector, --embedder, --weights, --backend, --batch, --precision, --threads, --device, --min-face, --select."""
+    """--detector, --embedder, --weights, --backend, --batch, --precision, --threads, --device, --min-face, --borders,
+    --select."""
     parser.add_argument("--detector", default="mtcnn", metavar="NAME", help=f"one of {', '.join(DETECTORS)}")
     if embeds:
         parser.add_argument(
@@ -53,6 +54,12 @@ def add_model_arguments(parser: argparse.ArgumentParser, *, embeds: bool = True,
     parser.add_argument("--device", type=int, default=0, help="number of the device, where the back end has several")
     parser.add_argument("--devices", type=int, nargs="+", metavar="N", help="several devices, one process for each")
     parser.add_argument("--min-face", type=least_face, default=20, metavar="PIXELS", help="least face looked for")
+    parser.add_argument(
+        "--borders",
+        choices=("pad", "stretch"),
+        default=MtcnnSettings().borders,
+        help="what MTCNN sees of a face beyond the photograph: black (pad), or the rest stretched, as facenet-pytorch",
+    )
     add_limit_arguments(parser)
 
 
@@ -163,20 +170,22 @@ def chosen_backend(
 
 def mtcnn_settings(args: argparse.Namespace) -> MtcnnSettings:
     """What the command line says about the cascade."""
-    return replace(MtcnnSettings(), min_face_px=args.min_face, batch=args.batch)
+    return replace(MtcnnSettings(), min_face_px=args.min_face, borders=args.borders, batch=args.batch)
 
 
 def detector_settings(args: argparse.Namespace) -> DetectorSettings:
     """What the command line says about the detector, of its kind.
 
     Raises:
-        DataError: no such detector, or --min-face for one that has no pyramid.
+        DataError: no such detector, or --min-face or --borders for one that is no cascade.
     """
-    settings = default_settings(args.detector)
+    settings, everyday = default_settings(args.detector), MtcnnSettings()
     if isinstance(settings, MtcnnSettings):
         return mtcnn_settings(args)
-    if args.min_face != MtcnnSettings().min_face_px:
+    if args.min_face != everyday.min_face_px:
         raise DataError(f"--min-face: {args.min_face} was asked for, and {args.detector} has no pyramid to set it on.")
+    if args.borders != everyday.borders:
+        raise DataError(f"--borders: {args.borders} was asked for, and {args.detector} looks at no box a second time.")
     return replace(settings, batch=args.batch)
 
 

@@ -77,7 +77,8 @@ class SplitJob:
 
     @property
     def settings(self) -> MtcnnSettings:
-        return fitted(MtcnnSettings(), backend_by_name(self.backend).traits, self.batch)
+        """The vendor's chain cuts boxes at the photograph's edges, and its results are compared with it."""
+        return fitted(MtcnnSettings(borders="stretch"), backend_by_name(self.backend).traits, self.batch)
 
     @property
     def split(self) -> Path:

@@ -23,6 +23,7 @@ from facepipe.catalogue import model
 from facepipe.geometry.boxes import square
 from facepipe.geometry.kernels import Kernels, kernels_by_name
 from facepipe.geometry.mtcnn_boxes import (
+    Borders,
     apply_offsets,
     boxes_of_cells,
     cells_above,
@@ -59,6 +60,9 @@ class MtcnnSettings:
         call_pixels: pixels of a pyramid level, of several photographs, that go through PNet in one call; the same.
         strip_pixels: pixels of a pyramid level of one photograph that go through PNet in one call; bounds memory to
             some 230 bytes for each. 0 means all, for compiled models that have only so many input shapes.
+        borders: "pad": a box that leaves the photograph is black there, as the authors have it. "stretch": what is left
+            of it fills RNet's and ONet's input, and offsets and landmarks of faces at the edge slide: facenet-pytorch's
+            way, to compare with it.
         kernels: name of the host kernels; see `geometry.kernels`. All give the same bits.
     """
 
@@ -70,6 +74,7 @@ class MtcnnSettings:
     crop_step: int = 12
     call_pixels: int = 1 << 16
     strip_pixels: int = 1 << 18
+    borders: Borders = "pad"
     kernels: str = "fastest"
 
 
@@ -119,7 +124,7 @@ def refine(
         before they were moved.
     """
     kernels = kernels_by_name(settings.kernels)
-    candidates = _candidates(photographs, proposals)
+    candidates = _candidates(photographs, proposals, settings.borders)
     (offsets, _), scores = _look_closer(
         photographs, candidates, run, RNET_SIDE, model("rnet").pixels, settings, kernels
     )
@@ -144,7 +149,7 @@ def locate(
         For each photograph its faces, best score first, no two sharing more than 0.7 of the smaller one's area.
     """
     kernels = kernels_by_name(settings.kernels)
-    candidates = _candidates(photographs, proposals)
+    candidates = _candidates(photographs, proposals, settings.borders)
     (offsets, points, _), scores = _look_closer(
         photographs, candidates, run, ONET_SIDE, model("onet").pixels, settings, kernels
     )
@@ -275,12 +280,12 @@ def _mean_and_scale(pixels: Pixels) -> tuple[np.ndarray, np.ndarray]:
     return np.array(pixels.mean, np.float32), np.array(pixels.scale, np.float32)
 
 
-def _candidates(photographs: Sequence[Photograph], proposals: Sequence[Detections]) -> _Candidates:
+def _candidates(photographs: Sequence[Photograph], proposals: Sequence[Detections], borders: Borders) -> _Candidates:
     """All proposals in one table. A box without a pixel goes here, together with all that belongs to it."""
     images, boxes, regions = [], [], []
     for index, (item, detections) in enumerate(zip(photographs, proposals, strict=True)):
-        covered = pixel_regions(detections.boxes, item.height, item.width)
-        seen = has_pixels(covered)
+        covered = pixel_regions(detections.boxes, item.height, item.width, borders)
+        seen = has_pixels(covered, item.height, item.width)
         images.append(np.full(int(seen.sum()), index, np.intp))
         boxes.append(detections.boxes[seen])
         regions.append(covered[seen])

@@ -29,7 +29,7 @@ from facepipe.specs import Alignment, MarginCrop, ModelSpec
 SELECTION_NAMES = tuple(SELECTIONS)
 DEFAULT_SELECTION = "center_weighted_size"
 
-ARITHMETIC = 1
+ARITHMETIC = 2
 """Of this code: raised by every change that moves a box or an embedding by a bit, so that no run mixes two of them."""
 
 

@@ -151,20 +151,26 @@ def _regions_into(
     columns = np.empty(width, np.float32)
     first, last = np.empty(width, np.uintp), np.empty(width, np.uintp)
     flat = sums.reshape(len(sums), -1)  # (H + 1, (W + 1) * 3)
+    image_height, image_width = len(sums) - 1, sums.shape[1] - 1
     strip = np.empty(flat.shape[1], np.uint32)
     totals = np.empty((3, width), np.float32)
     for n in range(len(regions)):
         top, bottom, left, right = regions[n, 0], regions[n, 1], regions[n, 2], regions[n, 3]
+        # Windows are those of the whole region; only the places in the integral image stay within it.
+        low, high = min(max(left, 0), image_width), min(max(right, 0), image_width)
         for j in range(width):
-            x0 = j * (right - left) // width
-            x1 = -(-(j + 1) * (right - left) // width)
-            first[j], last[j], columns[j] = np.uintp(3 * x0), np.uintp(3 * x1), np.float32(x1 - x0)
-        length = np.uintp(3 * (right - left + 1))
+            x0 = left + j * (right - left) // width
+            x1 = left - (-(j + 1) * (right - left) // width)
+            columns[j] = np.float32(x1 - x0)
+            x0, x1 = min(max(x0, low), high), min(max(x1, low), high)
+            first[j], last[j] = np.uintp(3 * (x0 - low)), np.uintp(3 * (x1 - low))
+        length = np.uintp(3 * (high - low + 1))
         for i in range(height):
             y0 = top + i * (bottom - top) // height
             y1 = top - (-(i + 1) * (bottom - top) // height)
             rows = np.float32(y1 - y0)
-            above, below = flat[y0, 3 * left :], flat[y1, 3 * left :]
+            y0, y1 = min(max(y0, 0), image_height), min(max(y1, 0), image_height)
+            above, below = flat[y0, 3 * low :], flat[y1, 3 * low :]
             # Three passes, the first and the last of which take sixteen numbers at a time: the rows between y0 and y1
             # as one, its columns gathered, and the mean.
             for k in range(length):

@@ -10,11 +10,17 @@ Sources: Zhang et al. 2016; the authors' Matlab; davidsandberg/facenet and facen
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
 from facepipe.geometry.pyramid import CELL
 
+Borders = Literal["pad", "stretch"]
+"""What RNet and ONet see of a box that leaves the photograph: black there, or what is left of it stretched."""
+
 STRIDE = 2  # input pixels between neighbouring PNet outputs
+FARTHEST = np.float32(2**31)  # corners are cut here before they become whole numbers; no photograph is as large
 
 ONE, TWO = np.float32(1), np.float32(2)
 
@@ -72,18 +78,27 @@ def landmarks_of_offsets(boxes: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     return np.stack([x, y], axis=2)  # (N, 5, 2)
 
 
-def pixel_regions(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The pixels that boxes cover within a photograph: int64 [N, 4], half-open top, bottom, left, right.
+def pixel_regions(boxes: np.ndarray, height: int, width: int, borders: Borders) -> np.ndarray:
+    """The pixels that boxes cover: int64 [N, 4], half-open top, bottom, left, right. Corners are truncated toward zero.
 
-    Corners are truncated toward zero, then clipped. A region may be empty (bottom <= top or right <= left); its box
-    must then be dropped together with it.
+    Args:
+        boxes: float32 [N, 4], 1-based corners of any size.
+        height, width: of the photograph, in pixels.
+        borders: "pad": a region may leave the photograph, by at most the photograph's own height or width on each side,
+            so that no box makes a sum overflow. "stretch": it is cut at the photograph's edges.
+
+    Returns:
+        A region may hold no pixel of the photograph; its box must then be dropped together with it.
     """
-    whole = np.trunc(boxes).astype(np.int64)
-    left, top = np.maximum(whole[:, 0], 1) - 1, np.maximum(whole[:, 1], 1) - 1
-    right, bottom = np.minimum(whole[:, 2], width), np.minimum(whole[:, 3], height)
-    return np.stack([top, bottom, left, right], axis=1)
+    whole = np.trunc(np.fmax(np.fmin(boxes, FARTHEST), -FARTHEST)).astype(np.int64)  # of NaN: beyond the photograph
+    x1, y1, x2, y2 = whole.T
+    above, aside = (height, width) if borders == "pad" else (0, 0)
+    rows = np.clip(np.stack([y1 - 1, y2], axis=1), -above, height + above)
+    columns = np.clip(np.stack([x1 - 1, x2], axis=1), -aside, width + aside)
+    return np.concatenate([rows, columns], axis=1)
 
 
-def has_pixels(regions: np.ndarray) -> np.ndarray:
-    """Which regions hold a pixel at all: bool [N]."""
-    return (regions[:, 1] > regions[:, 0]) & (regions[:, 3] > regions[:, 2])
+def has_pixels(regions: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Which regions hold a pixel of the photograph at all: bool [N]."""
+    low, high = np.maximum(regions[:, ::2], 0), np.minimum(regions[:, 1::2], [height, width])
+    return (high > low).all(axis=1)

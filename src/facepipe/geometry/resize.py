@@ -41,20 +41,21 @@ def windows(low: np.ndarray, high: np.ndarray, count: int) -> tuple[np.ndarray, 
 
 
 def resize_regions(sums: np.ndarray, regions: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Each region of one image, area-resized to height x width.
+    """Each region of one image, area-resized to height x width; what lies outside the image is black.
 
     Args:
         sums: uint32 [H + 1, W + 1, 3], from `integral`.
-        regions: int64 [N, 4], half-open and non-empty: top, bottom, left, right, in pixels.
+        regions: int64 [N, 4], half-open and non-empty: top, bottom, left, right, in pixels. They may leave the image:
+            a window is divided by all of its pixels, and only those inside are summed.
 
     Returns:
         float32 [N, 3, height, width], in 0..255.
     """
     tops, bottoms = windows(regions[:, 0], regions[:, 1], height)
     lefts, rights = windows(regions[:, 2], regions[:, 3], width)
-    rows, ends = tops[:, :, None], bottoms[:, :, None]  # (N, height, 1)
-    columns, stops = lefts[:, None, :], rights[:, None, :]  # (N, 1, width)
+    rows, ends = (np.clip(edge, 0, len(sums) - 1)[:, :, None] for edge in (tops, bottoms))  # (N, height, 1)
+    columns, stops = (np.clip(edge, 0, sums.shape[1] - 1)[:, None, :] for edge in (lefts, rights))  # (N, 1, width)
     total = sums[ends, stops] - sums[rows, stops] - sums[ends, columns] + sums[rows, columns]  # (N, height, width, 3)
-    mean = total.astype(np.float32) / (ends - rows)[..., None].astype(np.float32)
-    mean /= (stops - columns)[..., None].astype(np.float32)
+    mean = total.astype(np.float32) / (bottoms - tops)[:, :, None, None].astype(np.float32)
+    mean /= (rights - lefts)[:, None, :, None].astype(np.float32)
     return np.ascontiguousarray(mean.transpose(0, 3, 1, 2))  # (N, 3, height, width)
