@@ -26,11 +26,11 @@ from facepipe.convert.onnx import models as conversion
 from facepipe.convert.onnx.report import ConversionReport
 from facepipe.datasets.images import list_keys
 from facepipe.datasets.video import is_film
-from facepipe.detect import default_settings
+from facepipe.detect import EVERYDAY_DETECTOR, DetectorSettings, everyday_settings, looked_at
 from facepipe.engine.local import Local
 from facepipe.errors import DataError
-from facepipe.faces.photographs import EVERYDAY, Limits, photographs_of, read_given
-from facepipe.faces.pipeline import DEFAULT_SELECTION, FacePipeline, open_pipeline
+from facepipe.faces.photographs import Limits, limits_for, photographs_of, read_given
+from facepipe.faces.pipeline import DEFAULT_SELECTION, FacePipeline, Image, open_pipeline
 from facepipe.gallery import enrol as enrolment
 from facepipe.gallery.faces import Recogniser, open_recogniser
 from facepipe.gallery.file import (
@@ -74,10 +74,13 @@ class Models:
         threads: of each network.
         precision: what the back end computes in.
         selection: which of several faces is a photograph's main one; a name of `faces.pipeline.SELECTION_NAMES`.
-        max_pixels: of the largest photograph that is looked at.
+        max_pixels: of the largest photograph that is looked at, as it is decoded: a JPEG shrinks in that. None: as
+            many as take 400 MB.
+        size: pixels of the longer side of the copy in which faces are looked for; None: the detector's everyday size;
+            0: all pixels. Answers are in pixels of the photograph.
     """
 
-    detector: str | None = "mtcnn"
+    detector: str | None = EVERYDAY_DETECTOR
     embedder: str | None = "facenet.vggface2"
     backend: str = AUTO
     weights: Path | str = "weights"
@@ -85,18 +88,29 @@ class Models:
     threads: int = 1
     precision: str = "f32"
     selection: str = DEFAULT_SELECTION
-    max_pixels: int = EVERYDAY.max_pixels
+    max_pixels: int | None = None
+    size: int | None = None
 
     def options(self) -> RuntimeOptions:
         """What a session is told."""
         return RuntimeOptions(threads=self.threads, precision=self.precision)
 
     def limits(self) -> Limits:
-        """The largest photograph that is looked at."""
-        return Limits(max_pixels=self.max_pixels)
+        """What is decoded of photographs, and the largest one that is looked at."""
+        settings = self.settings()
+        size = 0 if settings is None or self.size == 0 else looked_at(settings)
+        return limits_for(size, self.max_pixels)
+
+    def settings(self) -> DetectorSettings | None:
+        """Of the detector, with its working size; None without a detector."""
+        if self.detector is None:
+            return None
+        return replace(everyday_settings(self.detector, self.size), batch=self.batch)
 
 
 EVERYDAY_MODELS = Models()
+LFW_MODELS = Models(detector="mtcnn", size=0)
+"""What LFW's accuracy is published with."""
 
 
 class Faces:
@@ -159,18 +173,18 @@ class Faces:
         if self.pipeline.embedder is None:
             raise DataError("load: no embedder was named, expected one to embed with.", "load(embedder=...)")
 
-    def _answers(self, photographs: Sequence[Picture], ask: Callable[[Sequence[np.ndarray]], Sequence[Any]]) -> Any:
+    def _answers(self, photographs: Sequence[Picture], ask: Callable[[Sequence[Image]], Sequence[Any]]) -> Any:
         """What `ask` says of each photograph that can be read, Unread in the others' places."""
         answers: list[Any] = []
         for group in read_given(photographs, self._models.batch, self._models.limits()):
-            images = [one.pixels for one in group]
+            images = [one.decoded for one in group]
             read = iter(ask([one for one in images if not isinstance(one, Unread)]))
             answers += [one if isinstance(one, Unread) else next(read) for one in images]
         return answers
 
 
 def load(
-    detector: str | None = "mtcnn",
+    detector: str | None = EVERYDAY_DETECTOR,
     embedder: str | None = "facenet.vggface2",
     *,
     backend: str = AUTO,
@@ -179,7 +193,8 @@ def load(
     threads: int = 1,
     precision: str = "f32",
     selection: str = DEFAULT_SELECTION,
-    max_pixels: int = EVERYDAY.max_pixels,
+    max_pixels: int | None = None,
+    size: int | None = None,
 ) -> Faces:
     """A detector and an embedder, loaded from converted models; arguments as `Models`' attributes.
 
@@ -191,13 +206,14 @@ def load(
         DataError: a name is not in the catalogue.
         BackendError: the back end is unavailable here, or a model was not converted yet.
     """
-    models = Models(detector, embedder, backend, weights, batch, threads, precision, selection, max_pixels)
+    models = Models(detector, embedder, backend, weights, batch, threads, precision, selection, max_pixels, size)
     opened = open_pipeline(
         detector,
         embedder,
         resolve_backend(backend, models.options()),
         Path(weights),
         batch,
+        settings=models.settings(),
         selection=selection,
     )
     with ExitStack() as stack:
@@ -235,7 +251,7 @@ def embed_folder(
 
 def run_lfw(
     run: Path | str,
-    models: Models = EVERYDAY_MODELS,
+    models: Models = LFW_MODELS,
     *,
     data: Path | str | None = None,
     pairs: Path | str | None = None,
@@ -309,7 +325,7 @@ def run_wider(
         settings=wider.wider_settings(detector, threshold),
         options=wider.detector_options(models.options()),
         batch=models.batch,
-        limits=models.limits(),
+        limits=replace(models, size=0).limits(),
     )
     chosen = wider_protocol(detector, protocol, size, aspect)
     done = wider.run_wider(job, photographs, truth, chosen, Local(workers), force=force, progress=lambda _: progress)
@@ -411,6 +427,7 @@ def _recogniser(models: Models, backend: Backend) -> AbstractContextManager[Reco
         backend,
         Path(models.weights),
         models.batch,
+        settings=models.settings(),
         selection=models.selection,
     )
 
@@ -428,7 +445,7 @@ def _run_job(root: Path, run: Path, models: Models, shard: int, *, force: bool) 
         batch=models.batch,
         selection=models.selection,
         shard_size=shard,
-        settings=replace(default_settings(detector), batch=models.batch),
+        settings=models.settings(),
         limits=models.limits(),
     )
 

@@ -31,6 +31,11 @@ class Detections:
         """The detections at `rows` (int [M] or bool [N]), all three arrays alike."""
         return Detections(self.boxes[rows], self.scores[rows], self.landmarks[rows])
 
+    def scaled(self, across: float, down: float) -> Detections:
+        """The same faces in a copy of the image whose sides are so many times as long; the very same for 1 and 1."""
+        by = np.array([across, down], np.float32)
+        return Detections(self.boxes * np.tile(by, 2), self.scores, self.landmarks * by)
+
 
 def no_detections(landmark_count: int = 0) -> Detections:
     """Zero faces, with arrays of the right rank."""
@@ -46,6 +51,11 @@ class Face:
     box: np.ndarray
     score: float
     landmarks: np.ndarray
+
+    def scaled(self, across: float, down: float) -> Face:
+        """The same face in a copy of the image whose sides are so many times as long."""
+        by = np.array([across, down], np.float32)
+        return Face(self.box * np.tile(by, 2), self.score, self.landmarks * by)
 
 
 @dataclass(frozen=True, slots=True)

@@ -366,7 +366,9 @@ def test_a_broken_link_is_listed_and_read_gives_the_reason(tmp_path: Path) -> No
 
 
 def test_an_empty_folder_and_an_absent_one_are_clear_errors(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no photograph in it, expected files that end in one of: bmp gif jpeg jpg"):
+    with pytest.raises(
+        DataError, match=r"no photograph in it, expected files that end in one of: avif bmp gif heic heif hif jpeg jpg"
+    ):
         list_keys(tmp_path)
     with pytest.raises(DataError, match=r"absent: no such folder, expected a folder of photographs"):
         list_keys(tmp_path / "absent")

@@ -12,7 +12,7 @@ from PIL import Image
 
 from facepipe.errors import DataError
 from facepipe.faces import photographs
-from facepipe.faces.photographs import Limits, checked, pixels_of, read_photograph, read_photographs
+from facepipe.faces.photographs import Limits, checked, decoded_or_error, read_photograph, read_photographs
 from facepipe.results import Unread
 from facepipe.store.files import sha256_of_file
 
@@ -62,13 +62,13 @@ def test_what_cannot_be_read_keeps_its_place_its_key_and_its_digest(tmp_path: Pa
     assert batch[1].sha256 == hashlib.sha256(b"no picture").hexdigest()
     assert batch[2].pixels == Unread("cannot be opened (No such file or directory)") and batch[2].sha256 == ""
     with pytest.raises(DataError, match=r"b\.png: is no picture"):
-        pixels_of(tmp_path / "b.png")
+        decoded_or_error(tmp_path / "b.png")
 
 
 def test_one_limit_on_the_disk_and_in_memory(tmp_path: Path) -> None:
     _save(tmp_path / "a.png", 1, side=60)
     limits = Limits(max_pixels=3000)
-    reason = "has 60x60 pixels, at most 3,000 are read"
+    reason = "has 60x60 pixels, at most 3,000 are read (more with --max-pixels)"
     assert read_photograph(tmp_path / "a.png", limits).pixels == Unread(reason)
     assert checked(np.zeros((60, 60, 3), np.uint8), limits) == Unread(reason)
     assert checked(np.zeros((1, 70_000, 3), np.uint8)) == Unread("has a side of 70000 pixels, expected at most 65535")

@@ -24,6 +24,10 @@ class Squares:
         self.calls.append(len(images))
         return [self._one(image) for image in images]
 
+    def detect_scaled(self, images: Sequence[np.ndarray], sizes: Sequence[tuple[int, int]]) -> list[Detections]:
+        pairs = zip(images, sizes, self.detect(images), strict=True)
+        return [faces.scaled(size[1] / image.shape[1], size[0] / image.shape[0]) for image, size, faces in pairs]
+
     def _one(self, image: np.ndarray) -> Detections:
         boxes = []
         white = (image[..., 0] > 128).any(axis=1)

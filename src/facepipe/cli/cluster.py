@@ -22,6 +22,7 @@ from facepipe.cli.run_options import (
     limits,
     print_left_out,
     print_note,
+    print_notes_of,
 )
 from facepipe.escape import for_terminal
 from facepipe.faces.photographs import photographs_of
@@ -93,4 +94,6 @@ def _of_folder(args: argparse.Namespace) -> tuple[str, Path, FolderFaces]:
         bar("faces", len(keys), "photograph") as progress,
     ):
         print_note(faces.note)
-        return name, root, folder_faces(root, keys, faces, batch=args.batch, limits=limits(args), progress=progress)
+        found = folder_faces(root, keys, faces, batch=args.batch, limits=limits(args), progress=progress)
+    print_notes_of(root, keys, out=args.out)
+    return name, root, found

@@ -11,7 +11,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from facepipe.cli.run_options import add_model_arguments, add_overwrite, chosen_backend, few_settings, pixels_or_tell
+from facepipe.cli.run_options import (
+    add_model_arguments,
+    add_overwrite,
+    chosen_backend,
+    few_settings,
+    photograph_or_tell,
+)
 from facepipe.escape import for_json, for_terminal
 from facepipe.faces.pipeline import open_pipeline
 from facepipe.reports.drawings import draw_detections, write_drawing
@@ -35,14 +41,16 @@ def run(args: argparse.Namespace) -> int:
     unreadable = 0
     with open_pipeline(args.detector, None, backend, args.weights, args.batch, settings=settings) as faces:
         for path in args.photographs:
-            image = pixels_or_tell(args, path, "detect")
+            image = photograph_or_tell(args, path, "detect")
             if image is None:
                 unreadable += 1
                 continue
             (found,) = faces.detect([image])
             print(_as_json(path, found) if args.json else _as_text(path, found))
             if path in drawings:
-                write_drawing(drawings[path], draw_detections(image, found), overwrite=args.overwrite)
+                write_drawing(
+                    drawings[path], draw_detections(image.pixels, found.scaled(*image.scale)), overwrite=args.overwrite
+                )
     return 1 if unreadable else 0
 
 

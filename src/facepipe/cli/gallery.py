@@ -39,7 +39,7 @@ from facepipe.cli.run_options import (
     chosen_embedder,
     detector_settings,
     few_settings,
-    pixels_or_tell,
+    photograph_or_tell,
     print_note,
 )
 from facepipe.compat.port_index import read_port_index
@@ -211,7 +211,7 @@ def _search(args: argparse.Namespace) -> int:
     with _open(args, args.embedder or gallery.model, gallery.made_by) as recogniser:
         require_model(gallery, recogniser.model, recogniser.weights_sha256, str(args.gallery))
         for path in args.photographs:
-            image = pixels_or_tell(args, path, "gallery")
+            image = photograph_or_tell(args, path, "gallery")
             if image is None:
                 unreadable += 1
                 continue

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from facepipe.cli._bar import bar
-from facepipe.cli.run_options import limits, positive, print_left_out
+from facepipe.cli.run_options import limits, positive, print_left_out, print_notes_of
 from facepipe.escape import for_terminal
 from facepipe.gallery.enrol import Enrolment, enrol
 from facepipe.gallery.faces import Recogniser
@@ -39,6 +39,7 @@ def enrolled(args: argparse.Namespace, root: Path, recogniser: Recogniser, names
     with bar("enrol", len(names), "photograph") as progress:
         found = enrol(root, names, recogniser, batch=args.batch, limits=limits(args), progress=progress)
     print_left_out(root, found.left_out)
+    print_notes_of(root, names, out=root)
     if found.lost:
         lost = f"{len(found.lost)} people have no photograph with a face: {', '.join(found.lost[:10])}"
         print(for_terminal(lost), file=sys.stderr)

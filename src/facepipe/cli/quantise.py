@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING
 from facepipe.assets.workspace import open_workspace
 from facepipe.catalogue import model
 from facepipe.cli._bar import bar
-from facepipe.cli.run_options import add_limit_arguments, limits, positive
+from facepipe.cli.run_options import add_limit_arguments, positive
+from facepipe.faces.photographs import limits_for
 from facepipe.runs.quantise import is_single_shot, quantise, require_quantisers
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
                 args.photographs,
                 faces=args.faces,
                 force=args.force,
-                limits=limits(args),
+                limits=limits_for(0, args.max_pixels),
                 progress=progress,
             )
         print(f"{model(name).quantised(args.weights)}: {'up to date' if told is None else _in_words(told)}")

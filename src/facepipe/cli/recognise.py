@@ -33,6 +33,7 @@ from facepipe.cli.run_options import (
     positive,
     print_left_out,
     print_note,
+    print_notes_of,
 )
 from facepipe.compat.port_index import PORT_MODELS, PORT_THRESHOLD, is_port_index, read_port_index
 from facepipe.datasets.video import is_film, read_info
@@ -195,6 +196,7 @@ def _photographs(job: Recognition, args: argparse.Namespace) -> int:
             told=lambda _, photograph: told.append(photograph) if len(keys) == 1 else None,
         )
     print_left_out(root, done.left_out)
+    print_notes_of(root, keys, out=args.output if source.is_dir() else None)
     for photograph in told:
         _say(photograph)
     left = f", {len(done.left_out):,} left out" if done.left_out else ""

@@ -15,12 +15,20 @@ from facepipe.backends import AUTO, FASTEST_FIRST, backend_by_name, backend_name
 from facepipe.backends.base import Backend, MadeBy, RuntimeOptions, require_available
 from facepipe.backends.by_model import engines
 from facepipe.catalogue import DETECTORS, EMBEDDERS, MODELS, detector_models
-from facepipe.detect import DetectorSettings, default_settings
+from facepipe.datasets.images import Decoded
+from facepipe.detect import EVERYDAY_DETECTOR, DetectorSettings, everyday_settings, looked_at
 from facepipe.detect.mtcnn import MtcnnSettings
 from facepipe.engine.cores import cores
 from facepipe.errors import DataError
 from facepipe.escape import for_terminal
-from facepipe.faces.photographs import EVERYDAY, Image, Limits, read_photograph
+from facepipe.faces.photographs import (
+    FULL_SIZE_PIXELS,
+    REDUCED_PIXELS,
+    Limits,
+    limits_for,
+    notes_of,
+    read_photograph,
+)
 from facepipe.faces.pipeline import DEFAULT_SELECTION, SELECTION_NAMES
 from facepipe.geometry.pyramid import CELL
 from facepipe.results import Unread
@@ -29,10 +37,21 @@ DEFAULT_BATCH = 16
 _FEW = 20
 
 
-def add_model_arguments(parser: argparse.ArgumentParser, *, embeds: bool = True, backend: str = AUTO) -> None:
+def add_model_arguments(
+    parser: argparse.ArgumentParser,
+    *,
+    embeds: bool = True,
+    backend: str = AUTO,
+    detector: str = EVERYDAY_DETECTOR,
+    size: int | None = None,
+) -> None:
     """--detector, --embedder, --weights, --backend, --batch, --precision, --threads, --device, --min-face, --borders,
-    --select."""
-    parser.add_argument("--detector", default="mtcnn", metavar="NAME", help=f"one of {', '.join(DETECTORS)}")
+    --select, --size. `detector` and `size` are what is taken where nothing is named."""
+    names = ", ".join(DETECTORS)
+    parser.add_argument("--detector", default=detector, metavar="NAME", help=f"one of {names} (default: %(default)s)")
+    told = "the detector's everyday size" if size is None else str(size)
+    text = f"longer side of the copy in which faces are looked for; 0: in all pixels (default: {told})"
+    parser.add_argument("--size", type=int, default=size, metavar="PIXELS", help=text)
     if embeds:
         parser.add_argument(
             "--embedder", metavar="NAME", help=f"one of {', '.join(EMBEDDERS)} (default: the first that is converted)"
@@ -68,9 +87,9 @@ def add_limit_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-pixels",
         type=positive,
-        default=EVERYDAY.max_pixels,
         metavar="N",
-        help=f"of the largest photograph that is looked at (default: {EVERYDAY.max_pixels:,}; each takes 25 bytes)",
+        help=f"of the largest photograph as it is decoded: a JPEG shrinks in that (default: {REDUCED_PIXELS:,}; with "
+        f"--size 0 {FULL_SIZE_PIXELS:,}; either way 400 MB)",
     )
 
 
@@ -168,20 +187,15 @@ def chosen_backend(
     return backend
 
 
-def mtcnn_settings(args: argparse.Namespace) -> MtcnnSettings:
-    """What the command line says about the cascade."""
-    return replace(MtcnnSettings(), min_face_px=args.min_face, borders=args.borders, batch=args.batch)
-
-
 def detector_settings(args: argparse.Namespace) -> DetectorSettings:
     """What the command line says about the detector, of its kind.
 
     Raises:
         DataError: no such detector, or --min-face or --borders for one that is no cascade.
     """
-    settings, everyday = default_settings(args.detector), MtcnnSettings()
+    settings, everyday = everyday_settings(args.detector, args.size), MtcnnSettings()
     if isinstance(settings, MtcnnSettings):
-        return mtcnn_settings(args)
+        return replace(settings, min_face_px=args.min_face, borders=args.borders, batch=args.batch)
     if args.min_face != everyday.min_face_px:
         raise DataError(f"--min-face: {args.min_face} was asked for, and {args.detector} has no pyramid to set it on.")
     if args.borders != everyday.borders:
@@ -223,9 +237,15 @@ def print_left_out(root: Path, left_out: Iterable[tuple[str, str]]) -> None:
         print(for_terminal(f"{root / key}: left out, {reason}"), file=sys.stderr)
 
 
+def print_notes_of(root: Path, keys: Iterable[str], unread: Iterable[str] = (), out: Path | None = None) -> None:
+    """What was not looked at below `root`, on standard error; see `faces.photographs.notes_of`."""
+    for note in notes_of(root, keys, unread, out):
+        print(for_terminal(f"{root}: {note}"), file=sys.stderr)
+
+
 def limits(args: argparse.Namespace) -> Limits:
-    """The largest photograph that is looked at."""
-    return Limits(max_pixels=args.max_pixels)
+    """What is decoded of photographs, and the largest one that is looked at."""
+    return limits_for(looked_at(detector_settings(args)) if args.size != 0 else 0, args.max_pixels)
 
 
 def few_settings(args: argparse.Namespace, photographs: int) -> DetectorSettings:
@@ -237,16 +257,17 @@ def few_settings(args: argparse.Namespace, photographs: int) -> DetectorSettings
     return replace(settings, kernels="numpy") if photographs < _FEW else settings
 
 
-def pixels_or_tell(args: argparse.Namespace, path: Path, command: str) -> Image | None:
-    """One of `args.photographs`, uint8 [H, W, 3]; None, and a line, when it cannot be read.
+def photograph_or_tell(args: argparse.Namespace, path: Path, command: str) -> Decoded | None:
+    """One of `args.photographs`; None, and a line, when it cannot be read.
 
     Raises:
         DataError: it cannot be read, and it was the only one.
     """
-    pixels = read_photograph(path, limits(args)).pixels
-    if not isinstance(pixels, Unread):
-        return pixels
+    decoded = read_photograph(path, limits(args)).decoded
+    if not isinstance(decoded, Unread):
+        print_notes_of(path.parent, [path.name])
+        return decoded
     if len(args.photographs) == 1:
-        raise DataError(f"{path}: {pixels.reason}.")
-    print(for_terminal(f"facepipe {command}: {path}: {pixels.reason}."), file=sys.stderr)
+        raise DataError(f"{path}: {decoded.reason}.")
+    print(for_terminal(f"facepipe {command}: {path}: {decoded.reason}."), file=sys.stderr)
     return None

@@ -21,7 +21,7 @@ from facepipe.cli.run_options import (
     print_note,
 )
 from facepipe.errors import DataError
-from facepipe.faces.photographs import pixels_of
+from facepipe.faces.photographs import decoded_or_error
 from facepipe.faces.pipeline import open_pipeline
 from facepipe.metrics.verification import squared_distances
 from facepipe.results import NoFace
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         print_note(faces.note)
         rows = []
         for path in (args.first, args.second):
-            (face,) = faces.main_faces([pixels_of(path, limits(args))])
+            (face,) = faces.main_faces([decoded_or_error(path, limits(args))])
             if isinstance(face, NoFace):
                 raise DataError(f"{path}: {face.reason}, expected a face.", "--min-face with fewer pixels.")
             rows.append(face.embedding)

@@ -20,13 +20,13 @@ from facepipe.cli._bar import bars
 from facepipe.cli.run_options import (
     add_limit_arguments,
     add_run_arguments,
-    limits,
     positive,
     runtime_options,
     worker_count,
 )
 from facepipe.datasets.widerface import SETTINGS
 from facepipe.engine.local import Local
+from facepipe.faces.photographs import limits_for
 from facepipe.reports.detection_curves import curve_files, draw_precision_recall
 from facepipe.runs.score_detection import WIDER_FILE
 from facepipe.runs.wider import (
@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
             options=detector_options(runtime_options(args)),
             batch=args.batch,
             shard_size=args.shard or SHARD,
-            limits=limits(args),
+            limits=limits_for(0, args.max_pixels),
             other_processor=args.other_processor,
         )
         folder = job.folder

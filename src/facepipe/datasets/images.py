@@ -7,11 +7,14 @@ What becomes of pictures that are not plain 8-bit RGB is decided here, and nowhe
 - Transparency is dropped: the colours under it count, as with `convert("RGB")`, which published numbers were made with.
 - 16 bits are scaled from 0..65535 (12 bits: 0..4095) to 0..255 and rounded, not clipped or cut off. Floating-point grey
   is taken as 0..1 when nothing in it is above 1, else as 0..255.
-- CMYK goes through Pillow's plain formula; no colour profile is used: Adobe RGB and Display P3 count as sRGB.
+- Colours with an RGB profile that is not sRGB are converted to sRGB: see colour.py. CMYK goes through Pillow's plain
+  formula, and profiles of CMYK and grey are not used.
 - Of an animation, the first frame counts, and of several pages the first.
-- More than MAX_PIXELS pixels are refused before anything is decoded; whoever reads photographs asks for fewer (see
-  `faces.photographs.Limits`). So is what ends too early or is damaged, as far as the format tells: half a photograph is
-  no photograph. See jpeg.py and picture_checks.py.
+- A JPEG may be decoded at a half, a quarter or an eighth of its size, where the caller needs no more; see jpeg.py. No
+  other format can.
+- More than MAX_PIXELS pixels, as they would be decoded, are refused before anything is; so is what would take more
+  memory than the caller allows (see `faces.photographs.Limits`). So is what ends too early or is damaged, as far as the
+  format tells: half a photograph is no photograph. See jpeg.py and picture_checks.py.
 """
 
 from __future__ import annotations
@@ -22,16 +25,19 @@ import stat
 import struct
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 import numpy as np
 import PIL
-from PIL import Image, ImageFile, UnidentifiedImageError, features
+from PIL import Image, ImageFile, JpegImagePlugin, UnidentifiedImageError, features
 
-from facepipe.datasets import jpeg
+from facepipe.datasets import heif, jpeg
+from facepipe.datasets.colour import in_srgb
 from facepipe.datasets.picture_checks import (
     Unreadable,
     has_12_bits,
@@ -44,16 +50,23 @@ from facepipe.datasets.picture_checks import (
 from facepipe.errors import DataError
 from facepipe.results import Unread
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
+SUFFIXES = heif.SUFFIXES | {
+    *(".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".avif")
+}
 # By content, whatever the suffix says. Only these: some of Pillow's other readers start programs (EPS) or open
 # documents, and none of them is a photograph.
-FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM", *(("AVIF",) if features.check("avif") else ()))
 # Twice Pillow's line for a warning, which is where Pillow itself refuses: 537 MB as RGB, 20000 x 8947.
 MAX_PIXELS = 2 * (1 << 30) // 4 // 3
 # A row of 32 bits a pixel is at most 2^31 - 1 bits long in Pillow's decoders, which otherwise say "out of memory".
 MAX_SIDE = (1 << 26) - 1
 # Profiles, previews and notes in a file, in bytes; its pixels may take eight each.
 METADATA = 1 << 26
+DECODED_BYTES = 16
+"""Memory for one pixel of 8 bits and three colours while it is decoded: 4 in Pillow's own form, 3 in each of two to
+three copies (turned upright, as an array), and the rest for what the format's library holds."""
+DEEP_BYTES = 32
+"""The same for more bits a sample: the picture is decoded twice, and rounded in 16 or 32 bits."""
 
 _SIGNATURES = {
     jpeg.SIGNATURE: "JPEG",
@@ -64,6 +77,10 @@ _SIGNATURES = {
     b"MM\0*": "TIFF",
     b"GIF8": "GIF",
 }
+MORE = " (more with --max-pixels)"
+_OF_COLOURS = ("RGB", "RGBA", "RGBX", "P", "PA")
+# Formats that can hold several frames.
+_MAY_MOVE = heif.SUFFIXES | {".gif", ".webp", ".png", ".tif", ".tiff", ".avif"}
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -82,6 +99,48 @@ _SWAPPED = {
 }
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Decoded:
+    """What was decoded of a photograph.
+
+    Attributes:
+        pixels: uint8 [h, w, 3] RGB, upright.
+        height, width: of the photograph, upright. `pixels` are as many, or those of a JPEG divided by `by` and rounded
+            up.
+        by: the denominator of the scale; see `jpeg.reduction`.
+        content: the file, where more pixels can be had of it; else empty.
+        memory: the most bytes that may be taken to decode it.
+    """
+
+    pixels: np.ndarray
+    height: int
+    width: int
+    by: int = 1
+    content: bytes = field(default=b"", repr=False)
+    memory: int | None = None
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Pixels for each of the photograph's: across and down, at most 1."""
+        height, width = self.pixels.shape[:2]
+        return width / self.width, height / self.height
+
+    def larger(self, scale: float) -> Decoded:
+        """The photograph with at least `scale` pixels for each of its own, as far as it has them and memory allows.
+
+        The same where these are enough; else decoded again, at the least scale that is.
+        """
+        best = self
+        for by in (step for step in jpeg.REDUCTIONS if step < self.by):
+            if best.by * scale <= 1:
+                break
+            try:
+                best = _read(self.content, memory=self.memory, by=by)
+            except Unreadable:  # it was decoded before, so it is the limit; fewer pixels are the photograph's still
+                break
+        return best
+
+
 def list_keys(root: Path) -> list[str]:
     """The photographs below `root` as sorted POSIX paths relative to it.
 
@@ -96,7 +155,7 @@ def list_keys(root: Path) -> list[str]:
     """
     if not root.is_dir():
         raise DataError(f"{root}: no such folder, expected a folder of photographs.")
-    keys = sorted(_walk(root))
+    keys = sorted(_walk(root)[0])
     suffixes = " ".join(sorted(suffix[1:] for suffix in SUFFIXES))
     if not keys:
         raise DataError(f"{root}: no photograph in it, expected files that end in one of: {suffixes}.")
@@ -104,6 +163,41 @@ def list_keys(root: Path) -> list[str]:
         if any("\ud800" <= letter <= "\udfff" for letter in key):  # bytes that Python could not read as text
             raise DataError(f"{root}: {key!a} is no valid UTF-8, expected a name that can be written as text.")
     return keys
+
+
+def other_kinds(root: Path, out: Path | None = None) -> dict[str, int]:
+    """Suffix to the number of files below `root` that are no photographs by theirs, the most frequent first.
+
+    Args:
+        out: what lies in this folder is not counted.
+
+    Raises:
+        DataError: a folder cannot be listed.
+    """
+    inside = None if out is None else _below(root, out)
+    names = [name for name in _walk(root)[1] if inside is None or not name.startswith(inside)]
+    found = Counter(PurePosixPath(name).suffix or PurePosixPath(name).name for name in names)
+    return dict(sorted(found.items(), key=lambda pair: (-pair[1], pair[0])))
+
+
+def _below(root: Path, folder: Path) -> str | None:
+    """What the keys of all that lies in `folder` begin with; None where it does not lie below `root`."""
+    here, there = root.resolve(), folder.resolve()
+    return f"{there.relative_to(here).as_posix()}/" if there != here and there.is_relative_to(here) else None
+
+
+def is_animated(path: Path) -> bool:
+    """Whether a photograph's file holds several frames or pages, of which the first is looked at.
+
+    False also where it cannot be opened: whoever reads it says why.
+    """
+    if path.suffix.lower() not in _MAY_MOVE:
+        return False
+    try:
+        with _opened(_file(path), None) as image:
+            return bool(getattr(image, "is_animated", False))
+    except Unreadable:
+        return False
 
 
 def read(path: Path) -> np.ndarray:
@@ -116,7 +210,7 @@ def read(path: Path) -> np.ndarray:
         DataError: there is no such file, or it cannot be read whole as a photograph; the reason is named.
     """
     try:
-        return _read(path)
+        return _read(path).pixels
     except Unreadable as error:
         raise DataError(f"{path}: {error}.") from error
 
@@ -128,7 +222,7 @@ def decode(content: bytes, where: str) -> np.ndarray:
         DataError: the bytes cannot be read whole as a photograph; the reason is named.
     """
     try:
-        return _read(content)
+        return _read(content).pixels
     except Unreadable as error:
         raise DataError(f"{where}: {error}.") from error
 
@@ -141,22 +235,29 @@ def file_or_reason(path: Path) -> BinaryIO | Unread:
         return Unread(str(error))
 
 
-def decode_or_reason(content: bytes, max_pixels: int = MAX_PIXELS, max_side: int = MAX_SIDE) -> np.ndarray | Unread:
+def decode_or_reason(
+    content: bytes, max_pixels: int = MAX_PIXELS, max_side: int = MAX_SIDE, size: int = 0, memory: int | None = None
+) -> Decoded | Unread:
     """A photograph whose file lies in memory, as `read` gives it, or the reason why it cannot be read.
 
-    One of more than `max_pixels` pixels, or with a longer side than `max_side`, is refused before it is decoded.
+    Args:
+        max_pixels: one of more pixels, as it would be decoded, is refused before it is.
+        max_side: the same for the photograph's longer side.
+        size: pixels of the longer side that are needed: a JPEG is decoded at the least scale that gives them. 0: all.
+        memory: bytes; what is estimated to take more is refused before it is decoded. None: any.
     """
     try:
-        return _read(content, max_pixels, max_side)
+        return _read(content, max_pixels, max_side, size, memory)
     except Unreadable as error:
         return Unread(str(error))
 
 
-def size_or_reason(content: bytes) -> tuple[int, int] | Unread:
-    """(height, width) that the photograph in memory says it has, before it is turned upright."""
+def size_or_reason(content: bytes, size: int = 0) -> tuple[int, int] | Unread:
+    """(height, width) that the photograph in memory would be decoded at, as it says, before it is turned upright."""
     try:
-        with _opened(io.BytesIO(content)) as image:
-            return image.height, image.width
+        with _opened(io.BytesIO(content), None) as image:
+            by = jpeg.reduction(*image.size, size) if content.startswith(jpeg.SIGNATURE) else 1
+            return -(-image.height // by), -(-image.width // by)
     except Unreadable as error:
         return Unread(str(error))
 
@@ -179,17 +280,18 @@ def read_size(path: Path) -> tuple[int, int]:
 
 def decoder_versions() -> dict[str, str]:
     """The version of Pillow, and of the libraries behind it that round as they like, by name."""
-    found = {"Pillow": PIL.__version__}
-    for name, feature in (("libjpeg", "jpg"), ("libwebp", "webp")):
+    found = {"Pillow": PIL.__version__, **heif.heif_version()}
+    for name, feature in (("libjpeg", "jpg"), ("libwebp", "webp"), ("libavif", "avif"), ("littlecms", "littlecms2")):
         version = features.version(feature)
         if version is not None:
             found[name] = version
     return found
 
 
-def _walk(root: Path) -> list[str]:
-    """Keys below `root`, unsorted. Each folder knows the identity of those above it, so that a loop of links ends."""
-    keys = []
+def _walk(root: Path) -> tuple[list[str], list[str]]:
+    """Keys below `root`, and those of what is no photograph, unsorted. Each folder knows the identity of those
+    above it, so that a loop of links ends."""
+    keys, others = [], []
     pending = [(root, "", frozenset([_identity(root)]))]
     while pending:
         folder, prefix, above = pending.pop()
@@ -205,13 +307,15 @@ def _walk(root: Path) -> list[str]:
                             pending.append((here, f"{prefix}{entry.name}/", above | {identity}))
                     elif Path(entry.name).suffix.lower() in SUFFIXES:
                         keys.append(prefix + entry.name)
+                    else:
+                        others.append(prefix + entry.name)
         except OSError as error:
             place = prefix if len(prefix) <= 200 else f"{prefix[:100]}...{prefix[-100:]}"
             raise DataError(
                 f"{root}: the folder {(place or '.')!a} in it cannot be listed ({error.strerror}).",
                 "chmod -R a+rX, or a folder that is less deep.",
             ) from error
-    return keys
+    return keys, others
 
 
 def _identity(folder: Path) -> tuple[int, int]:
@@ -219,12 +323,26 @@ def _identity(folder: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _read(source: Path | bytes, max_pixels: int = MAX_PIXELS, max_side: int = MAX_SIDE) -> np.ndarray:
+def _read(
+    source: Path | bytes,
+    max_pixels: int = MAX_PIXELS,
+    max_side: int = MAX_SIDE,
+    size: int = 0,
+    memory: int | None = None,
+    by: int | None = None,
+) -> Decoded:
+    """A photograph as `decode_or_reason` gives it; `by`: the JPEG's scale itself, in place of `size`."""
     content = source if isinstance(source, bytes) else _content(source, max_pixels)
     parts = jpeg.layout(content) if content.startswith(jpeg.SIGNATURE) else None
-    with _opened(io.BytesIO(content), max_pixels, max_side) as image:
+    with _opened(io.BytesIO(content), None, max_side) as image:
+        height, width = image.height, image.width
+        if by is None:
+            by = jpeg.reduction(width, height, size) if parts else 1
+        _refuse_large(image, by, max_pixels)
+        if memory is not None:
+            _refuse_costly(image, by, len(content) + (parts.held if parts else 0), memory)
         if parts:
-            jpeg.load(image, content, parts)
+            jpeg.load(image, content, parts, by)
         elif image.format == "PNG":
             refuse_damaged_png(content)
         elif image.format == "TIFF":
@@ -235,10 +353,36 @@ def _read(source: Path | bytes, max_pixels: int = MAX_PIXELS, max_side: int = MA
         if image.format == "PNG":
             refuse_missing_rows(image, content)
         colour = _rounded(image, rawmode, content) if ";16" in rawmode else _rgb(image)
+        if image.mode in _OF_COLOURS:
+            colour = in_srgb(colour, image.info.get("icc_profile"))
         # Asked for after loading: Pillow then has turned a TIFF, and says so.
         if (orientation := _orientation(image)) in _UPRIGHT:
             colour = colour.transpose(_UPRIGHT[orientation])
-        return np.array(colour, np.uint8)
+            if orientation in _ON_ITS_SIDE:
+                height, width = width, height
+        pixels = np.array(colour, np.uint8)
+    if by == 1:
+        return Decoded(pixels, *pixels.shape[:2])
+    return Decoded(pixels, height, width, by, content, memory)
+
+
+def _refuse_large(image: ImageFile.ImageFile, by: int, max_pixels: int) -> None:
+    width, height = (-(-side // by) for side in image.size)
+    if width * height > max_pixels:
+        reduced = "" if by == 1 else f", {width}x{height} of them at the least scale that serves"
+        raise Unreadable(f"has {image.width}x{image.height} pixels{reduced}, at most {max_pixels:,} are read{MORE}")
+
+
+def _refuse_costly(image: ImageFile.ImageFile, by: int, held: int, memory: int) -> None:
+    """Refuse what would take more than `memory` bytes: its pixels, and `held` bytes beside them."""
+    width, height = (-(-side // by) for side in image.size)
+    is_deep = image.mode.startswith(("I", "F")) or ";16" in _rawmode(image)
+    needed = held + width * height * (DEEP_BYTES if is_deep else DECODED_BYTES)
+    if needed > memory:
+        raise Unreadable(
+            f"has {image.width}x{image.height} pixels and would take {needed / 1e6:,.0f} MB to be decoded, "
+            f"at most {memory / 1e6:,.0f} are used{MORE}"
+        )
 
 
 def _refuse_damaged_jpegs(contents: list[bytes]) -> None:
@@ -250,7 +394,9 @@ def _refuse_damaged_jpegs(contents: list[bytes]) -> None:
 
 
 @contextmanager
-def _opened(file: BinaryIO, max_pixels: int = MAX_PIXELS, max_side: int = MAX_SIDE) -> Iterator[ImageFile.ImageFile]:
+def _opened(
+    file: BinaryIO, max_pixels: int | None = MAX_PIXELS, max_side: int = MAX_SIDE
+) -> Iterator[ImageFile.ImageFile]:
     """The picture in a file before it is decoded. Whatever goes wrong with it, in here or in the block, is a reason."""
     try:
         with file:
@@ -259,16 +405,15 @@ def _opened(file: BinaryIO, max_pixels: int = MAX_PIXELS, max_side: int = MAX_SI
             except UnidentifiedImageError as error:
                 raise Unreadable(_unknown(file)) from error
             with image:
-                width, height = image.size
-                if width * height > max_pixels:
-                    raise Unreadable(f"has {width}x{height} pixels, at most {max_pixels:,} are read")
+                if max_pixels is not None:
+                    _refuse_large(image, 1, max_pixels)
                 if max(image.size) > max_side:
                     raise Unreadable(f"has a side of {max(image.size)} pixels, expected at most {max_side}")
                 yield image
     except (Unreadable, MemoryError):
         raise
     except Image.DecompressionBombError as error:
-        raise Unreadable(f"has too many pixels, at most {max_pixels:,} are read") from error
+        raise Unreadable(f"has too many pixels, at most {max_pixels or MAX_PIXELS:,} are read") from error
     except Exception as error:  # for a broken file Pillow raises a dozen unrelated classes; all mean the same
         raise Unreadable(f"is broken ({' '.join(str(error).split()) or type(error).__name__})") from error
 
@@ -277,6 +422,8 @@ def _unknown(file: BinaryIO) -> str:
     """Why Pillow knows no format for it: it is of none, or of a kind of one that it does not open."""
     file.seek(0)
     head = file.read(12)
+    if head[4:8] == b"ftyp" and head[8:12] in (b"avif", b"avis") and "AVIF" not in FORMATS:
+        return "is AVIF, which Pillow reads from 11.3 on: pip install -U Pillow"
     for signature, form in _SIGNATURES.items():
         if head.startswith(signature):
             return f"is a {form} file of a kind that is not read, or its header is broken"
@@ -306,9 +453,18 @@ def _file(path: Path) -> BinaryIO:
 
 
 def _header(file: BinaryIO) -> ImageFile.ImageFile:
+    head = file.read(64)
+    file.seek(0)
+    if heif.is_heif(head):
+        return heif.open_heif(file)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of size, which is decided on in _opened, and of metadata
-        return Image.open(file, formats=FORMATS)
+        warnings.simplefilter("ignore")  # of size, which is decided on in _refuse_large, and of metadata
+        if not head.startswith(jpeg.SIGNATURE):
+            return Image.open(file, formats=FORMATS)
+        try:  # not Image.open, which refuses what would be large if it were decoded in full
+            return JpegImagePlugin.JpegImageFile(file)
+        except (SyntaxError, IndexError, TypeError, struct.error) as error:
+            raise UnidentifiedImageError(str(error)) from error
 
 
 def _orientation(image: Image.Image) -> int:

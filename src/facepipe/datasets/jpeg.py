@@ -15,6 +15,9 @@ few blocks is told from a whole one to within FILLER bytes, and one with too man
 
 What changes no number of blocks cannot be seen: a flipped bit of a coefficient, say.
 
+A large picture can be decoded at a half, a quarter or an eighth of its size: from the low frequencies of each block
+alone (libjpeg's scaled inverse DCT), so that the pixels that are not wanted are never made.
+
 Source: ITU-T T.81, B.1 and B.2 (markers), G.1 (progressive scans); libjpeg-turbo, jdhuff.c and jdmarker.c.
 """
 
@@ -29,6 +32,9 @@ from PIL import Image, ImageFile
 from facepipe.datasets.picture_checks import Unreadable
 
 SIGNATURE = b"\xff\xd8\xff"
+REDUCTIONS = (8, 4, 2, 1)
+"""Denominators of the scales at which libjpeg decodes, by Pillow's `draft`."""
+
 # libjpeg reads 57 to 64 bits ahead.
 FILLER = b"\xff\0" * 8
 # Some cameras leave a few bytes after a scan; libjpeg steps over them.
@@ -64,10 +70,23 @@ class Layout:
         pieces: (begin, end) of each piece of data: what lies between a scan's header, its restart markers and the
             marker that follows it.
         end: the place of the end marker, or of the next marker where one scan is all.
+        held: bytes of coefficients that libjpeg holds while it decodes, at whatever scale: all of them where they come
+            in several scans, none where one scan brings them block by block.
     """
 
     pieces: tuple[tuple[int, int], ...]
     end: int
+    held: int = 0
+
+
+def reduction(width: int, height: int, size: int) -> int:
+    """The greatest denominator at which the longer side still has `size` pixels; 1 where that is 0.
+
+    Of a side shorter than the denominator nothing would be left: Pillow then decodes it whole.
+    """
+    if not size:
+        return 1
+    return next((by for by in REDUCTIONS if -(-max(width, height) // by) >= size and min(width, height) >= by), 1)
 
 
 def layout(content: bytes) -> Layout:
@@ -80,6 +99,7 @@ def layout(content: bytes) -> Layout:
     pieces: list[tuple[int, int]] = []
     missing: dict[int, bytearray] = {}  # component: the bit from which each coefficient is known; 99: not at all
     header, interval = b"", 0
+    scans = 0
     at = 2
     while match := _MARKER.search(content, at):
         at = match.end()
@@ -92,7 +112,7 @@ def layout(content: bytes) -> Layout:
         if marker == _EOI:
             if not pieces or any(map(any, missing.values())):
                 raise Unreadable("is broken (its JPEG data ends before every scan has come)")
-            return Layout(tuple(pieces), match.start())
+            return Layout(tuple(pieces), match.start(), _coefficient_bytes(header) if scans > 1 else 0)
         if marker in (0x01, _SOI) or marker in _RESTARTS:
             continue
         length = int.from_bytes(content[at : at + 2], "big")
@@ -110,6 +130,7 @@ def layout(content: bytes) -> Layout:
         elif marker == _DRI:
             interval = int.from_bytes(segment[:2], "big")
         elif marker == _SOS:
+            scans += 1
             _note_scan(segment, missing)
             scan, at = _pieces(content, at)
             if len(scan) != (-(-_units(header, segment) // interval) if interval else 1):
@@ -118,12 +139,17 @@ def layout(content: bytes) -> Layout:
     raise Unreadable("is broken (it has no end marker of JPEG)")
 
 
-def load(image: ImageFile.ImageFile, content: bytes, parts: Layout) -> None:
+def load(image: ImageFile.ImageFile, content: bytes, parts: Layout, by: int = 1) -> None:
     """Decode the JPEG `image`, which Pillow has opened from `content` and not loaded; `parts` is its layout.
+
+    Args:
+        by: one of REDUCTIONS, that `reduction` gave: the picture's sides are divided by it, and rounded up.
 
     Raises:
         Unreadable: a piece of data has fewer or more blocks than the picture.
     """
+    if by > 1:
+        image.draft(None, (image.width // by, image.height // by))
     _, extents, _, arguments = image.tile[0]
     decoder = Image._getdecoder(image.mode, "jpeg", arguments, image.decoderconfig)
     image.load_prepare()
@@ -207,6 +233,12 @@ def _units(header: bytes, scan: bytes) -> int:
         return -(-width // (8 * across)) * -(-height // (8 * down))
     own_across, own_down = factors[scan[1]]
     return -(-width * own_across // (8 * across)) * -(-height * own_down // (8 * down))
+
+
+def _coefficient_bytes(header: bytes) -> int:
+    """Two bytes for each of the 64 coefficients of every block, as T.81, A.1.1 and A.2 count them."""
+    one_by_one = [_units(header, bytes([1, component])) for component in header[6::3]]
+    return 128 * sum(one_by_one)
 
 
 def _pieces(content: bytes, at: int) -> tuple[list[tuple[int, int]], int]:

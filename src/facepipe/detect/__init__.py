@@ -21,6 +21,8 @@ from facepipe.detect.single_shot import (
     single_shot_settings,
 )
 from facepipe.errors import DataError
+from facepipe.geometry.fit import Inside, Stretch
+from facepipe.geometry.pyramid import CELL
 from facepipe.results import Detections
 
 
@@ -39,9 +41,21 @@ class Detector(Protocol):
         """The faces of each uint8 [H, W, 3] RGB image; sizes may differ."""
         ...
 
+    def detect_scaled(self, images: Sequence[np.ndarray], sizes: Sequence[tuple[int, int]]) -> list[Detections]:
+        """The same for smaller copies of photographs of these (height, width), in whose pixels the answers are."""
+        ...
+
 
 DEVICE_CROPS: Final = 512
 """Candidates that go to a device in one call, where a call costs more than a cache."""
+
+EVERYDAY_SIZES: Final = {"mtcnn": 1600, "retinaface.mobilenet0.25": 1280, "retinaface.resnet50": 1280}
+"""Pixels of the longer side of the copy in which everyday commands look for faces: docs/decisions/0020."""
+
+EVERYDAY_DETECTOR: Final = "mtcnn"
+"""What everyday commands and programs detect with where nothing is named: docs/decisions/0020."""
+
+_SIZE: Final = "--size with one of them."
 
 DetectorSettings = MtcnnSettings | SingleShotSettings
 
@@ -54,6 +68,41 @@ def default_settings(name: str) -> DetectorSettings:
     """
     first = detector_models(name)[0]
     return MtcnnSettings() if first.single_shot is None else single_shot_settings(first)
+
+
+def everyday_settings(name: str, size: int | None = None) -> DetectorSettings:
+    """The settings for photographs of any size: faces are looked for in a copy of a working size.
+
+    Args:
+        size: pixels of the copy's longer side; None: EVERYDAY_SIZES, else what the detector was trained for. 0: the
+            photograph as it is for a cascade, and for a detector of one network what it was trained for.
+
+    Raises:
+        DataError: no such detector, or it takes no such size.
+    """
+    settings, spec = default_settings(name), detector_models(name)[0]
+    if size is None:
+        size = EVERYDAY_SIZES.get(name, 0)
+    if isinstance(settings, MtcnnSettings):
+        if size < 0 or 0 < size < CELL:
+            raise DataError(f"detector {name}: a working size of {size} pixels, expected 0, or {CELL} or more.", _SIZE)
+        return replace(settings, size=size)
+    if not size or size == looked_at(settings):
+        return settings
+    least, most = spec.input.dims[3].low, spec.input.dims[3].high
+    if not least <= size <= most:
+        raise DataError(f"detector {name}: a working size of {size} pixels, expected 0, or {least} to {most}.", _SIZE)
+    if isinstance(settings.fit, Stretch):
+        return replace(settings, fit=Stretch(size * settings.fit.height // settings.fit.width, size))
+    return replace(settings, fit=Inside(size, size, grow=False))
+
+
+def looked_at(settings: DetectorSettings) -> int:
+    """Pixels of the longer side that a detector looks at, whatever more a photograph has; 0: all of them."""
+    if isinstance(settings, MtcnnSettings):
+        return settings.size
+    fit = settings.fit
+    return max(fit.height, fit.width) if isinstance(fit, (Inside, Stretch)) else 0
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Final
 
@@ -21,6 +21,7 @@ import numpy as np
 from facepipe.backends.base import Run
 from facepipe.catalogue import model
 from facepipe.geometry.boxes import square
+from facepipe.geometry.fit import inside
 from facepipe.geometry.kernels import Kernels, kernels_by_name
 from facepipe.geometry.mtcnn_boxes import (
     Borders,
@@ -44,12 +45,19 @@ ONET_SIDE: Final = 48
 NMS_SCALE, NMS_IMAGE, NMS_REFINE, NMS_LOCATE = 0.5, 0.7, 0.7, 0.7
 
 
+LEAST_WORKING_PX: Final = 20
+"""Least side of a face in a copy of the working size, unless smaller ones are asked for in the photograph itself."""
+
+
 @dataclass(frozen=True, slots=True)
 class MtcnnSettings:
     """What may be chosen about the cascade.
 
     Attributes:
-        min_face_px: the least side of a face that is looked for; smaller is slower. facenet-pytorch's default.
+        min_face_px: the least side of a face that is looked for, in pixels of the photograph; smaller is slower.
+            facenet-pytorch's default.
+        size: pixels of the longer side of the copy in which faces are looked for; in it none is looked for that is
+            smaller than LEAST_WORKING_PX. 0: in all pixels, as the authors do.
         thresholds: least face probability after PNet, RNet and ONet, in (0, 1). The authors' values.
         factor: from one pyramid level to the next; about the root of one half, so that areas halve.
         batch: photographs of one size that go through PNet in one call.
@@ -67,6 +75,7 @@ class MtcnnSettings:
     """
 
     min_face_px: int = 20
+    size: int = 0
     thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7)
     factor: float = 0.709
     batch: int = 16
@@ -180,11 +189,27 @@ class Mtcnn:
 
     def detect(self, images: Sequence[np.ndarray]) -> list[Detections]:
         """The faces of each uint8 [H, W, 3] RGB image; sizes may differ."""
-        kernels = kernels_by_name(self.settings.kernels)
+        return self.detect_scaled(images, [(image.shape[0], image.shape[1]) for image in images])
+
+    def detect_scaled(self, images: Sequence[np.ndarray], sizes: Sequence[tuple[int, int]]) -> list[Detections]:
+        """The same for copies of photographs of these (height, width), in whose pixels the answers are."""
+        copies = [inside(image, self.settings.size) for image in images]
+        scales = [(size[1] / copy.shape[1], size[0] / copy.shape[0]) for copy, size in zip(copies, sizes, strict=True)]
+        least = [_least_face(self.settings.min_face_px, *scale) for scale in scales]
+        found = [no_detections(self.landmark_count)] * len(images)
+        for pixels in sorted(set(least)):
+            members = [index for index, own in enumerate(least) if own == pixels]
+            group = self._cascade([copies[index] for index in members], replace(self.settings, min_face_px=pixels))
+            for index, faces in zip(members, group, strict=True):
+                found[index] = faces.scaled(*scales[index])
+        return found
+
+    def _cascade(self, images: Sequence[np.ndarray], settings: MtcnnSettings) -> list[Detections]:
+        kernels = kernels_by_name(settings.kernels)
         photographs = [photograph(image, kernels) for image in images]
-        proposals = propose(photographs, self.pnet, self.settings)
-        refined = refine(photographs, proposals, self.rnet, self.settings)
-        return locate(photographs, refined, self.onet, self.settings)
+        proposals = propose(photographs, self.pnet, settings)
+        refined = refine(photographs, proposals, self.rnet, settings)
+        return locate(photographs, refined, self.onet, settings)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -194,6 +219,11 @@ class _Candidates:
     images: np.ndarray  # intp [R]
     boxes: np.ndarray  # float32 [R, 4]
     regions: np.ndarray  # int64 [R, 4]
+
+
+def _least_face(pixels: int, across: float, down: float) -> int:
+    """Pixels of the photograph as those of a copy so many times smaller, and no fewer than one sees a face in."""
+    return max(round(pixels / max(across, down)), min(pixels, LEAST_WORKING_PX))
 
 
 def _same_size(photographs: Sequence[Photograph], batch: int) -> Iterator[list[int]]:

@@ -9,13 +9,23 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from facepipe.datasets.images import decode_or_reason, file_or_reason, list_keys, size_or_reason
+from facepipe.datasets.images import (
+    MORE,
+    Decoded,
+    decode_or_reason,
+    file_or_reason,
+    is_animated,
+    list_keys,
+    other_kinds,
+    size_or_reason,
+)
 from facepipe.errors import DataError
 from facepipe.results import Unread
 from facepipe.store.shard import stamp_of
@@ -30,26 +40,50 @@ MAX_FILE_BYTES = 1 << 27
 """The largest file that is held: 134 MB, more than 12.5 million pixels take in any format without compression."""
 
 _PIECE = 1 << 20
+_MOST_KINDS, _MOST_NAMED = 8, 3
+_NUMBERS = re.compile(r"\d[\d,.]*")
 
 Image = np.ndarray
 """The pixels of a photograph: uint8 [H, W, 3], RGB."""
 
 
+FULL_SIZE_PIXELS, REDUCED_PIXELS = 12_500_000, 25_000_000
+"""Pixels of the largest photograph that is looked at: where a detector sees all of them, and where it sees a copy of a
+working size. Either way a process takes at most some 400 MB for it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The largest photograph that is looked at, unless told otherwise.
+    """What is decoded of a photograph, and the largest one that is looked at.
 
     Attributes:
-        max_pixels: a telephone's 4032 x 3024. The cascade takes some 25 bytes for each pixel, so that a process stays
-            below 1 GB whatever lies in an unknown folder.
+        max_pixels: as they are decoded. The default is a telephone's 4032 x 3024, of which the cascade takes some 25
+            bytes for each pixel where it sees all of them.
         max_side: JPEG's own limit, and what the first network is declared for.
+        size: pixels of the longer side that a detector looks at: a JPEG is decoded at a half, a quarter or an eighth
+            where that is enough. 0: everything is decoded in full.
     """
 
-    max_pixels: int = 12_500_000
+    max_pixels: int = FULL_SIZE_PIXELS
     max_side: int = 65_535
+    size: int = 0
+
+    @property
+    def memory(self) -> int:
+        """Bytes that one photograph may take, file and all; it is estimated before anything is decoded."""
+        return self.max_pixels * (16 if self.size else 32)
 
 
 EVERYDAY = Limits()
+
+
+def limits_for(size: int, max_pixels: int | None = None) -> Limits:
+    """The limits where a detector looks at `size` pixels of the longer side, 0: at all of them.
+
+    Args:
+        max_pixels: None: as many as take 400 MB.
+    """
+    return Limits(max_pixels or (REDUCED_PIXELS if size else FULL_SIZE_PIXELS), size=size)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,15 +92,20 @@ class Photograph:
 
     Attributes:
         key: POSIX path below the folder.
-        pixels: uint8 [H, W, 3] RGB, upright; or why they cannot be had.
+        decoded: what a pipeline looks at; or why it cannot be had.
         sha256: of the file's bytes in hex, the very bytes that were decoded; "" where there was no file to read.
         stamp: of the file as it was opened (`store.shard.stamp_of`); "" where it would not tell a later change.
     """
 
     key: str
-    pixels: np.ndarray | Unread
+    decoded: Decoded | Unread
     sha256: str
     stamp: str = ""
+
+    @property
+    def pixels(self) -> np.ndarray | Unread:
+        """uint8 [h, w, 3] RGB, upright: all that was decoded; or why they cannot be had."""
+        return self.decoded if isinstance(self.decoded, Unread) else self.decoded.pixels
 
 
 def read_photographs(
@@ -105,7 +144,7 @@ def _in_batches(
             yield members
             members, pixels = [], 0
         image = _decoded(content, limits)
-        size = 0 if isinstance(image, Unread) else image.shape[0] * image.shape[1]
+        size = 0 if isinstance(image, Unread) else _held(image)
         if members and pixels + size > MAX_BATCH_PIXELS:
             yield members
             members, pixels = [], 0
@@ -127,16 +166,16 @@ def read_photograph(path: Path, limits: Limits = EVERYDAY) -> Photograph:
     return photograph
 
 
-def pixels_of(path: Path, limits: Limits = EVERYDAY) -> np.ndarray:
-    """The pixels of a photograph that a command cannot do without.
+def decoded_or_error(path: Path, limits: Limits = EVERYDAY) -> Decoded:
+    """A photograph that a command cannot do without.
 
     Raises:
         DataError: it cannot be read; the reason is named.
     """
-    pixels = read_photograph(path, limits).pixels
-    if isinstance(pixels, Unread):
-        raise DataError(f"{path}: {pixels.reason}.")
-    return pixels
+    decoded = read_photograph(path, limits).decoded
+    if isinstance(decoded, Unread):
+        raise DataError(f"{path}: {decoded.reason}.")
+    return decoded
 
 
 def checked(image: np.ndarray, limits: Limits = EVERYDAY) -> np.ndarray | Unread:
@@ -145,7 +184,7 @@ def checked(image: np.ndarray, limits: Limits = EVERYDAY) -> np.ndarray | Unread
         return Unread(f"is {image.dtype} {list(image.shape)}, expected uint8 [H, W, 3]")
     height, width = image.shape[:2]
     if height * width > limits.max_pixels:
-        return Unread(f"has {width}x{height} pixels, at most {limits.max_pixels:,} are read")
+        return Unread(f"has {width}x{height} pixels, at most {limits.max_pixels:,} are read{MORE}")
     if max(height, width) > limits.max_side:
         return Unread(f"has a side of {max(height, width)} pixels, expected at most {limits.max_side}")
     return image
@@ -191,21 +230,53 @@ def _bytes_of(path: Path) -> tuple[bytes | Unread, str, str]:
     return Unread(f"has {size:,} bytes, at most {MAX_FILE_BYTES:,} are read"), digest.hexdigest(), stamp
 
 
+def notes_of(root: Path, keys: Iterable[str], unread: Iterable[str] = (), out: Path | None = None) -> list[str]:
+    """What was not looked at of a folder, in words: a line for each kind, none where all was.
+
+    Args:
+        keys: the photographs below `root` that were; those with several frames are named.
+        unread: why others could not be. Reasons that differ in their numbers alone are of one kind.
+        out: the folder of the results, which is not searched for files of other kinds; None: none are looked for.
+    """
+    kinds: dict[str, list[str]] = {}
+    for reason in unread:
+        kinds.setdefault(_NUMBERS.sub("#", reason), []).append(reason)
+    ordered = sorted(kinds.values(), key=len, reverse=True)
+    notes = [f"{len(of):,} unread{'' if len(of) == 1 else ', of which the first'}: {of[0]}" for of in ordered]
+    if moving := [key for key in keys if is_animated(root / key)]:
+        named = ", ".join(moving[:_MOST_NAMED]) + (", ..." if len(moving) > _MOST_NAMED else "")
+        notes.append(f"{len(moving):,} with several frames or pages, of which the first was looked at: {named}")
+    if out is not None and (others := other_kinds(root, out)):
+        files, most = sum(others.values()), list(others.items())[:_MOST_KINDS]
+        told = [f"{kind} {count:,}" for kind, count in most]
+        if rest := files - sum(count for _, count in most):
+            told.append(f"others {rest:,}")
+        were = "file of another kind was" if files == 1 else "files of other kinds were"
+        notes.append(f"{files:,} {were} not looked at ({', '.join(told)})")
+    return notes
+
+
+def _held(image: Decoded) -> int:
+    """The pixels that a batch holds for a photograph; its file, while it is kept, counts as the pixels it would be."""
+    return image.pixels.shape[0] * image.pixels.shape[1] + len(image.content) // 3
+
+
 def _declared(content: bytes | np.ndarray | Unread, limits: Limits) -> int:
-    """The pixels that a photograph says it has; 0 when it will not be decoded."""
+    """The pixels that a photograph would be decoded at, as it says; 0 when it will not be."""
     if isinstance(content, np.ndarray):
         content = checked(content, limits)
         return 0 if isinstance(content, Unread) else content.shape[0] * content.shape[1]
-    size = content if isinstance(content, Unread) else size_or_reason(content)
+    size = content if isinstance(content, Unread) else size_or_reason(content, limits.size)
     if isinstance(size, Unread):
         return 0
     height, width = size
     return height * width if height * width <= limits.max_pixels else 0
 
 
-def _decoded(content: bytes | np.ndarray | Unread, limits: Limits) -> np.ndarray | Unread:
+def _decoded(content: bytes | np.ndarray | Unread, limits: Limits) -> Decoded | Unread:
     if isinstance(content, Unread):
         return content
     if isinstance(content, np.ndarray):
-        return checked(content, limits)
-    return decode_or_reason(content, limits.max_pixels, limits.max_side)
+        image = checked(content, limits)
+        return image if isinstance(image, Unread) else Decoded(image, *image.shape[:2])
+    return decode_or_reason(content, limits.max_pixels, limits.max_side, limits.size, limits.memory)

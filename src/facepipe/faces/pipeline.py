@@ -18,11 +18,12 @@ import numpy as np
 from facepipe.backends.base import Backend, Stated
 from facepipe.catalogue import embedder as embedder_spec
 from facepipe.catalogue import landmark_count
+from facepipe.datasets.images import Decoded
 from facepipe.detect import Detector, DetectorSettings, open_detector
 from facepipe.embed import Embedder, open_embedder
 from facepipe.errors import DataError
 from facepipe.faces.select import SELECTIONS, choose
-from facepipe.geometry.align import align, alignment_for
+from facepipe.geometry.align import align, alignment_for, crop_scale
 from facepipe.results import Detections, EmbeddedFace, Face, NoFace, PictureFaces
 from facepipe.specs import Alignment, MarginCrop, ModelSpec
 
@@ -31,6 +32,12 @@ DEFAULT_SELECTION = "center_weighted_size"
 
 ARITHMETIC = 2
 """Of this code: raised by every change that moves a box or an embedding by a bit, so that no run mixes two of them."""
+
+
+ENOUGH = 1.0
+"""Pixels that a face is cut out of, for each that its crop needs, along a side: fewer are had again, of the file."""
+
+Image = np.ndarray | Decoded
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,7 +50,10 @@ class CutFace:
 
 @dataclass(frozen=True, slots=True)
 class FacePipeline:
-    """From uint8 [H, W, 3] RGB pictures to faces, crops and embeddings. `open_pipeline` makes one.
+    """From pictures to faces, crops and embeddings. `open_pipeline` makes one.
+
+    A picture is uint8 [H, W, 3] RGB, or what was decoded of a photograph at a reduced scale: faces are in pixels of the
+    photograph, and a face is cut out of as many pixels as its crop needs.
 
     Attributes:
         detector: None: every picture is one face that is cut out and aligned already.
@@ -71,27 +81,28 @@ class FacePipeline:
         """D, the numbers of one embedding."""
         return self._embedder().spec.outputs[0].dims[1].high
 
-    def detect(self, images: Sequence[np.ndarray]) -> list[Detections]:
+    def detect(self, images: Sequence[Image]) -> list[Detections]:
         """The faces of each picture, in the detector's order; without a detector the whole picture."""
         if self.detector is None:
-            return [_whole(image) for image in images]
-        found = self.detector.detect(images)
+            return [_whole(*_size(image)) for image in images]
+        pixels = [image.pixels if isinstance(image, Decoded) else image for image in images]
+        found = self.detector.detect_scaled(pixels, [_size(image) for image in images])
         return found if self.least_score <= 0 else [faces.take(faces.scores >= self.least_score) for faces in found]
 
-    def choose(self, image: np.ndarray, found: Detections) -> Face | NoFace:
+    def choose(self, image: Image, found: Detections) -> Face | NoFace:
         """The main face among those found in a picture, or why there is none.
 
         Raises:
             DataError: the selection is not known.
         """
-        return choose(found, image.shape[0], image.shape[1], self.selection)
+        return choose(found, *_size(image), self.selection)
 
-    def crop(self, image: np.ndarray, face: Face) -> np.ndarray | NoFace:
+    def crop(self, image: Image, face: Face) -> np.ndarray | NoFace:
         """The crop uint8 [S, S, 3] for the recogniser, or why the face gives none (it covers no pixel, say)."""
         assert self.alignment is not None, "a pipeline without an embedder cuts nothing"
         return _cut(image, face, self.alignment)
 
-    def cut(self, image: np.ndarray, found: Detections) -> CutFace | NoFace:
+    def cut(self, image: Image, found: Detections) -> CutFace | NoFace:
         """The main face of a picture with its crop, or why there is none: `choose`, then `crop`."""
         face = self.choose(image, found)
         if isinstance(face, NoFace):
@@ -107,13 +118,13 @@ class FacePipeline:
         """
         return self._embedder().embed(np.stack(crops) if crops else np.zeros((0, 1, 1, 3), np.uint8))
 
-    def main_faces(self, images: Sequence[np.ndarray]) -> list[EmbeddedFace | NoFace]:
+    def main_faces(self, images: Sequence[Image]) -> list[EmbeddedFace | NoFace]:
         """The main face of each picture, embedded, or why there is none; an answer does not depend on the others."""
         cut = [self.cut(image, found) for image, found in zip(images, self.detect(images), strict=True)]
         rows = iter(self.embed([one.crop for one in cut if isinstance(one, CutFace)]))
         return [EmbeddedFace(one.face, next(rows)) if isinstance(one, CutFace) else one for one in cut]
 
-    def all_faces(self, images: Sequence[np.ndarray]) -> list[PictureFaces]:
+    def all_faces(self, images: Sequence[Image]) -> list[PictureFaces]:
         """Every face of each picture, embedded together, and why some could not be cut out."""
         kept: list[list[CutFace]] = []
         left_out: list[tuple[str, ...]] = []
@@ -201,7 +212,7 @@ def alignment_note(detector: str | None, embedder: str) -> str | None:
     )
 
 
-def crop_of(image: np.ndarray, face: Face, recogniser: ModelSpec) -> np.ndarray | NoFace:
+def crop_of(image: Image, face: Face, recogniser: ModelSpec) -> np.ndarray | NoFace:
     """The crop that a recogniser was given of a face that a run recorded; the face's own landmarks tell how."""
     return _cut(image, face, alignment_for(_wanted(recogniser), len(face.landmarks)))
 
@@ -212,9 +223,14 @@ def each_face(found: Detections) -> list[Face]:
     return [Face(box, float(score), points) for box, score, points in rows]
 
 
-def _cut(image: np.ndarray, face: Face, alignment: Alignment) -> np.ndarray | NoFace:
+def _cut(image: Image, face: Face, alignment: Alignment) -> np.ndarray | NoFace:
     try:
-        return align(image, face, alignment)
+        if isinstance(image, np.ndarray):
+            return align(image, face, alignment)
+        enough = image.larger(ENOUGH * crop_scale(face, alignment))
+        if enough.by == 1:
+            return align(enough.pixels, face, alignment)
+        return align(enough.pixels, face.scaled(*enough.scale), alignment)
     except DataError as error:  # a box beside the picture: said of this face, the others go on
         return NoFace(error.what)
 
@@ -224,8 +240,12 @@ def _wanted(spec: ModelSpec) -> Alignment:
     return spec.alignment
 
 
-def _whole(image: np.ndarray) -> Detections:
+def _size(image: Image) -> tuple[int, int]:
+    """(height, width) of the photograph."""
+    return (image.height, image.width) if isinstance(image, Decoded) else (image.shape[0], image.shape[1])
+
+
+def _whole(height: int, width: int) -> Detections:
     """The picture as one face."""
-    height, width = image.shape[:2]
     box = np.array([[0, 0, width, height]], np.float32)
     return Detections(box, np.ones(1, np.float32), np.zeros((1, 0, 2), np.float32))

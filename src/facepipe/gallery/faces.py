@@ -115,9 +115,9 @@ def folder_faces(
     rows: list[np.ndarray] = []
     left_out: list[tuple[str, str]] = []
     for members in read_photographs(root, keys, batch, limits):
-        read = [(member.key, member.pixels) for member in members if not isinstance(member.pixels, Unread)]
-        left_out += [(member.key, member.pixels.reason) for member in members if isinstance(member.pixels, Unread)]
-        images = [pixels for _, pixels in read]
+        read = [(member.key, member.decoded) for member in members if not isinstance(member.decoded, Unread)]
+        left_out += [(member.key, member.decoded.reason) for member in members if isinstance(member.decoded, Unread)]
+        images = [decoded for _, decoded in read]
         found: list[tuple[str, EmbeddedFace]] = []
         if main:
             for (key, _), outcome in zip(read, pipeline.main_faces(images), strict=True):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from facepipe.faces.pipeline import FacePipeline, each_face
+from facepipe.faces.pipeline import FacePipeline, Image, each_face
 from facepipe.gallery.file import Gallery, Threshold
 from facepipe.gallery.search import Answer, Index, Rule, identify
 from facepipe.results import Face
@@ -41,7 +41,7 @@ class Namer:
     candidates: int = 5
     rule: Rule = "best"
 
-    def __call__(self, images: Sequence[np.ndarray]) -> list[NamedPhotograph]:
+    def __call__(self, images: Sequence[Image]) -> list[NamedPhotograph]:
         """All faces of uint8 [H, W, 3] RGB photographs, embedded together and looked up together."""
         photographs = self.pipeline.all_faces(images)
         rows = [face.embedding for photograph in photographs for face in photograph.faces]
@@ -54,7 +54,7 @@ class Namer:
         ]
 
 
-def nameless(pipeline: FacePipeline, images: Sequence[np.ndarray]) -> list[NamedPhotograph]:
+def nameless(pipeline: FacePipeline, images: Sequence[Image]) -> list[NamedPhotograph]:
     """All faces of uint8 [H, W, 3] RGB photographs, without names."""
     return [
         NamedPhotograph(tuple(NamedFace(face, None) for face in each_face(found)), ())

@@ -15,6 +15,7 @@ import numpy as np
 from facepipe.datasets.video import Frame, open_writer, read_frames, read_info
 from facepipe.errors import DataError
 from facepipe.faces.photographs import EVERYDAY, Limits, checked, read_photographs
+from facepipe.faces.pipeline import Image
 from facepipe.gallery.faces import Recogniser
 from facepipe.gallery.file import Gallery, Threshold
 from facepipe.gallery.naming import NamedFace, NamedPhotograph, Namer
@@ -27,7 +28,7 @@ from facepipe.store.files import atomic_path, sidecar_of, write_json
 from facepipe.store.owned import claim
 from facepipe.store.parts import remove_parts
 
-Name = Callable[[Sequence[np.ndarray]], list[NamedPhotograph]]
+Name = Callable[[Sequence[Image]], list[NamedPhotograph]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +127,14 @@ def recognise_photographs(
     left_out: list[tuple[str, str]] = []
     photographs = faces = known = 0
     for members in read_photographs(root, keys, asked.batch, asked.limits):
-        left_out += [(one.key, one.pixels.reason) for one in members if isinstance(one.pixels, Unread)]
-        read = [(one.key, one.pixels) for one in members if not isinstance(one.pixels, Unread)]
+        left_out += [(one.key, one.decoded.reason) for one in members if isinstance(one.decoded, Unread)]
+        read = [(one.key, one.decoded) for one in members if not isinstance(one.decoded, Unread)]
         for (key, image), photograph in zip(read, asked.name([image for _, image in read]), strict=True):
             target = output / _drawn_name(key)
             if target.resolve() == (root / key).resolve():
                 raise DataError(f"{target}: it would be written over the photograph, expected another --output.")
-            write_drawing(target, _drawn(asked, image, photograph))
-            content = {**asked.head, "photograph": key, "height": image.shape[0], "width": image.shape[1]}
+            write_drawing(target, _drawn(asked, image.pixels, photograph, image.scale))
+            content = {**asked.head, "photograph": key, "height": image.height, "width": image.width}
             write_json(sidecar_of(target), content | _told(photograph))
             photographs += 1
             faces += len(photograph.faces)
@@ -206,8 +207,11 @@ def _drawn_name(key: str) -> str:
     return key if path.suffix.lower() in (".jpg", ".jpeg", ".png") else str(path.with_name(f"{path.name}.png"))
 
 
-def _drawn(job: Recognition, image: np.ndarray, photograph: NamedPhotograph) -> np.ndarray:
-    labels = [Label(face.face.box, plate_of(face), _person(face)) for face in photograph.faces]
+def _drawn(
+    job: Recognition, image: np.ndarray, photograph: NamedPhotograph, scale: tuple[float, float] = (1, 1)
+) -> np.ndarray:
+    """Names on what was decoded of a photograph, whose pixels are `scale` of its own."""
+    labels = [Label(face.face.scaled(*scale).box, plate_of(face), _person(face)) for face in photograph.faces]
     return draw_names(image, labels, job.font, job.colours)
 
 

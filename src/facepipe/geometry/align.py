@@ -40,6 +40,21 @@ def align(image: np.ndarray, face: Face, alignment: Alignment) -> np.ndarray:
     return warp_five_point(image, face.landmarks, alignment)
 
 
+def crop_scale(face: Face, alignment: Alignment) -> float:
+    """Pixels of the crop for each of the photograph's, along a side: below 1 the face is larger than its crop.
+
+    Of a face from which no crop can be cut, 0: it needs no pixels.
+    """
+    if isinstance(alignment, MarginCrop):
+        side = float(min(face.box[2:] - face.box[:2]))
+        return (alignment.size - alignment.margin) / side if side > 0 else 0.0
+    try:
+        linear = _onto_template(face.landmarks, alignment)[:, :2]
+    except DataError:  # said when it is cut
+        return 0.0
+    return float(np.sqrt(abs(np.linalg.det(linear))))
+
+
 def crop_with_margin(image: np.ndarray, box: np.ndarray, crop: MarginCrop) -> np.ndarray:
     """The box with its margin, stretched to a square; the aspect is not kept.
 
@@ -85,10 +100,7 @@ def warp_five_point(image: np.ndarray, landmarks: np.ndarray, alignment: FivePoi
     Raises:
         DataError: the landmarks are all in one place.
     """
-    template, points = np.array(alignment.template, np.float64), np.asarray(landmarks, np.float64)
-    if len(points) == 6:
-        template, points = np.vstack([template[:3], template[3:].mean(axis=0)]), points[:4]
-    matrix = similarity(points, template)
+    matrix = _onto_template(landmarks, alignment)
     linear = np.linalg.inv(matrix[:, :2])  # Pillow asks for each output pixel where it comes from
     shift = -linear @ matrix[:, 2]
     # Pillow puts a pixel's centre at +0.5, the template and the landmarks at the whole number.
@@ -97,6 +109,14 @@ def warp_five_point(image: np.ndarray, landmarks: np.ndarray, alignment: FivePoi
     size = (alignment.size, alignment.size)
     warped = Image.fromarray(image).transform(size, Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR)
     return np.asarray(warped)
+
+
+def _onto_template(landmarks: np.ndarray, alignment: FivePoint) -> np.ndarray:
+    """From the photograph's pixels to the crop's: float64 [2, 3]."""
+    template, points = np.array(alignment.template, np.float64), np.asarray(landmarks, np.float64)
+    if len(points) == 6:
+        template, points = np.vstack([template[:3], template[3:].mean(axis=0)]), points[:4]
+    return similarity(points, template)
 
 
 def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:

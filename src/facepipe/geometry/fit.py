@@ -61,6 +61,14 @@ def fitted(fit: Fit, height: int, width: int) -> tuple[int, int]:
     return max(round(height * scale), 1), max(round(width * scale), 1)
 
 
+def inside(image: np.ndarray, size: int) -> np.ndarray:
+    """A copy whose longer side has `size` pixels, the aspect kept; the image itself where it has no more, or for 0."""
+    height, width = image.shape[:2]
+    if not size:
+        return image
+    return stretch(image, *fitted(Inside(size, size, grow=False), height, width), "smooth")
+
+
 def filled_up(side: int, multiple: int) -> int:
     """The least multiple of `multiple` that is at least `side`."""
     return -(-side // multiple) * multiple

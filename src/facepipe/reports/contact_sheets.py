@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from facepipe.faces.photographs import EVERYDAY, Limits, pixels_of
+from facepipe.faces.photographs import EVERYDAY, Limits, decoded_or_error
 from facepipe.faces.pipeline import crop_of
 from facepipe.reports.drawings import contact_sheet, write_drawing
 from facepipe.results import Face, NoFace
@@ -39,7 +39,7 @@ def write_sheets(
     """
     for name, faces in groups.items():
         shown = faces[:MOST_ON_A_SHEET]
-        cut = [(key, crop_of(pixels_of(root / key, limits), face, recogniser)) for key, face in shown]
+        cut = [(key, crop_of(decoded_or_error(root / key, limits), face, recogniser)) for key, face in shown]
         crops = [(key, crop) for key, crop in cut if not isinstance(crop, NoFace)]
         write_drawing(out / f"{name}.png", contact_sheet([crop for _, crop in crops], [key for key, _ in crops]))
         progress(1)

@@ -18,10 +18,11 @@ import numpy as np
 from PIL import Image
 
 from facepipe.catalogue import MODELS
+from facepipe.datasets.images import Decoded
 from facepipe.datasets.lfw import VerificationSet
 from facepipe.errors import DataError
 from facepipe.escape import for_html
-from facepipe.faces.photographs import EVERYDAY, Limits, pixels_of
+from facepipe.faces.photographs import EVERYDAY, Limits, decoded_or_error
 from facepipe.faces.pipeline import crop_of
 from facepipe.reports.drawings import draw_face
 from facepipe.reports.report_plots import report_pngs
@@ -83,7 +84,8 @@ def write_html_report(run: Path, pairs: VerificationSet, root: Path) -> Path:
     wrong = wrong_pairs(joined, pairs, accuracy)
     shown = (*wrong.false_accepts[:_SHOWN_PAIRS], *wrong.false_rejects[:_SHOWN_PAIRS])
     outcomes = _outcomes(run, {key for pair in shown for key in (pair.first, pair.second)})
-    limits = Limits(max_pixels=record.get("parameters", {}).get("max_pixels", EVERYDAY.max_pixels))
+    begun_with = record.get("parameters", {})
+    limits = Limits(begun_with.get("max_pixels", EVERYDAY.max_pixels), size=begun_with.get("size", 0))
     pictures = _Pictures(root, outcomes, MODELS.get(accuracy["embedder"]), limits)
     title = f"{accuracy['detector']} + {accuracy['embedder']} on {pairs.name}"
     body = "\n".join(
@@ -142,11 +144,11 @@ class _Pictures:
         """A photograph with its face marked, and the crop that the recogniser saw."""
         face = self.outcomes.get(key)
         try:
-            image = pixels_of(self.root / key, self.limits)
+            image = decoded_or_error(self.root / key, self.limits)
         except DataError as error:
             gone = f'<div class="gone">{for_html(error.what)}</div>'
             return f"<figure>{gone}<figcaption>{for_html(key)}</figcaption></figure>"
-        marked, cut = _thumbnail(draw_face(image, face), _PHOTOGRAPH_PX), ""
+        marked, cut = _thumbnail(draw_face(image.pixels, _in_copy(face, image)), _PHOTOGRAPH_PX), ""
         if isinstance(face, Face) and self.recogniser is not None:
             crop = crop_of(image, face, self.recogniser)
             cut = (
@@ -222,6 +224,11 @@ def _wrong(title: str, meaning: str, wrong: Sequence[JudgedPair], pictures: _Pic
     return f'{head}{more}.</p><div class="pairs">{"".join(rows)}</div>'
 
 
+def _in_copy(outcome: Outcome | None, image: Decoded) -> Outcome | None:
+    """The outcome with its face in the pixels that were decoded."""
+    return outcome.scaled(*image.scale) if isinstance(outcome, Face) else outcome
+
+
 def _faceless(joined: JoinedPairs, root: Path, reasons: Mapping[str, str], limits: Limits) -> str:
     """Photographs without a face as pictures, and those that could not be read as a list: two different things."""
     keys = joined.no_face
@@ -229,7 +236,7 @@ def _faceless(joined: JoinedPairs, root: Path, reasons: Mapping[str, str], limit
     figures = []
     for key in keys[:_SHOWN_FACELESS]:
         try:
-            picture = _img(_thumbnail(pixels_of(root / key, limits), _PHOTOGRAPH_PX), key)
+            picture = _img(_thumbnail(decoded_or_error(root / key, limits).pixels, _PHOTOGRAPH_PX), key)
         except DataError as error:
             picture = f'<div class="gone">{for_html(error.what)}</div>'
         figures.append(f"<figure>{picture}<figcaption>{for_html(key)}: {for_html(reasons[key])}</figcaption></figure>")

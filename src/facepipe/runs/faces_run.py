@@ -184,14 +184,14 @@ def do_shard(job: RunJob, shard: Shard, pipeline: FacePipeline) -> ShardReport:
             break
         sha256 += [member.sha256 for member in members]
         stamps += [member.stamp for member in members]
-        found = iter(pipeline.detect([one.pixels for one in members if not isinstance(one.pixels, Unread)]))
+        found = iter(pipeline.detect([one.decoded for one in members if not isinstance(one.decoded, Unread)]))
         detected = time.perf_counter()
         seconds["detect"] += detected - read
         for member in members:
-            if isinstance(member.pixels, Unread):
-                outcomes.append(member.pixels)
+            if isinstance(member.decoded, Unread):
+                outcomes.append(member.decoded)
                 continue
-            cut = pipeline.cut(member.pixels, next(found))
+            cut = pipeline.cut(member.decoded, next(found))
             outcomes.append(cut.face if isinstance(cut, CutFace) else cut)
             if isinstance(cut, CutFace):
                 crops.append(cut.crop)

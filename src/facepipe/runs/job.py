@@ -130,5 +130,6 @@ def detection_parameters(job: RunJob) -> dict[str, object]:
         "precision": job.options.precision,
         "batch": job.batch,
         "max_pixels": job.limits.max_pixels,
+        "size": job.limits.size,
         "settings": settings,
     }

@@ -29,7 +29,7 @@ from facepipe.backends.base import Run, model_file, model_on_disk, open_session
 from facepipe.catalogue import detector_models, embedder, landmark_count, model
 from facepipe.datasets.crops import write_png
 from facepipe.datasets.images import read
-from facepipe.detect import fitted
+from facepipe.detect import fitted, looked_at
 from facepipe.detect.mtcnn import MtcnnSettings, Photograph, locate, photograph, propose, refine
 from facepipe.embed.embedder import unit_rows
 from facepipe.engine import Engine
@@ -121,6 +121,8 @@ def staged_stage(name: str, job: RunJob, keys: Sequence[str]) -> Stage:
         raise DataError(
             f"stage '{name}' is MTCNN's, and the detector is {job.detector}.", "the fused run (without --staged)."
         )
+    if job.limits.size or looked_at(job.detector_settings):
+        raise DataError("--size: the staged run sees photographs in all their pixels.", "--size 0, or the fused run.")
     parameters = detection_parameters(job)
     if name == "crop":
         parameters = {
