@@ -47,7 +47,7 @@ from facepipe.metrics.verification import squared_distances
 from facepipe.results import Detections, EmbeddedFace, NoFace, PictureFaces, Unread
 from facepipe.runs import lfw, wider
 from facepipe.runs.faces_run import FacesRun, embed_photographs
-from facepipe.runs.job import RunJob, made_by
+from facepipe.runs.job import RunJob, WhichFaces, made_by
 from facepipe.runs.score import Policies
 from facepipe.runs.wider_protocol import wider_protocol
 from facepipe.runs.wider_run import WiderJob
@@ -226,15 +226,17 @@ def embed_folder(
     out: Path | str,
     models: Models = EVERYDAY_MODELS,
     *,
+    faces: WhichFaces = "main",
     workers: int = 1,
     shard: int = 64,
     force: bool = False,
     progress: Progress = _silent,
 ) -> FacesRun:
-    """One face and one embedding for each photograph of a folder, as `facepipe embed`: written into `out`, resumed
+    """One embedding for each photograph of a folder, or for each face, as `facepipe embed`: written into `out`, resumed
     where it was, refused where `out` was begun otherwise.
 
     Args:
+        faces: "main": of each photograph the one that `models.selection` prefers; "all".
         workers: processes; with more than one the calling script needs its `if __name__ == "__main__":`.
         shard: photographs that are finished together.
         force: start over what was begun with other parameters.
@@ -245,7 +247,7 @@ def embed_folder(
         BackendError: the back end is unavailable, or a model was not converted yet.
         StageError: `out` belongs to another run, or a worker died.
     """
-    job = _run_job(Path(folder), Path(out), models, shard, force=force)
+    job = replace(_run_job(Path(folder), Path(out), models, shard, force=force), faces=faces)
     return embed_photographs(job, list_keys(Path(folder)), Local(workers), force=force, progress=progress)
 
 

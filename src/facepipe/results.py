@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -46,16 +46,34 @@ def no_detections(landmark_count: int = 0) -> Detections:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Face:
-    """The one face of an image that goes on: box float32 [4], score, landmarks float32 [K, 2]."""
+    """A face of an image.
+
+    Attributes:
+        box: float32 [4], corners in pixels.
+        score: the detector's.
+        landmarks: float32 [K, 2].
+        number: its place in the detector's order, from 0: the best score first.
+        sharpness: of its crop (`geometry.align.sharpness`); None while it is not cut out.
+    """
 
     box: np.ndarray
     score: float
     landmarks: np.ndarray
+    number: int = 0
+    sharpness: float | None = None
 
     def scaled(self, across: float, down: float) -> Face:
         """The same face in a copy of the image whose sides are so many times as long."""
         by = np.array([across, down], np.float32)
-        return Face(self.box * np.tile(by, 2), self.score, self.landmarks * by)
+        return replace(self, box=self.box * np.tile(by, 2), landmarks=self.landmarks * by)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class UncutFace:
+    """A face that was found and gives no crop, and why, in words for the user."""
+
+    face: Face
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +101,8 @@ class Killed:
     how: str
 
 
-Outcome = Face | NoFace | Unread | Killed
-"""What became of one photograph."""
+Outcome = Face | UncutFace | NoFace | Unread | Killed
+"""What became of one photograph, or of one of its faces where all go on."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,12 +123,16 @@ class PictureFaces:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FaceLine:
-    """What became of one photograph of a run: one line of faces.jsonl.
+    """One line of faces.jsonl: a face of a photograph, or why the photograph has none.
 
     Attributes:
-        row: of embeddings.npy; None without a face, in a run without embeddings, and before it is written.
+        row: of embeddings.npy; None without an embedding, and before it is written.
+        group: the person that the face was put to, where faces were grouped; None elsewhere.
+        weak: why the face was not let link others to that person; None where it was.
     """
 
     key: str
     outcome: Outcome
     row: int | None = None
+    group: str | None = None
+    weak: str | None = None

@@ -286,6 +286,6 @@ def test_no_bit_of_a_shard_its_record_or_the_runs_record_changes_unseen(tmp_path
     every_bit(stage.folder / "manifest.json", lambda: require_complete(stage.folder, "fused"), wholly=True)
     for name in ("faces.jsonl", "embeddings.npy", "photographs.sha256"):
         (tmp_path / name).write_bytes(b"what a run wrote")
-    write_run(tmp_path, {"root": "photographs"}, Written(2, 1, 0))
+    write_run(tmp_path, {"root": "photographs"}, Written(2, 1, 0, 1))
     for name in ("run.json", "faces.jsonl", "embeddings.npy", "photographs.sha256"):
         every_bit(tmp_path / name, lambda: read_run(tmp_path), wholly=True)

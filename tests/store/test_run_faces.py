@@ -10,21 +10,29 @@ import numpy as np
 import pytest
 
 from facepipe.errors import DataError
-from facepipe.results import Face, FaceLine, NoFace
-from facepipe.store.run_faces import read_embeddings, read_faces, write_embeddings, write_faces
+from facepipe.results import Face, FaceLine, Killed, NoFace, UncutFace, Unread
+from facepipe.store.run_faces import (
+    Written,
+    read_embeddings,
+    read_faces,
+    read_main_faces,
+    write_embeddings,
+    write_faces,
+)
 
 
-def _face(seed: int, landmarks: int = 5) -> Face:
+def _face(seed: int, landmarks: int = 5, number: int = 0) -> Face:
     rng = np.random.default_rng(seed)
     box, points = rng.uniform(-20, 270, 4), rng.uniform(0, 250, (landmarks, 2))
-    return Face(box.astype(np.float32), float(np.float32(rng.uniform())), points.astype(np.float32))
+    score, sharpness = (float(np.float32(value)) for value in (rng.uniform(), rng.uniform(0, 9000)))
+    return Face(box.astype(np.float32), score, points.astype(np.float32), number, sharpness)
 
 
 def _records() -> list[FaceLine]:
     return [
         FaceLine("A b/ä 1.jpg", _face(1)),
         FaceLine("A b/猫.png", NoFace("no face found")),
-        FaceLine("B/1.jpg", _face(2)),
+        FaceLine("B/1.jpg", _face(2, number=4)),
         FaceLine('C/"line\nbreak\u2028.jpg', _face(3, landmarks=0)),
     ]
 
@@ -42,13 +50,53 @@ def test_every_bit_comes_back(tmp_path):
                 one, other = getattr(line.outcome, name), getattr(record.outcome, name)
                 assert one.dtype == np.float32 and one.shape == other.shape and one.tobytes() == other.tobytes()
             assert line.outcome.score == record.outcome.score
+            assert (line.outcome.number, line.outcome.sharpness) == (record.outcome.number, record.outcome.sharpness)
+
+
+def test_a_photograph_has_a_line_for_each_face_and_one_that_was_not_cut_has_no_row(tmp_path):
+    uncut = UncutFace(Face(np.arange(4, dtype=np.float32), 0.5, np.zeros((0, 2), np.float32), 3), "covers no pixel")
+    records = [
+        FaceLine("a.jpg", _face(1)),
+        FaceLine("a.jpg", _face(2, number=1)),
+        FaceLine("a.jpg", uncut),
+        FaceLine("b.jpg", UncutFace(uncut.face, "is elsewhere")),
+        FaceLine("c.jpg", NoFace("no face found")),
+        FaceLine("d.jpg", Unread("is empty")),
+        FaceLine("e.jpg", Killed("ended")),
+        FaceLine("f.jpg", _face(3, number=2), group="person-0001", weak="has a side of 12 pixels"),
+    ]
+    written = write_faces(tmp_path / "f", records)
+    assert written == Written(images=6, faces=3, unread=1, faceless=2)
+    lines = list(read_faces(tmp_path / "f"))
+    assert [line.row for line in lines] == [0, 1, None, None, None, None, None, 2]
+    assert [line.key for line in lines] == [record.key for record in records]
+    assert isinstance(lines[2].outcome, UncutFace)
+    assert (lines[2].outcome.reason, lines[2].outcome.face.number) == ("covers no pixel", 3)
+    assert lines[2].outcome.face.box.tolist() == [0, 1, 2, 3]
+    assert (lines[7].group, lines[7].weak) == ("person-0001", "has a side of 12 pixels")
+    with pytest.raises(
+        DataError, match=r"f: a\.jpg has several lines, expected a run of one face .*without --faces all"
+    ):
+        list(read_main_faces(tmp_path / "f"))
+
+
+def test_faces_of_a_photograph_are_in_order_and_alone(tmp_path):
+    first, second, nobody = FaceLine("a", _face(1)), FaceLine("a", _face(2, number=1)), FaceLine("a", NoFace("none"))
+    for wrong, message in (
+        ([second, first], "face 0 of 'a' comes after face 1, expected sorted faces, each once"),
+        ([first, first], "face 0 of 'a' comes after face 0, expected sorted faces, each once"),
+        ([first, nobody], "'a' comes after 'a', expected sorted keys, each once"),
+        ([nobody, first], "'a' comes after 'a', expected sorted keys, each once"),
+    ):
+        with pytest.raises(DataError, match=message):
+            write_faces(tmp_path / "f", wrong)
 
 
 def test_lines_have_the_documented_fields_and_few_digits(tmp_path):
     face = Face(np.array([1, 2.5, 84.1, 90], np.float32), 0.999, np.full((5, 2), 0.1, np.float32))
     write_faces(tmp_path / "f", [FaceLine("ä.jpg", face), FaceLine("ö.jpg", NoFace("is empty"))])
     assert (tmp_path / "f").read_text(encoding="utf-8").splitlines() == [
-        '{"key": "ä.jpg", "box": [1.0, 2.5, 84.1, 90.0], "score": 0.999, "landmarks": '
+        '{"key": "ä.jpg", "face": 0, "box": [1.0, 2.5, 84.1, 90.0], "score": 0.999, "landmarks": '
         "[[0.1, 0.1], [0.1, 0.1], [0.1, 0.1], [0.1, 0.1], [0.1, 0.1]], " + '"row": 0}',
         '{"key": "ö.jpg", "reason": "is empty"}',
     ]
@@ -61,7 +109,7 @@ def test_a_run_without_embeddings_has_no_rows(tmp_path):
 
 def test_records_must_be_sorted_and_single_and_leave_nothing_when_they_are_not(tmp_path):
     records = _records()
-    for wrong in (records[::-1], [records[0], records[0]]):
+    for wrong in (records[::-1], [records[1], records[1]]):
         with pytest.raises(DataError, match="expected sorted keys, each once"):
             write_faces(tmp_path / "f", wrong)
     with pytest.raises(DataError, match=r"'A\.jpg' cannot be written .*not JSON compliant"):
@@ -71,7 +119,7 @@ def test_records_must_be_sorted_and_single_and_leave_nothing_when_they_are_not(t
     assert list(tmp_path.iterdir()) == []
 
 
-GOOD = {"key": "b", "box": [1, 2, 3, 4], "score": 0.5, "landmarks": [[1, 2]] * 5, "row": 0}
+GOOD = {"key": "b", "face": 0, "box": [1, 2, 3, 4], "score": 0.5, "landmarks": [[1, 2]] * 5, "row": 0}
 
 
 @pytest.mark.parametrize(
@@ -80,7 +128,7 @@ GOOD = {"key": "b", "box": [1, 2, 3, 4], "score": 0.5, "landmarks": [[1, 2]] * 5
         ('{"key": "b", ', "is no JSON"),
         ("", "is no JSON"),
         ("[1]", "is list, expected an object"),
-        ('{"key": "b"}', "has the fields key, expected key, box, score, landmarks and perhaps row"),
+        ('{"key": "b"}', "has the fields key, expected key, face, box, score, landmarks and perhaps sharpness, row"),
         ('{"key": "b", "reason": "none", "row": 1}', "has the fields key, reason, row, expected"),
         ('{"key": 7, "reason": "none"}', "'key' is 7, expected a path"),
         ('{"key": "b", "reason": null}', "'reason' is None, expected words"),
@@ -97,6 +145,11 @@ GOOD = {"key": "b", "box": [1, 2, 3, 4], "score": 0.5, "landmarks": [[1, 2]] * 5
         ({"row": 0.0}, "'row' is 0.0, expected a whole number from 0"),
         ({"row": True}, "'row' is True, expected a whole number from 0"),
         ({"row": 3}, "'row' is 3, expected 0"),
+        ({"face": -1}, "'face' is -1, expected a whole number from 0"),
+        ({"face": True}, "'face' is True, expected a whole number from 0"),
+        ({"sharpness": "much"}, "'sharpness' is \"much\", expected a number"),
+        ({"group": 1}, "'group' is 1, expected words"),
+        ({"reason": "none"}, "has the fields box, face, key, landmarks, reason, row, score, expected"),
         ({"key": "a"}, "'a' comes after 'a', expected sorted keys, each once"),
     ],
 )

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """facepipe embed photographs/ --out runs/mine
 
-One face and one embedding for each photograph of a folder. Can be killed and run again: finished shards are kept. What
-cannot be read, or has no face, is listed with its reason. Writes, in the folder --out:
+One embedding for each photograph of a folder, of its main face; or, with --faces all, for each face. Can be killed and
+run again: finished shards are kept. What cannot be read, or has no face, is listed with its reason. Writes, in the
+folder --out:
 
-    faces.jsonl      one line for each photograph, sorted by key: key, box, score, landmarks, row; or key and one of
-                     reason, unread, killed
+    faces.jsonl      one line for each face, sorted by key and face: key, face (its place, the best score first), box,
+                     score, landmarks, sharpness, row; of a photograph without any: key and reason, unread or killed
     embeddings.npy   float32 [faces, D], rows of length 1; "row" of a line is its row here
     run.json         models by sha256, settings, versions, times
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from facepipe.catalogue import embedder
@@ -40,6 +42,12 @@ from facepipe.store.run_faces import FACES_FILE, read_faces
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="photographs, in sub-folders as they are")
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder of the results")
+    parser.add_argument(
+        "--faces",
+        choices=["main", "all"],
+        default="main",
+        help="of each photograph (default: main, chosen by --select)",
+    )
     add_model_arguments(parser)
     add_run_arguments(parser)
 
@@ -48,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     args.embedder = chosen_embedder(args)
     keys = list_keys(args.folder)
     chosen_backend(args, args.embedder, None if args.force else made_by(args.out), args.out)
-    job = run_job(args, args.folder, args.out, len(keys))
+    job = replace(run_job(args, args.folder, args.out, len(keys)), faces=args.faces)
     print_note(alignment_note(job.detector, job.embedder))
     with bars(len(keys)) as progress:
         finished = embed_photographs(
@@ -58,9 +66,8 @@ def run(args: argparse.Namespace) -> int:
     lines = read_faces(args.out / FACES_FILE) if written.unread else ()
     unread = [line.outcome.reason for line in lines if isinstance(line.outcome, Unread)]
     print_notes_of(args.folder, keys, unread, out=args.out)
-    without = f"{written.images - written.faces - written.unread:,} without"
     left = f", {written.unread:,} unread" if written.unread else ""
-    print(f"{written.images:,} photographs, {written.faces:,} faces, {without}{left}: {args.out}")
+    print(f"{written.images:,} photographs, {written.faces:,} faces, {written.faceless:,} without{left}: {args.out}")
     if not embedder(args.embedder).for_accuracy:
         print(f"{args.embedder} has seeded weights: its embeddings say nothing about people.", file=sys.stderr)
     return 0

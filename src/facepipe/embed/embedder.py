@@ -32,6 +32,11 @@ class Embedder:
     fixed_batch: int | None = None
     file: ModelFile | None = None
 
+    @property
+    def rows_per_call(self) -> int:
+        """The crops of one call of the network."""
+        return self.fixed_batch or self.batch
+
     def embed(self, crops: np.ndarray) -> np.ndarray:
         """Unit embeddings.
 
@@ -53,7 +58,7 @@ class Embedder:
             TensorError: crops of another size.
         """
         width = self.spec.outputs[0].dims[1].high
-        size = self.fixed_batch or self.batch
+        size = self.rows_per_call
         parts = [self._raw_batch(crops[start : start + size]) for start in range(0, len(crops), size)]
         return np.concatenate(parts) if parts else np.zeros((0, width), np.float32)
 

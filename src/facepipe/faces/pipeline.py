@@ -2,15 +2,16 @@
 """Detect, choose, align, embed: the one place that composes them, for the API, every run and every command.
 
 `main_faces` and `all_faces` go the whole way. What writes shards goes in two steps, so that the crops of many batches
-are embedded together and the bytes of a shard do not depend on how photographs were batched: `detect` and `cut` for
-each batch, then `embed` for all of its crops.
+are embedded together and the bytes of a shard do not depend on how photographs were batched: `detect` and `cut` (or
+`cut_each`) for each batch, then `embed` for all of its crops.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +23,9 @@ from facepipe.datasets.images import Decoded
 from facepipe.detect import Detector, DetectorSettings, open_detector
 from facepipe.embed import Embedder, open_embedder
 from facepipe.errors import DataError
-from facepipe.faces.select import SELECTIONS, choose
-from facepipe.geometry.align import align, alignment_for, crop_scale
-from facepipe.results import Detections, EmbeddedFace, Face, NoFace, PictureFaces
+from facepipe.faces.select import NO_FACE, SELECTIONS, choose
+from facepipe.geometry.align import align, alignment_for, crop_scale, sharpness
+from facepipe.results import Detections, EmbeddedFace, Face, NoFace, PictureFaces, UncutFace
 from facepipe.specs import Alignment, MarginCrop, ModelSpec
 
 SELECTION_NAMES = tuple(SELECTIONS)
@@ -108,15 +109,34 @@ class FacePipeline:
         if isinstance(face, NoFace):
             return face
         crop = self.crop(image, face)
-        return crop if isinstance(crop, NoFace) else CutFace(face, crop)
+        return crop if isinstance(crop, NoFace) else _measured(face, crop)
 
-    def embed(self, crops: Sequence[np.ndarray]) -> np.ndarray:
+    def cut_each(self, image: Image, found: Detections) -> Iterator[CutFace | UncutFace | NoFace]:
+        """Every face of a picture with its crop, in the detector's order, each cut when it is asked for; or that there
+        is none. The picture is decoded again at most once, with the pixels that its smallest face needs."""
+        assert self.alignment is not None, "a pipeline without an embedder cuts nothing"
+        if not len(found):
+            yield NO_FACE
+        faces = each_face(found)
+        if faces and isinstance(image, Decoded):
+            image = image.larger(ENOUGH * max(crop_scale(face, self.alignment) for face in faces))
+        for face in faces:
+            crop = self.crop(image, face)
+            yield UncutFace(face, crop.reason) if isinstance(crop, NoFace) else _measured(face, crop)
+
+    def embed(self, crops: Iterable[np.ndarray]) -> np.ndarray:
         """Crops uint8 [S, S, 3] to float32 [N, D], rows of length 1; N may be 0.
+
+        They are taken as the network's calls need them: no more than those of one call are held.
 
         Raises:
             TensorError: the network returned something with no direction.
         """
-        return self._embedder().embed(np.stack(crops) if crops else np.zeros((0, 1, 1, 3), np.uint8))
+        embedder, waiting = self._embedder(), iter(crops)
+        rows = [np.zeros((0, self.dimension), np.float32)]
+        while call := list(islice(waiting, embedder.rows_per_call)):
+            rows.append(embedder.embed(np.stack(call)))
+        return np.concatenate(rows)
 
     def main_faces(self, images: Sequence[Image]) -> list[EmbeddedFace | NoFace]:
         """The main face of each picture, embedded, or why there is none; an answer does not depend on the others."""
@@ -126,18 +146,24 @@ class FacePipeline:
 
     def all_faces(self, images: Sequence[Image]) -> list[PictureFaces]:
         """Every face of each picture, embedded together, and why some could not be cut out."""
-        kept: list[list[CutFace]] = []
-        left_out: list[tuple[str, ...]] = []
-        for image, found in zip(images, self.detect(images), strict=True):
-            faces = each_face(found)
-            crops = [self.crop(image, face) for face in faces]
-            pairs = zip(faces, crops, strict=True)
-            kept.append([CutFace(face, crop) for face, crop in pairs if not isinstance(crop, NoFace)])
-            left_out.append(tuple(crop.reason for crop in crops if isinstance(crop, NoFace)))
-        rows = iter(self.embed([one.crop for members in kept for one in members]))
+        kept: list[list[Face]] = []
+        left_out: list[list[str]] = []
+
+        def crops() -> Iterator[np.ndarray]:
+            for image, found in zip(images, self.detect(images), strict=True):
+                kept.append([])
+                left_out.append([])
+                for one in self.cut_each(image, found):
+                    if isinstance(one, CutFace):
+                        kept[-1].append(one.face)
+                        yield one.crop
+                    elif isinstance(one, UncutFace):
+                        left_out[-1].append(one.reason)
+
+        rows = iter(self.embed(crops()))
         return [
-            PictureFaces(tuple(EmbeddedFace(one.face, next(rows)) for one in members), reasons)
-            for members, reasons in zip(kept, left_out, strict=True)
+            PictureFaces(tuple(EmbeddedFace(face, next(rows)) for face in faces), tuple(reasons))
+            for faces, reasons in zip(kept, left_out, strict=True)
         ]
 
     def _embedder(self) -> Embedder:
@@ -220,7 +246,11 @@ def crop_of(image: Image, face: Face, recogniser: ModelSpec) -> np.ndarray | NoF
 def each_face(found: Detections) -> list[Face]:
     """Detections one by one."""
     rows = zip(found.boxes, found.scores, found.landmarks, strict=True)
-    return [Face(box, float(score), points) for box, score, points in rows]
+    return [Face(box, float(score), points, number) for number, (box, score, points) in enumerate(rows)]
+
+
+def _measured(face: Face, crop: np.ndarray) -> CutFace:
+    return CutFace(replace(face, sharpness=sharpness(crop)), crop)
 
 
 def _cut(image: Image, face: Face, alignment: Alignment) -> np.ndarray | NoFace:

@@ -13,6 +13,8 @@ from facepipe.results import Detections, Face, NoFace
 
 SURE = 0.9  # `largest_over_threshold` considers faces above this score
 
+NO_FACE = NoFace("no face found")
+
 Preference = Callable[[Detections, int, int], np.ndarray]
 
 
@@ -64,9 +66,9 @@ def choose(detections: Detections, height: int, width: int, method: str = "cente
     if method not in SELECTIONS:
         raise DataError(f"selection '{method}' is not known, expected one of {', '.join(SELECTIONS)}.")
     if len(detections) == 0:
-        return NoFace("no face found")
+        return NO_FACE
     preference = SELECTIONS[method](detections, height, width)
     best = int(np.argmax(preference))
     if preference[best] == -np.inf:
         return NoFace(f"no face with a score above {SURE}")
-    return Face(detections.boxes[best], float(detections.scores[best]), detections.landmarks[best])
+    return Face(detections.boxes[best], float(detections.scores[best]), detections.landmarks[best], best)

@@ -29,7 +29,7 @@ from facepipe.gallery.file import (
     with_rows,
 )
 from facepipe.gallery.person_name import person_name
-from facepipe.store.run_faces import EMBEDDINGS_FILE, FACES_FILE, read_embeddings, read_faces
+from facepipe.store.run_faces import EMBEDDINGS_FILE, FACES_FILE, read_embeddings, read_main_faces
 from facepipe.store.run_record import RUN_FILE, read_run
 
 
@@ -154,7 +154,7 @@ def calibrated(
     if pairs is None:
         raise DataError(f"{where}: it is a run, expected --pairs with the pairs of its photographs.")
     _require_run_of(where, recogniser)
-    lines = [line for line in read_faces(where / FACES_FILE) if line.row is not None]
+    lines = [line for line in read_main_faces(where / FACES_FILE) if line.row is not None]
     embeddings = read_embeddings(where / EMBEDDINGS_FILE, len(lines))
     if embeddings.shape[1] != recogniser.dimension:
         raise DataError(f"{where}: embeddings of {embeddings.shape[1]} numbers, expected {recogniser.dimension}.")

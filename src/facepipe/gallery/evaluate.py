@@ -19,7 +19,7 @@ from facepipe.errors import DataError
 from facepipe.gallery.search import build_index
 from facepipe.metrics.identification import OpenSetRate, open_set_rate, rank_one_rate
 from facepipe.store.files import write_json
-from facepipe.store.run_faces import EMBEDDINGS_FILE, FACES_FILE, read_embeddings, read_faces
+from facepipe.store.run_faces import EMBEDDINGS_FILE, FACES_FILE, read_embeddings, read_main_faces
 from facepipe.store.run_record import adding, read_run
 
 IDENTIFICATION_FILE = "identification.json"
@@ -56,7 +56,7 @@ class Identification:
 def evaluate_run(run: Path, fpirs: Sequence[float] = (0.01, 0.1)) -> Identification:
     """`evaluate` on a finished run over people's folders; writes identification.json into it."""
     read_run(run)
-    lines = list(read_faces(run / FACES_FILE))
+    lines = list(read_main_faces(run / FACES_FILE))
     embeddings = read_embeddings(run / EMBEDDINGS_FILE, sum(line.row is not None for line in lines))
     rows = {line.key: np.asarray(embeddings[line.row]) for line in lines if line.row is not None}
     found = evaluate([line.key for line in lines], rows, fpirs)

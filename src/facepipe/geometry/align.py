@@ -119,6 +119,23 @@ def _onto_template(landmarks: np.ndarray, alignment: FivePoint) -> np.ndarray:
     return similarity(points, template)
 
 
+def sharpness(crop: np.ndarray) -> float:
+    """How sharp a crop uint8 [S, S, 3] is: the variance of its Laplacian, as a float32; 0 where nothing has an edge.
+
+    All is counted in whole numbers, so that it is the same on every machine. A small face, enlarged to fill its crop,
+    is as blurred as a large one out of focus, and measures so.
+
+    Source:
+        Pech-Pacheco et al. 2000, "Diatom autofocusing in brightfield microscopy: a comparative study" (its LAP4 kernel
+        0 1 0, 1 -4 1, 0 1 0); grey as in ITU-R BT.601.
+    """
+    red, green, blue = (crop[..., channel].astype(np.int32) for channel in range(3))
+    grey = (299 * red + 587 * green + 114 * blue + 500) // 1000
+    edges = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * grey[1:-1, 1:-1]
+    total, squares = int(edges.sum(dtype=np.int64)), int(np.square(edges, dtype=np.int64).sum())
+    return float(np.float32((edges.size * squares - total * total) / edges.size**2))
+
+
 def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     """The rotation, one scale and shift that bring `source` closest to `target` in the least-squares sense.
 

@@ -32,7 +32,7 @@ from facepipe.specs import ModelSpec
 from facepipe.store.files import read_json, sha256_of_file, write_text
 from facepipe.store.lock import LOCK
 from facepipe.store.owned import RECORD
-from facepipe.store.run_faces import FACES_FILE, read_faces
+from facepipe.store.run_faces import FACES_FILE, read_main_faces
 from facepipe.store.run_record import ACCURACY_FILE, RUN_FILE, adding, read_run
 
 REPORT_FILE = "report.html"
@@ -335,11 +335,11 @@ def _few(files: Sequence[Path]) -> Sequence[Path]:
 
 
 def _outcomes(run: Path, keys: set[str]) -> dict[str, Outcome]:
-    return {line.key: line.outcome for line in read_faces(run / FACES_FILE) if line.key in keys}
+    return {line.key: line.outcome for line in read_main_faces(run / FACES_FILE) if line.key in keys}
 
 
 def _reasons(run: Path) -> dict[str, str]:
-    lines = read_faces(run / FACES_FILE)
+    lines = read_main_faces(run / FACES_FILE)
     return {line.key: line.outcome.reason for line in lines if isinstance(line.outcome, NoFace | Unread)}
 
 

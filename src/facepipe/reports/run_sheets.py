@@ -9,7 +9,7 @@ from facepipe.datasets.images import read
 from facepipe.reports.drawings import Picture, blank, contact_sheet, draw_face, write_drawing
 from facepipe.results import Face, FaceLine
 from facepipe.runs.staged_run import crop_path
-from facepipe.store.run_faces import FACES_FILE, read_faces
+from facepipe.store.run_faces import FACES_FILE, read_main_faces
 
 FACES_SHEET, CROPS_SHEET = "faces.png", "crops.png"
 CROPS_SHOWN = 8  # of each person
@@ -27,7 +27,7 @@ def write_run_sheets(out: Path, run: Path, photographs: Path, side: int) -> tupl
         DataError: a photograph cannot be read any more.
     """
     people: dict[str, list[FaceLine]] = {}
-    for line in read_faces(run / FACES_FILE):
+    for line in read_main_faces(run / FACES_FILE):
         people.setdefault(line.key.partition("/")[0], []).append(line)
     first = [person[0] for person in people.values()]
     drawn = [draw_face(read(photographs / line.key), line.outcome) for line in first]

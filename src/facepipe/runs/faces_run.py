@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,8 @@ from facepipe.backends import backend_by_name
 from facepipe.engine import Engine
 from facepipe.errors import StageError
 from facepipe.faces.photographs import read_photographs
-from facepipe.faces.pipeline import CutFace, FacePipeline, alignment_note, open_pipeline
-from facepipe.results import Face, FaceLine, Killed, NoFace, Outcome, Unread
+from facepipe.faces.pipeline import CutFace, FacePipeline, Image, alignment_note, open_pipeline
+from facepipe.results import Detections, Face, FaceLine, Killed, NoFace, Outcome, UncutFace, Unread
 from facepipe.runs.job import RunJob, detection_parameters, models_of
 from facepipe.runs.lethal import killed_in, left_unsealed, mark_sealed, reopen, survived, with_killed
 from facepipe.store.photograph_digests import PHOTOGRAPHS_FILE, write_digests
@@ -37,15 +38,20 @@ FACE_ARRAYS = {
     "unread": "bool",  # [n]: the photograph could not be read, and the reason says why
     "killed": "bool",  # [n]: the photograph ended its process, and the reason says how
     "sha256": "<U",  # [n]: of the photographs' files; "" where there was none to read
-    "boxes": "float32",  # [F, 4]: faces in the order of the keys
+    "row_splits": "int64",  # [n + 1]: photograph i owns the faces row_splits[i] up to row_splits[i + 1]
+    "boxes": "float32",  # [F, 4]: faces in the order of the keys, and in the detector's
     "scores": "float32",  # [F]
     "landmarks": "float32",  # [F, K, 2]
+    "numbers": "int64",  # [F]: the face's place in the detector's order
+    "sharpness": "float32",  # [F]; 0 of a face that could not be cut out
+    "uncut": "<U",  # [F]: why the face could not be cut out, or "" where it was
 }
 """The faces of one shard: arrays and their dtypes. The keys are those of the stage, in order."""
 
-SHARD_ARRAYS = {**FACE_ARRAYS, "embeddings": "float32"}  # [F, D], rows of length 1
+SHARD_ARRAYS = {**FACE_ARRAYS, "embeddings": "float32"}  # [E, D], rows of length 1, of the faces that were cut out
 
-_BY_PHOTOGRAPH = ("reasons", "unread", "killed", "sha256")  # one entry for each photograph; the others: for each face
+_BY_PHOTOGRAPH = ("reasons", "unread", "killed", "sha256")  # one entry for each photograph
+_BY_FACE = ("boxes", "scores", "landmarks", "numbers", "sharpness", "uncut")  # one entry for each face
 
 Progress = Callable[[int], None]
 """Told how many photographs were finished."""
@@ -139,7 +145,8 @@ def fused_stage(job: RunJob, keys: Sequence[str], models: tuple[ModelFile, ...])
     parameters = {
         **detection_parameters(job),
         "embedder": job.embedder,
-        "selection": job.selection,
+        "faces": job.faces,
+        "selection": job.selection if job.faces == "main" else None,
         "models": {file.model: file.sha256 for file in models},
         "engines": {file.model: file.engine for file in models},
     }
@@ -169,59 +176,89 @@ def open_fused(job: RunJob, worker: int) -> Iterator[Callable[[Shard], ShardRepo
 def do_shard(job: RunJob, shard: Shard, pipeline: FacePipeline) -> ShardReport:
     """One shard from files to file."""
     seconds = {"read": 0.0, "detect": 0.0, "crop": 0.0, "embed": 0.0}
-    outcomes: list[Outcome] = []
+    outcomes: list[list[Outcome]] = []
     sha256: list[str] = []
     stamps: list[str] = []
-    crops: list[np.ndarray] = []
     rows = backend_by_name(job.backend).traits.rows_per_call(job.batch)
     batches = read_photographs(job.root, shard.keys, rows, job.limits, undecoded=shard.killed)
-    while True:
-        began = time.perf_counter()
-        members = next(batches, None)
-        read = time.perf_counter()
-        seconds["read"] += read - began
-        if members is None:
-            break
-        sha256 += [member.sha256 for member in members]
-        stamps += [member.stamp for member in members]
-        found = iter(pipeline.detect([one.decoded for one in members if not isinstance(one.decoded, Unread)]))
-        detected = time.perf_counter()
-        seconds["detect"] += detected - read
-        for member in members:
-            if isinstance(member.decoded, Unread):
-                outcomes.append(member.decoded)
-                continue
-            cut = pipeline.cut(member.decoded, next(found))
-            outcomes.append(cut.face if isinstance(cut, CutFace) else cut)
-            if isinstance(cut, CutFace):
-                crops.append(cut.crop)
-        del members, member  # a large photograph is not kept while the next one is decoded
-        seconds["crop"] += time.perf_counter() - detected
+
+    def crops() -> Iterator[np.ndarray]:
+        """Every crop of the shard, cut when the recogniser's next call needs it."""
+        while True:
+            began = time.perf_counter()
+            members = next(batches, None)
+            read = time.perf_counter()
+            seconds["read"] += read - began
+            if members is None:
+                return
+            sha256.extend(member.sha256 for member in members)
+            stamps.extend(member.stamp for member in members)
+            found = iter(pipeline.detect([one.decoded for one in members if not isinstance(one.decoded, Unread)]))
+            seconds["detect"] += time.perf_counter() - read
+            for member in members:
+                outcomes.append([])
+                if isinstance(member.decoded, Unread):
+                    outcomes[-1].append(member.decoded)
+                    continue
+                began = time.perf_counter()
+                for cut in _cut(job, pipeline, member.decoded, next(found)):
+                    outcomes[-1].append(cut.face if isinstance(cut, CutFace) else cut)
+                    if isinstance(cut, CutFace):
+                        seconds["crop"] += time.perf_counter() - began
+                        yield cut.crop
+                        began = time.perf_counter()
+                seconds["crop"] += time.perf_counter() - began
+            del members, member  # a large photograph is not kept while the next one is decoded
+
     began = time.perf_counter()
-    embeddings = pipeline.embed(crops)
-    seconds["embed"] += time.perf_counter() - began
+    embeddings = pipeline.embed(crops())
+    seconds["embed"] = time.perf_counter() - began - sum(seconds.values())
     assert pipeline.detector is not None, "a run looks for faces"
     arrays = face_arrays(with_killed(shard, outcomes), sha256, pipeline.detector.landmark_count)
     write_shard(shard, {**arrays, "embeddings": embeddings}, stamps)
-    return ShardReport(len(shard.keys), len(crops), seconds)
+    return ShardReport(len(shard.keys), len(embeddings), seconds)
 
 
-def face_arrays(outcomes: Sequence[Outcome], sha256: Sequence[str], landmark_count: int) -> dict[str, np.ndarray]:
-    """What became of a shard's photographs as FACE_ARRAYS, of the right rank also where there is no face."""
-    faces = [outcome for outcome in outcomes if isinstance(outcome, Face)]
+def _cut(
+    job: RunJob, pipeline: FacePipeline, image: Image, found: Detections
+) -> Iterator[CutFace | UncutFace | NoFace]:
+    """The faces of a photograph that go on, each cut when it is asked for; or why there is none."""
+    if job.faces == "main":
+        yield pipeline.cut(image, found)
+    else:
+        yield from pipeline.cut_each(image, found)
+
+
+def face_arrays(
+    outcomes: Sequence[Sequence[Outcome]], sha256: Sequence[str], landmark_count: int
+) -> dict[str, np.ndarray]:
+    """What became of a shard's photographs as FACE_ARRAYS, of the right rank also where there is no face.
+
+    Args:
+        outcomes: of each photograph its faces, or why it has none.
+    """
+    found = [[one for one in own if isinstance(one, Face | UncutFace)] for own in outcomes]
+    faces = [one.face if isinstance(one, UncutFace) else one for own in found for one in own]
+    uncut = [one.reason if isinstance(one, UncutFace) else "" for own in found for one in own]
+    first = [own[0] for own in outcomes]
     return {
+        "row_splits": np.cumsum([0, *map(len, found)], dtype=np.int64),
         "boxes": np.array([face.box for face in faces], np.float32).reshape(-1, 4),  # (F, 4)
         "scores": np.array([face.score for face in faces], np.float32),
         "landmarks": np.array([face.landmarks for face in faces], np.float32).reshape(len(faces), landmark_count, 2),
-        "reasons": np.array([_reason(one) for one in outcomes], np.str_),
-        "unread": np.array([isinstance(one, Unread) for one in outcomes], np.bool_),
-        "killed": np.array([isinstance(one, Killed) for one in outcomes], np.bool_),
+        "numbers": np.array([face.number for face in faces], np.int64),
+        "sharpness": np.array([face.sharpness or 0 for face in faces], np.float32),
+        "uncut": np.array(uncut, np.str_),
+        "reasons": np.array([_reason(one) for one in first], np.str_),
+        "unread": np.array([isinstance(one, Unread) for one in first], np.bool_),
+        "killed": np.array([isinstance(one, Killed) for one in first], np.bool_),
         "sha256": np.array(sha256, np.str_),
     }
 
 
 def _reason(outcome: Outcome) -> str:
-    if isinstance(outcome, Face):
+    """Why a photograph has no face; "" where it has."""
+    if isinstance(outcome, Face | UncutFace):
         return ""
     return outcome.how if isinstance(outcome, Killed) else outcome.reason
 
@@ -279,15 +316,21 @@ def _digests(stage: Stage) -> Iterator[tuple[str, str]]:
 
 
 def _lines(stage: Stage, arrays: Mapping[str, str]) -> Iterator[FaceLine]:
-    """One line for each key, in order."""
+    """The lines of each key, in order."""
     for shard in stage.shards():
         content = read_shard(shard, arrays)
-        reasons = content["reasons"]
-        faces = int((reasons == "").sum())
-        rows = {name: len(content[name]) for name in arrays if name not in _BY_PHOTOGRAPH}
-        if any(len(content[name]) != len(shard.keys) for name in _BY_PHOTOGRAPH) or set(rows.values()) != {faces}:
+        splits, reasons = content["row_splits"], content["reasons"]
+        faces, cut = int(splits[-1]) if len(splits) else 0, int((content["uncut"] == "").sum())
+        wanted = {
+            **dict.fromkeys(_BY_PHOTOGRAPH, len(shard.keys)),
+            "row_splits": len(shard.keys) + 1,
+            **dict.fromkeys(_BY_FACE, faces),
+            **{name: cut for name in arrays if name not in FACE_ARRAYS},
+        }
+        lengths = {name: len(content[name]) for name in arrays}
+        if lengths != wanted or splits[0] != 0 or not np.array_equal(np.diff(splits) > 0, reasons == ""):
             raise StageError(
-                f"{shard.path}: {len(reasons)} photographs with {faces} faces and rows {rows}, "
+                f"{shard.path}: {len(reasons)} photographs with {faces} faces and rows {lengths}, "
                 f"expected {len(shard.keys)} photographs and one row for each face.",
                 "delete it and run the same command again.",
             )
@@ -295,11 +338,21 @@ def _lines(stage: Stage, arrays: Mapping[str, str]) -> Iterator[FaceLine]:
 
 
 def _of_shard(keys: tuple[str, ...], content: Mapping[str, np.ndarray]) -> Iterator[FaceLine]:
-    row = 0
     by_key = (content[name].tolist() for name in ("reasons", "unread", "killed"))
-    for key, reason, unread, killed in zip(keys, *by_key, strict=True):
+    for key, reason, unread, killed, (low, high) in zip(keys, *by_key, pairwise(content["row_splits"]), strict=True):
         if reason:
             yield FaceLine(key, Killed(reason) if killed else Unread(reason) if unread else NoFace(reason))
-            continue
-        yield FaceLine(key, Face(content["boxes"][row], float(content["scores"][row]), content["landmarks"][row]))
-        row += 1
+        for row in range(low, high):
+            yield FaceLine(key, _face(content, row))
+
+
+def _face(content: Mapping[str, np.ndarray], row: int) -> Face | UncutFace:
+    uncut = str(content["uncut"][row])
+    face = Face(
+        content["boxes"][row],
+        float(content["scores"][row]),
+        content["landmarks"][row],
+        int(content["numbers"][row]),
+        None if uncut else float(content["sharpness"][row]),
+    )
+    return UncutFace(face, uncut) if uncut else face

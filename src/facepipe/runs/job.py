@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from facepipe.backends import backend_by_name
 from facepipe.backends.ascend.om import read_sidecar
@@ -26,6 +27,8 @@ from facepipe.faces.pipeline import ARITHMETIC, DEFAULT_SELECTION
 from facepipe.store.files import read_json
 from facepipe.store.provenance import ModelFile, package_versions
 
+WhichFaces = Literal["main", "all"]
+
 
 @dataclass(frozen=True, slots=True)
 class RunJob:
@@ -38,7 +41,8 @@ class RunJob:
         run: the run's folder.
         weights: the folder of converted models.
         batch: photographs through PNet, and crops through the recogniser, in one call.
-        selection: which face of a photograph goes on; a name of `faces.pipeline.SELECTION_NAMES`.
+        selection: which face of a photograph is its main one; a name of `faces.pipeline.SELECTION_NAMES`.
+        faces: whether the main face of each photograph goes on, or all of them.
         shard_size: photographs of one shard.
         settings: of the detector, of its kind; None: its defaults.
         limits: a photograph of more is listed with the reason and not decoded.
@@ -55,6 +59,7 @@ class RunJob:
     options: RuntimeOptions = field(default_factory=RuntimeOptions)
     batch: int = 16
     selection: str = DEFAULT_SELECTION
+    faces: WhichFaces = "main"
     shard_size: int = 256
     settings: DetectorSettings | None = None
     limits: Limits = EVERYDAY

@@ -139,10 +139,10 @@ def killed_in(folder: Path) -> dict[str, str]:
     return {key: how for note in read_notes(folder).values() for key, how in note.killed.items()}
 
 
-def with_killed(shard: Shard, outcomes: Sequence[Outcome]) -> list[Outcome]:
+def with_killed(shard: Shard, outcomes: Sequence[Sequence[Outcome]]) -> list[Sequence[Outcome]]:
     """What became of a shard's photographs, with what is known of those that were not looked at."""
     pairs = zip(shard.keys, outcomes, strict=True)
-    return [Killed(shard.killed[key]) if key in shard.killed else outcome for key, outcome in pairs]
+    return [[Killed(shard.killed[key])] if key in shard.killed else own for key, own in pairs]
 
 
 def mark_unsealed(run: Path, killed: Mapping[str, str]) -> None:

@@ -34,7 +34,7 @@ from facepipe.runs.lfw import LfwJob, score_lfw
 from facepipe.specs import ModelSpec
 from facepipe.store.files import write_json
 from facepipe.store.provenance import versions
-from facepipe.store.run_faces import EMBEDDINGS_FILE, FACES_FILE, read_embeddings, read_faces
+from facepipe.store.run_faces import EMBEDDINGS_FILE, FACES_FILE, read_embeddings, read_main_faces
 from facepipe.store.run_record import read_run
 from facepipe.store.stage import locked
 
@@ -176,7 +176,7 @@ def compare_runs(reference: Path, rehearsed: Path) -> RunComparison:
     """
     for run in (reference, rehearsed):
         read_run(run)
-    ours, theirs = (list(read_faces(run / FACES_FILE)) for run in (reference, rehearsed))
+    ours, theirs = (list(read_main_faces(run / FACES_FILE)) for run in (reference, rehearsed))
     if [line.key for line in ours] != [line.key for line in theirs]:
         raise DataError(f"{rehearsed}: its photographs are not those of {reference}.", "run both on the same pairs.")
     pairs = list(zip(ours, theirs, strict=True))

@@ -39,7 +39,7 @@ from facepipe.metrics.verification import (
 )
 from facepipe.results import NoFace, Unread
 from facepipe.store.files import write_json
-from facepipe.store.run_faces import EMBEDDINGS_FILE, FACES_FILE, read_embeddings, read_faces
+from facepipe.store.run_faces import EMBEDDINGS_FILE, FACES_FILE, read_embeddings, read_main_faces
 from facepipe.store.run_record import ACCURACY_FILE
 
 MISSING_POLICIES = ("different", "skip", "fail")
@@ -152,7 +152,7 @@ def join(run: Path, pairs: VerificationSet) -> JoinedPairs:
     unread: dict[str, str] = {}
     digest = hashlib.sha256()
     images = faces = 0
-    for line in read_faces(run / FACES_FILE):
+    for line in read_main_faces(run / FACES_FILE):
         images += 1
         digest.update(line.key.encode("utf-8", "surrogatepass") + b"\n")
         if isinstance(line.outcome, NoFace | Unread):

@@ -67,7 +67,7 @@ from facepipe.runs.unpack import unpack
 from facepipe.store.files import read_json, sha256_of_file
 from facepipe.store.provenance import ModelFile
 from facepipe.store.resumable import START_OVER
-from facepipe.store.run_faces import EMBEDDINGS_FILE, FACES_FILE, Written, read_faces, write_embeddings
+from facepipe.store.run_faces import EMBEDDINGS_FILE, FACES_FILE, Written, read_main_faces, write_embeddings
 from facepipe.store.run_record import UNSEALED_FILE, discard_results, written_before
 from facepipe.store.shard import Shard, read_shard, write_shard
 from facepipe.store.stage import Stage, begin, finish, require_complete
@@ -316,7 +316,7 @@ def _write_results(job: RunJob, crops: Stage) -> Written:
     spec = embedder(job.embedder)
     embedded = unpack(job.run / "pack", job.run / "embed", width=spec.outputs[0].dims[1].high)
     written = collect_faces(crops, job.run, CROP_ARRAYS)
-    with_face = [line.key for line in read_faces(job.run / FACES_FILE) if line.row is not None]
+    with_face = [line.key for line in read_main_faces(job.run / FACES_FILE) if line.row is not None]
     rows = dict(zip(embedded.keys, range(len(embedded.keys)), strict=True))
     if rows.keys() != set(with_face):
         differing = sorted(rows.keys() ^ set(with_face))
@@ -448,7 +448,7 @@ def _crop_shard(asked: StageJob, shard: Shard, pipeline: FacePipeline) -> int:
     job = asked.job
     before = read_detections(_before(asked, shard))
     shard = _without_killed(shard, before)
-    outcomes: list[Outcome] = []
+    outcomes: list[list[Outcome]] = []
     stamps: list[str] = []
     crops: list[str] = []
     for members in read_photographs(job.root, shard.keys, job.batch, job.limits, undecoded=shard.killed):
@@ -457,10 +457,10 @@ def _crop_shard(asked: StageJob, shard: Shard, pipeline: FacePipeline) -> int:
         stamps += [member.stamp for member in members]
         for member, found in zip(members, before.found[low:], strict=False):
             if isinstance(member.pixels, Unread):
-                outcomes.append(member.pixels)
+                outcomes.append([member.pixels])
                 continue
             cut = pipeline.cut(member.pixels, found)
-            outcomes.append(cut.face if isinstance(cut, CutFace) else cut)
+            outcomes.append([cut.face if isinstance(cut, CutFace) else cut])
             if isinstance(cut, CutFace):
                 write_png(crop_path(job.run / asked.name, member.key), cut.crop)
                 crops.append(_digest_of(cut.crop))

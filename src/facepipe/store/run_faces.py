@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run leaves behind: `faces.jsonl`, one line for each photograph, and `embeddings.npy`.
+"""What a run leaves behind: `faces.jsonl`, one line for each face, and `embeddings.npy`.
 
-`faces.jsonl` is UTF-8, one JSON object per line, sorted by key (by code point), each key once. With a face:
+`faces.jsonl` is UTF-8, one JSON object per line, sorted by key (by code point) and face. Of a face:
 
-    {"key": "Some_One/Some_One_0001.jpg", "box": [x1, y1, x2, y2], "score": s, "landmarks": [[x, y], ...], "row": i}
+    {"key": "Some_One/Some_One_0001.jpg", "face": 0, "box": [x1, y1, x2, y2], "score": s, "landmarks": [[x, y], ...],
+     "sharpness": v, "row": i}
 
-and without:
+and of one that could not be cut out, in a run of all faces:
+
+    {"key": "Some_One/Some_One_0001.jpg", "face": 1, "box": ..., "score": s, "landmarks": ..., "reason": "..."}
+
+and of a photograph without any:
 
     {"key": "Some_One/Some_One_0002.jpg", "reason": "no face found"}
 
@@ -18,17 +23,22 @@ and of one that ended every process that looked at it (the run is not sealed the
     {"key": "Some_One/Some_One_0004.jpg", "killed": "ended with signal SIGSEGV"}
 
 key         POSIX path of the photograph, relative to the data root
+face        place of the face in the detector's order, from 0, the best score first. A run of main faces has one line
+            for each photograph, and this tells which face was chosen
 box         corners in pixels of the photograph, float32; may lie outside it
 score       the detector's probability, float32, 0..1
 landmarks   K points (5: left eye, right eye, nose, left and right mouth corner; 0 where the detector gives none)
-row         row of `embeddings.npy` that belongs to this line; counted over the lines with a face: 0, 1, 2, ...
-            Absent from every line when the run made no embeddings.
-reason      why there is no face, in words
+sharpness   of the crop: the variance of its Laplacian, float32
+row         row of `embeddings.npy` that belongs to this line; counted over the lines with a face that was cut out: 0,
+            1, 2, ... Absent from every line when the run made no embeddings.
+group       the person that the face was put to, where faces were grouped
+weak        why it was not let link others to that person, in words
+reason      why there is no face, or why it gave no crop, in words
 unread      why the photograph could not be read, in words
 killed      how the process ended, in words
 
 Numbers are written with as few digits as bring the same float32 back. `embeddings.npy` is float32 [F, D], rows of
-length 1, F the number of lines with a face. Both are written and read as streams: a million lines are never held.
+length 1, F the number of lines with a row. Both are written and read as streams: a million lines are never held.
 """
 
 from __future__ import annotations
@@ -42,23 +52,27 @@ from typing import Any
 import numpy as np
 
 from facepipe.errors import DataError
-from facepipe.results import Face, FaceLine, Killed, NoFace, Outcome, Unread
+from facepipe.results import Face, FaceLine, Killed, NoFace, Outcome, UncutFace, Unread
 from facepipe.store.files import atomic_path
 
 FACES_FILE = "faces.jsonl"
 EMBEDDINGS_FILE = "embeddings.npy"
 
-_WITH_FACE = {"key", "box", "score", "landmarks"}
+_WITH_FACE = {"key", "face", "box", "score", "landmarks"}
+_ALSO_WITH_FACE = {"sharpness", "row", "group", "weak"}
+_UNCUT = _WITH_FACE | {"reason"}
 _WITHOUT_FACE = ({"key", "reason"}, {"key", "unread"}, {"key", "killed"})
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """How many lines were written, how many of them hold a face, and how many are of unread photographs."""
+    """How many photographs were written, how many faces that were cut out, how many photographs could not be read, and
+    how many were looked at and have no such face."""
 
     images: int
     faces: int
     unread: int
+    faceless: int
 
 
 def write_faces(path: Path, records: Iterable[FaceLine], with_rows: bool = True) -> Written:
@@ -66,28 +80,50 @@ def write_faces(path: Path, records: Iterable[FaceLine], with_rows: bool = True)
 
     Args:
         path: the file.
-        records: sorted by key, each key once.
+        records: sorted by key and face; of a key either faces, each once, or one line.
         with_rows: number the faces; row i is row i of embeddings.npy.
 
     Raises:
-        DataError: a key is out of order, appears twice, or cannot be written; or a box or landmark is not finite.
+        DataError: a key or a face is out of order, appears twice, or cannot be written; or a box or landmark is not
+            finite.
     """
-    images = faces = unread = 0
-    before: str | None = None
+    images = faces = unread = with_face = killed = 0
+    before: FaceLine | None = None
+    counted = ""  # the last photograph with a face that was cut out
     with atomic_path(path) as part, part.open("w", encoding="utf-8", newline="\n") as target:
         for record in records:
-            if before is not None and record.key <= before:
-                raise DataError(f"{path}: {record.key!r} comes after {before!r}, expected sorted keys, each once.")
-            row = faces if with_rows and isinstance(record.outcome, Face) else None
+            _require_order(str(path), before, record)
+            is_face = isinstance(record.outcome, Face)
             try:
-                target.write(_text(record, row) + "\n")
+                line = _as_json(record, faces if with_rows and is_face else None)
+                target.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
             except ValueError as error:  # NaN, which JSON has not; a key that is no valid text
                 raise DataError(f"{path}: {record.key!a} cannot be written ({error}).") from error
-            before = record.key
-            images += 1
-            faces += isinstance(record.outcome, Face)
+            images += before is None or record.key != before.key
+            faces += is_face
             unread += isinstance(record.outcome, Unread)
-    return Written(images, faces, unread)
+            killed += isinstance(record.outcome, Killed)
+            with_face += is_face and counted != record.key
+            counted = record.key if is_face else counted
+            before = record
+    return Written(images, faces, unread, images - with_face - unread - killed)
+
+
+def read_main_faces(path: Path) -> Iterator[FaceLine]:
+    """`read_faces` of a run that has one line for each photograph.
+
+    Raises:
+        DataError: as `read_faces`; or a photograph has several lines.
+    """
+    before = None
+    for line in read_faces(path):
+        if line.key == before:
+            raise DataError(
+                f"{path}: {line.key} has several lines, expected a run of one face for each photograph.",
+                "`facepipe embed` or `facepipe lfw`, without --faces all.",
+            )
+        before = line.key
+        yield line
 
 
 def read_faces(path: Path) -> Iterator[FaceLine]:
@@ -98,7 +134,7 @@ def read_faces(path: Path) -> Iterator[FaceLine]:
     Raises:
         DataError: the file cannot be read, or a line has not the form above; the line's number is named.
     """
-    before: str | None = None
+    before: FaceLine | None = None
     faces = 0
     with_rows = False  # told by the first line with a face
     try:
@@ -106,15 +142,14 @@ def read_faces(path: Path) -> Iterator[FaceLine]:
             for number, content in enumerate(source, start=1):
                 where = f"{path}, line {number}"
                 line = _line(where, content)
-                if before is not None and line.key <= before:
-                    raise DataError(f"{where}: {line.key!r} comes after {before!r}, expected sorted keys, each once.")
+                _require_order(where, before, line)
                 if isinstance(line.outcome, Face):
                     with_rows = with_rows or (faces == 0 and line.row is not None)
                     expected = faces if with_rows else None
                     if line.row != expected:
                         raise DataError(f"{where}: 'row' is {line.row}, expected {expected}.")
                     faces += 1
-                before = line.key
+                before = line
                 yield line
     except OSError as error:
         raise DataError(
@@ -172,8 +207,41 @@ def read_embeddings(path: Path, rows: int | None = None) -> np.ndarray:
     return array
 
 
-def _text(record: FaceLine, row: int | None) -> str:
-    """One line without its end. ValueError for what JSON or UTF-8 cannot hold."""
+def face_as_json(face: Face) -> dict[str, object]:
+    """The fields of a face that every file of ours has it by: face, box, score, landmarks, and sharpness once it is
+    known. Floats are written with as few digits as bring the float32 back."""
+    points = _shortest(face.landmarks)
+    told: dict[str, object] = {
+        "face": face.number,
+        "box": _shortest(face.box),
+        "score": _shortest(np.asarray([face.score]))[0],
+        "landmarks": [list(pair) for pair in zip(points[::2], points[1::2], strict=True)],
+    }
+    return told if face.sharpness is None else {**told, "sharpness": _shortest(np.asarray([face.sharpness]))[0]}
+
+
+def _require_order(where: str, before: FaceLine | None, line: FaceLine) -> None:
+    """Refuse a line that does not follow the one before by key and face."""
+    if before is None or before.key < line.key:
+        return
+    numbers = [_number(one) for one in (before, line)]
+    if before.key != line.key or None in numbers:
+        raise DataError(f"{where}: {line.key!r} comes after {before.key!r}, expected sorted keys, each once.")
+    if numbers[0] >= numbers[1]:  # type: ignore[operator]
+        raise DataError(
+            f"{where}: face {numbers[1]} of {line.key!r} comes after face {numbers[0]}, expected sorted faces, each "
+            "once."
+        )
+
+
+def _number(line: FaceLine) -> int | None:
+    """The face's place in its photograph; None of a line without a face."""
+    outcome = line.outcome.face if isinstance(line.outcome, UncutFace) else line.outcome
+    return outcome.number if isinstance(outcome, Face) else None
+
+
+def _as_json(record: FaceLine, row: int | None) -> dict[str, object]:
+    """One line as an object. ValueError for what UTF-8 cannot hold."""
     outcome = record.outcome
     record.key.encode()  # a lone surrogate would only fail when the buffer is flushed
     line: dict[str, object] = {"key": record.key}
@@ -183,14 +251,13 @@ def _text(record: FaceLine, row: int | None) -> str:
         line["reason"] = outcome.reason
     elif isinstance(outcome, Killed):
         line["killed"] = outcome.how
+    elif isinstance(outcome, UncutFace):
+        line |= face_as_json(outcome.face) | {"reason": outcome.reason}
     else:
-        line["box"] = _shortest(outcome.box)
-        line["score"] = _shortest(np.asarray([outcome.score]))[0]
-        points = _shortest(outcome.landmarks)
-        line["landmarks"] = [list(pair) for pair in zip(points[::2], points[1::2], strict=True)]
-        if row is not None:
-            line["row"] = row
-    return json.dumps(line, ensure_ascii=False, allow_nan=False)
+        line |= face_as_json(outcome)
+        told = {"row": row, "group": record.group, "weak": record.weak}
+        line |= {name: value for name, value in told.items() if value is not None}
+    return line
 
 
 def _shortest(values: np.ndarray) -> list[float]:
@@ -207,30 +274,42 @@ def _line(where: str, content: bytes) -> FaceLine:
     if not isinstance(line, dict):
         raise DataError(f"{where}: is {type(line).__name__}, expected an object.")
     fields = set(line)
-    if fields not in (*_WITHOUT_FACE, _WITH_FACE, _WITH_FACE | {"row"}):
+    if fields not in (*_WITHOUT_FACE, _UNCUT) and not _WITH_FACE <= fields <= _WITH_FACE | _ALSO_WITH_FACE:
         raise DataError(
             f"{where}: has the fields {', '.join(sorted(fields)) or 'none'}, "
-            "expected key, box, score, landmarks and perhaps row; or key and reason, unread or killed."
+            "expected key, face, box, score, landmarks and perhaps sharpness, row, group, weak, or else reason; or key "
+            "and reason, unread or killed."
         )
     key = line["key"]
     if not isinstance(key, str) or not key:
         raise DataError(f"{where}: 'key' is {key!r}, expected a path.")
     kinds: tuple[tuple[str, Callable[[str], Outcome]], ...]
     kinds = (("reason", NoFace), ("unread", Unread), ("killed", Killed))
+    for name in ("reason", "unread", "killed", "group", "weak"):
+        if name in line and not isinstance(line[name], str):
+            raise DataError(f"{where}: '{name}' is {line[name]!r}, expected words.")
     for name, kind in kinds:
-        if name in line:
-            if not isinstance(line[name], str):
-                raise DataError(f"{where}: '{name}' is {line[name]!r}, expected words.")
+        if name in line and "face" not in line:
             return FaceLine(key, kind(line[name]))
+    number, row = (_whole(where, name, line) for name in ("face", "row"))
     box = _numbers(where, "box", line["box"], (4,))
     landmarks = _numbers(where, "landmarks", line["landmarks"], (-1, 2))
     score = float(_numbers(where, "score", line["score"], ()))
     if not 0 <= score <= 1:
         raise DataError(f"{where}: 'score' is {score:g}, expected 0 to 1.")
-    row = line.get("row")
-    if "row" in line and (type(row) is not int or row < 0):
-        raise DataError(f"{where}: 'row' is {row!r}, expected a whole number from 0.")
-    return FaceLine(key, Face(box, score, landmarks), row)
+    sharpness = float(_numbers(where, "sharpness", line["sharpness"], ())) if "sharpness" in line else None
+    face = Face(box, score, landmarks, number or 0, sharpness)
+    if "reason" in line:
+        return FaceLine(key, UncutFace(face, line["reason"]))
+    return FaceLine(key, face, row, line.get("group"), line.get("weak"))
+
+
+def _whole(where: str, name: str, line: dict[str, Any]) -> int | None:
+    """A whole number from 0; None where the line has none."""
+    value = line.get(name)
+    if name in line and (type(value) is not int or value < 0):
+        raise DataError(f"{where}: '{name}' is {value!r}, expected a whole number from 0.")
+    return value
 
 
 def _numbers(where: str, name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:

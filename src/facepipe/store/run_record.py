@@ -32,7 +32,12 @@ _FINISH = "run the same command again: it finishes the run."
 
 def write_run(run: Path, facts: Mapping[str, object], written: Written) -> None:
     """Write `run`/run.json: the facts, what was counted, and the sha256 of what the run wrote."""
-    counted = {"photographs": written.images, "faces": written.faces, "unread": written.unread}
+    counted = {
+        "photographs": written.images,
+        "faces": written.faces,
+        "unread": written.unread,
+        "faceless": written.faceless,
+    }
     write_json(run / RUN_FILE, {**facts, **counted, "sources": {}, "results": digests_of(run, WRITTEN)})
 
 
@@ -92,7 +97,7 @@ def written_before(run: Path, made_from: Mapping[str, object], write: Callable[[
     if len(there) < len(WRITTEN):
         write()
         _require(run, record, WRITTEN)
-    return Written(record["photographs"], record["faces"], record["unread"])
+    return Written(record["photographs"], record["faces"], record["unread"], record["faceless"])
 
 
 def discard_results(run: Path, folders: Iterable[Path]) -> None:
@@ -136,7 +141,8 @@ def refuse_unsealed(run: Path) -> None:
 def _record(run: Path, attempt: str) -> dict[str, Any]:
     path = run / RUN_FILE
     record = read_json(path, attempt)
-    for name, form in (("results", dict), ("sources", dict), ("photographs", int), ("faces", int), ("unread", int)):
+    forms = {"results": dict, "sources": dict, "photographs": int, "faces": int, "unread": int, "faceless": int}
+    for name, form in forms.items():
         if type(record.get(name)) is not form:
             raise StageError(f"{path}: names no '{name}', expected the record of a finished run.", attempt)
     return record

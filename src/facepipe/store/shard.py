@@ -23,7 +23,7 @@ from facepipe.errors import StageError
 from facepipe.store.files import read_arrays, read_json, sha256_of_file, write_arrays, write_json
 from facepipe.store.provenance import processor
 
-SHARD_FORMAT = 5  # part of every fingerprint
+SHARD_FORMAT = 6  # part of every fingerprint
 UNSETTLED_SECONDS = 2
 """A file that was changed this recently could be changed again without its time telling: its stamp says nothing. Two
 seconds are the coarsest clock of a usual file system (FAT's)."""
