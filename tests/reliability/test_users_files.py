@@ -229,7 +229,7 @@ CASES: dict[str, Case] = {
     "lfw staged": case("lfw", *LFW, "--run", "out", "--staged", targets=("out",), force="--force"),
     "stage pnet": case("stage", "pnet", *LFW, "--run", "out", targets=("out", "out/pnet"), force="--force"),
     "detect": case("detect", ONE, "--draw", "boxes.png", *LOOK, targets=("",)),
-    "detect several": case("detect", ONE, ONE, "--draw", "drawn", *LOOK, targets=("drawn",)),
+    "detect several": case("detect", lambda desk: desk.one.parent, "--draw", "drawn", *LOOK, targets=("drawn",)),
     "gallery build": case(
         "gallery", "build", IMAGES, "--out", "people.gallery", *LOOK, *MODEL,
         targets=("",), force="--overwrite",

@@ -9,7 +9,7 @@ from PIL import Image
 
 from facepipe.datasets.lfw import Pair, VerificationSet
 from facepipe.errors import DataError
-from facepipe.reports.drawings import contact_sheet, draw_detections, write_drawing
+from facepipe.reports.drawings import contact_sheet, draw_detections, drawing_names, write_drawing
 from facepipe.results import Detections, Face, FaceLine, NoFace, no_detections
 from facepipe.runs.score import Policies, Provenance, score_run
 from facepipe.store.owned import claim
@@ -77,12 +77,82 @@ def test_a_contact_sheet_of_nothing_or_of_mixed_sizes_is_refused():
 
 
 def test_drawings_are_written_in_the_format_of_their_suffix(tmp_path):
-    for name in ("a.png", "b.jpg", "c.JPEG"):
+    kinds = {"a.png": "PNG", "b.jpg": "JPEG", "c.JPEG": "JPEG", "d.webp": "WEBP", "e.tif": "TIFF", "f.bmp": "BMP"}
+    for name, kind in kinds.items():
         write_drawing(tmp_path / "new" / name, GREY)
         with Image.open(tmp_path / "new" / name) as image:
-            assert image.size == (300, 200) and image.format == ("PNG" if name == "a.png" else "JPEG")
-    with pytest.raises(DataError, match=r"no picture can be written as '\.docx', expected \.png or \.jpg"):
-        write_drawing(tmp_path / "x.docx", GREY)
+            assert image.size == (300, 200) and image.format == kind
+
+
+@pytest.mark.parametrize("name", ["x.gif", "x.docx", "x.heic", "x"])
+def test_a_format_that_holds_no_drawing_is_refused(tmp_path, name):
+    suffix = name[1:]
+    with pytest.raises(DataError, match=rf"no drawing is written as '{suffix}', expected one of \.jpg \.jpeg \.png"):
+        write_drawing(tmp_path / name, GREY)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_jpeg_has_all_of_its_colour_and_a_png_every_bit(tmp_path):
+    drawn = draw_detections(GREY, _found([100, 50, 180, 150]))
+    for name in ("a.jpg", "a.png"):
+        write_drawing(tmp_path / name, drawn)
+    with Image.open(tmp_path / "a.png") as image:
+        np.testing.assert_array_equal(np.asarray(image), drawn)
+    with Image.open(tmp_path / "a.jpg") as image:
+        jpeg = np.asarray(image).astype(int)
+    assert abs(jpeg - drawn).mean() < 0.5
+    assert jpeg[60:140, 100, 1].min() > jpeg[60:140, 100, 0].max() + 150, "a line of one pixel keeps its green"
+
+
+def test_a_drawing_has_its_photographs_name_and_format_where_that_holds_one():
+    keys = ["a/IMG.jpg", "b/IMG.JPG", "x.PNG", "x.gif", "x.pgm", "y.heic", "z.AVIF", "w.webp", "t.tiff"]
+    names = drawing_names(keys)
+    assert list(names.values()) == [
+        "a/IMG.jpg", "b/IMG.JPG", "x.PNG", "x.gif.png", "x.pgm.png", "y.heic.jpg", "z.AVIF.jpg", "w.webp", "t.tiff",
+    ]  # fmt: skip
+
+
+def test_two_photographs_of_one_drawing_are_refused():
+    with pytest.raises(DataError, match=r"x\.gif\.png: would be the drawing of x\.gif and of x\.gif\.png"):
+        drawing_names(["x.gif", "x.gif.png"])
+    with pytest.raises(DataError, match=r"a\.jpg: was given twice"):
+        drawing_names(["a.jpg", "b.jpg", "a.jpg"])
+
+
+def _crowd(count, score):
+    """Boxes in rows, with gaps of a few pixels, on a photograph of 800 x 600."""
+    corners = [
+        [10 + 75 * (i % 10), 30 + 95 * (i // 10), 80 + 75 * (i % 10), 120 + 95 * (i // 10)] for i in range(count)
+    ]
+    boxes = np.array(corners, np.float32)
+    return Detections(boxes, np.full(count, score, np.float32), np.zeros((count, 0, 2), np.float32))
+
+
+def _plates(found):
+    """Where a drawing on 800 x 600 differs by its scores: bool [600, 800]."""
+    image = np.full((600, 800, 3), 128, np.uint8)
+    without = draw_detections(image, Detections(found.boxes, np.ones_like(found.scores), found.landmarks))
+    return (draw_detections(image, found) != without).any(axis=2)
+
+
+def test_a_score_that_says_nothing_is_not_drawn():
+    image = np.full((600, 800, 3), 128, np.uint8)
+    sure, surer = _crowd(1, 0.996), _crowd(1, 1.0)
+    np.testing.assert_array_equal(draw_detections(image, sure), draw_detections(image, surer))
+    assert _plates(_crowd(1, 0.98)).any()
+
+
+def test_a_crowd_has_no_scores():
+    assert _plates(_crowd(20, 0.8)).any()
+    assert not _plates(_crowd(21, 0.8)).any()
+
+
+def test_a_score_covers_no_neighbours_face():
+    upper, lower = [100, 100, 180, 200], [100, 202, 180, 300]
+    none = np.zeros((2, 0, 2), np.float32)
+    plates = _plates(Detections(np.array([upper, lower], np.float32), np.array([1, 0.8], np.float32), none))
+    assert not plates[:301].any(), "above it, where it stands elsewhere, it would lie on the upper face"
+    assert plates[301:330, 100:180].any()
 
 
 @pytest.fixture(params=["different", "skip"])

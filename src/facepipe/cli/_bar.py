@@ -33,9 +33,10 @@ def bars(total: int) -> Iterator[Callable[[str], Callable[[int], None]]]:
         _end(open_bars)
 
 
-def say(line: str) -> None:
-    """A line above the bars."""
-    tqdm.write(line)
+def say(line: str, is_error: bool = False) -> None:
+    """A line above the bars, at once; on standard error when it tells of one."""
+    tqdm.write(line, sys.stderr if is_error else None)
+    sys.stdout.flush()
 
 
 def _end(open_bars: list[tqdm]) -> None:

@@ -125,10 +125,13 @@ def read_photographs(
 
 
 def read_given(
-    given: Sequence[str | Path | np.ndarray], batch: int, limits: Limits = EVERYDAY
+    given: Sequence[str | Path | bytes | np.ndarray], batch: int, limits: Limits = EVERYDAY
 ) -> Iterator[list[Photograph]]:
-    """The same for files anywhere and for pictures in memory, uint8 [H, W, 3] RGB; those have no key and no digest."""
-    sources = (("", one, "", "") if isinstance(one, np.ndarray) else (str(one), *_bytes_of(Path(one))) for one in given)
+    """The same for files anywhere, for the bytes of files, and for pictures in memory, uint8 [H, W, 3] RGB; neither
+    bytes nor pictures have a key and a digest."""
+    sources = (
+        ("", one, "", "") if isinstance(one, np.ndarray | bytes) else (str(one), *_bytes_of(Path(one))) for one in given
+    )
     yield from _in_batches(sources, batch, limits)
 
 

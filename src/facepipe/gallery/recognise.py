@@ -20,7 +20,7 @@ from facepipe.gallery.faces import Recogniser
 from facepipe.gallery.file import Gallery, Threshold
 from facepipe.gallery.naming import NamedFace, NamedPhotograph, Namer
 from facepipe.gallery.search import IndexKind, Rule, build_index
-from facepipe.reports.drawings import write_drawing
+from facepipe.reports.drawings import drawing_names, write_drawing
 from facepipe.reports.fonts import Font
 from facepipe.reports.recognition_drawing import Colour, Label, colours_of, draw_names, font_for
 from facepipe.results import Unread
@@ -119,9 +119,10 @@ def recognise_photographs(
         told: given each photograph's key and faces.
 
     Raises:
-        DataError: a drawing would be written over its photograph.
+        DataError: a drawing would be written over its photograph, or two photographs would have one.
         StageError: `output` holds something and is none of facepipe's folders.
     """
+    names = drawing_names(keys)
     claim(output, _ELSEWHERE)
     remove_parts(output)  # of a killed call
     left_out: list[tuple[str, str]] = []
@@ -130,7 +131,7 @@ def recognise_photographs(
         left_out += [(one.key, one.decoded.reason) for one in members if isinstance(one.decoded, Unread)]
         read = [(one.key, one.decoded) for one in members if not isinstance(one.decoded, Unread)]
         for (key, image), photograph in zip(read, asked.name([image for _, image in read]), strict=True):
-            target = output / _drawn_name(key)
+            target = output / names[key]
             if target.resolve() == (root / key).resolve():
                 raise DataError(f"{target}: it would be written over the photograph, expected another --output.")
             write_drawing(target, _drawn(asked, image.pixels, photograph, image.scale))
@@ -199,12 +200,6 @@ def _in_batches(frames: Iterator[Frame], size: int) -> Iterator[list[Frame]]:
 
 def _line(lines: IO[str], value: object) -> None:
     lines.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def _drawn_name(key: str) -> str:
-    """The photograph's own name where that format is written without loss of the drawing's sense, else PNG."""
-    path = Path(key)
-    return key if path.suffix.lower() in (".jpg", ".jpeg", ".png") else str(path.with_name(f"{path.name}.png"))
 
 
 def _drawn(

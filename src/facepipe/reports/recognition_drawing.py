@@ -11,11 +11,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from facepipe.reports.drawings import WIDEST_PLATE
 from facepipe.reports.fonts import Font, find_font
+from facepipe.reports.plates import CROWD, WIDEST, Plate, place
 
 Colour = tuple[int, int, int]
-Plate = tuple[float, float, float, float]
 
 _GREY: Colour = (150, 150, 150)
 _LEAST_FONT_PX, _LINE_PX = 11, 2
@@ -43,8 +42,8 @@ def colours_of(people: Iterable[str]) -> dict[str, Colour]:
     """
     section = (5**0.5 - 1) / 2
     found = {}
-    for place, person in enumerate(sorted(set(people))):
-        red, green, blue = colorsys.hls_to_rgb(0.36 + place * section, 0.55 - 0.12 * (place // 6 % 2), 0.9)
+    for number, person in enumerate(sorted(set(people))):
+        red, green, blue = colorsys.hls_to_rgb(0.36 + number * section, 0.55 - 0.12 * (number // 6 % 2), 0.9)
         found[person] = (round(red * 255), round(green * 255), round(blue * 255))
     return found
 
@@ -59,8 +58,8 @@ def draw_names(image: np.ndarray, labels: Sequence[Label], font: Font, colours: 
 
     A plate stands above its box, or below, or inside: the first place that is within the photograph and covers no
     other plate and no other face; where there is none, names cover faces, and what is nobody's is left out, as it is
-    in a crowd, where it would be much wider than its box. Letters are a sixth of the box's width high, and no higher
-    than a twelfth of the photograph.
+    where it would be much wider than its box and in a crowd (see `plates`). Letters are a sixth of the box's width
+    high, and no higher than a twelfth of the photograph.
 
     Args:
         image: uint8 [H, W, 3] RGB; it is not changed.
@@ -78,6 +77,7 @@ def draw_names(image: np.ndarray, labels: Sequence[Label], font: Font, colours: 
         pen.rectangle((left, top, max(left, right), max(top, bottom)), outline=_colour(label, colours), width=line)
     taken: list[Plate] = []
     # Large faces first: they have the least freedom to move their plates.
+    is_crowd = len(labels) > CROWD
     for i in sorted(range(len(labels)), key=lambda i: corners[i][0] - corners[i][2]):
         label, (left, top, right, bottom) = labels[i], corners[i]
         pixels = int(max(_LEAST_FONT_PX, min((right - left) / 6, canvas.height / 12)))
@@ -85,8 +85,8 @@ def draw_names(image: np.ndarray, labels: Sequence[Label], font: Font, colours: 
         x0, y0, x1, y1 = pen.textbbox((0, 0), label.text, font=letters)
         width, height = x1 - x0 + 2 * line, y1 - y0 + 2 * line
         others = [other for k, other in enumerate(corners) if k != i]
-        plate, is_free = _place((left, top, right, bottom), width, height, canvas.size, taken, others)
-        if label.person is None and not (is_free and width <= WIDEST_PLATE * (right - left)):
+        plate, is_free = place((left, top, right, bottom), width, height, canvas.size, taken, others)
+        if label.person is None and (is_crowd or not is_free or width > WIDEST * (right - left)):
             continue
         taken.append(plate)
         colour = _colour(label, colours)
@@ -102,29 +102,6 @@ def _corners(label: Label) -> Plate:
 
 def _colour(label: Label, colours: Mapping[str, Colour]) -> Colour:
     return _GREY if label.person is None else colours[label.person]
-
-
-def _place(
-    box: Plate, width: float, height: float, size: tuple[int, int], taken: Sequence[Plate], faces: Sequence[Plate]
-) -> tuple[Plate, bool]:
-    """Where the plate goes: above, below, inside at the top, inside at the bottom; and whether it covers nothing there.
-
-    Where every place covers something, the first that covers no other plate; else above, over another.
-    """
-    left, top, _, bottom = box
-    x = min(max(left, 0), max(size[0] - width, 0))
-    places = [(x, y, x + width, y + height) for y in (top - height, bottom, top, bottom - height)]
-    inside = [place for place in places if place[1] >= 0 and place[3] <= size[1]]
-    apart = [place for place in inside if not any(_overlap(place, other) for other in taken)]
-    free = [place for place in apart if not any(_overlap(place, other) for other in faces)]
-    if inside:
-        return (free or apart or inside)[0], bool(free)
-    y = min(max(top, 0), max(size[1] - height, 0))
-    return (x, y, x + width, y + height), True  # a face as high as the photograph
-
-
-def _overlap(one: Plate, other: Plate) -> bool:
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def _ink_on(colour: Colour) -> Colour:
