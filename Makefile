@@ -84,14 +84,14 @@ rehearse: $(READY)  ## the run in half precision, as an .om computes it, without
 	  $(call option,data,DATA) $(call option,pairs,PAIRS) $(call option,out,OUT)
 
 # A board runs .om files, which `make om` made, perhaps elsewhere: it needs neither weights nor ONNX.
-lfw: $(READY)  ## photographs to LFW accuracy [BATCH BACKEND EMBEDDER DETECTOR DATA PAIRS RUN ALL PRECISION THREADS WORKERS]
+lfw: $(READY)  ## photographs to LFW accuracy [BATCH BACKEND EMBEDDER DETECTOR DATA PAIRS CFP RUN ALL PRECISION THREADS WORKERS]
 	@$(if $(value DATA),,$(FACEPIPE) fetch lfw)
 	@$(FACEPIPE) fetch $(call quoted,DETECTOR) $(call quoted,EMBEDDER) $(call option,for-backend,BACKEND)
 	@$(FACEPIPE) onnx $(call quoted,DETECTOR) $(call quoted,EMBEDDER) $(call option,for-backend,BACKEND)
 	@$(if $(filter int8,$(value PRECISION)),$(FACEPIPE) quantise $(call quoted,EMBEDDER))
 	@$(FACEPIPE) lfw $(call option,batch,BATCH) $(call option,backend,BACKEND) $(call option,embedder,EMBEDDER) \
 	  $(call option,detector,DETECTOR) \
-	  $(call option,data,DATA) $(call option,pairs,PAIRS) $(call option,run,RUN) $(call flag,all,ALL) \
+	  $(call option,data,DATA) $(call option,pairs,PAIRS) $(call option,cfp,CFP) $(call option,run,RUN) $(call flag,all,ALL) \
 	  $(call option,precision,PRECISION) $(call option,threads,THREADS) $(call option,workers,WORKERS) \
 	  $(call option,weights,WEIGHTS)
 

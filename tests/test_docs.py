@@ -142,7 +142,7 @@ def test_a_make_line_of_a_page_names_targets_and_variables_that_exist(page: str,
 # What a variable is set to where no text will do: its option counts, or offers a choice. A switch is on at 1.
 VALUES = {"BATCH": "3", "THREADS": "5", "WORKERS": "7", "SIZE": "320", "KILLS": "11", "PICTURES": "13", "SECONDS": "17"}
 VALUES |= {"PROTOCOL": "multi-scale", "SHAPES": "range", "EMBEDDER": "facenet.casia", "BACKEND": "openvino"}
-VALUES["DATA"] = "a folder"
+VALUES |= {"DATA": "a folder", "CFP": "FF"}
 SWITCHES = ("ALL", "AIPP", "DRY_RUN")
 OPTIONS = {("plan", "PLAN"): "out"}  # of another name than the variable
 PREPARATION = ("fetch", "onnx", "quantise")  # commands that come before the one a target is for

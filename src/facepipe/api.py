@@ -257,6 +257,7 @@ def run_lfw(
     *,
     data: Path | str | None = None,
     pairs: Path | str | None = None,
+    cfp: str | None = None,
     missing: str = "different",
     unread: str = "error",
     staged: bool = False,
@@ -268,8 +269,9 @@ def run_lfw(
     """Photographs to verification accuracy by ten folds, as `facepipe lfw`: the content of `run`/accuracy.json.
 
     Args:
-        data: the folder of LFW; None: data/lfw, else the mirror's.
-        pairs: the pairs file; None: pairs.txt in it.
+        data: the folder of photographs; None: a table's own folder, or data/lfw, else the mirror's.
+        pairs: LFW's pairs file or a table (`.csv`); None: pairs.txt in `data`.
+        cfp: "FF" or "FP": `data` is CFP's root, and this the protocol.
         missing, unread: what becomes of pairs that lack a face, and of those with a photograph that cannot be read.
         staged: stage by stage through files.
         workers, shard, force, progress: as `embed_folder`'s.
@@ -279,10 +281,10 @@ def run_lfw(
         DataError: a file has another form, or a pair cannot be judged and its policy allows none.
         BackendError, StageError: as `embed_folder`.
     """
-    root, pairs_file = lfw.lfw_folders(_path(data), _path(pairs))
-    keys, named = lfw.lfw_keys(root, pairs_file)
+    root, pairs_file = lfw.lfw_folders(_path(data), _path(pairs), cfp)
+    keys, named = lfw.lfw_keys(root, pairs_file, unread=unread)
     job = _run_job(root, Path(run), models, shard, force=force)
-    asked = lfw.LfwJob(job, keys, named, pairs_file, Policies(missing, unread))
+    asked = lfw.LfwJob(job, keys, named, Policies(missing, unread))
     return lfw.run_lfw(asked, Local(workers), staged=staged, force=force, progress=lambda _: progress)
 
 

@@ -22,6 +22,7 @@ from facepipe.datasets.cfp import read_cfp_pairs
 from facepipe.datasets.image_records import ImageRecord, bytes_from_record, read_labels, record_from_bytes
 from facepipe.datasets.images import decode
 from facepipe.datasets.lfw import read_pairs
+from facepipe.datasets.pairs_csv import read_pairs_csv
 from facepipe.datasets.restricted_pickle import read_pickle
 from facepipe.datasets.verification_bin import read_verification_bin, verification_bin
 from facepipe.datasets.widerface import read_prediction, read_sizes, read_truth
@@ -243,6 +244,12 @@ def _arrays(folder: Path) -> None:
 
 PORT = pickle.dumps({"label": ["A"], "feature": [np.ones((1, 4), np.float32)]}, protocol=2)
 PAIRS = b"1\t2\nA\t1\t2\nB\t1\t3\nA\t1\tB\t2\nA\t2\tB\t1\n"
+ROWS = [(b"%d/1.jpg" % i, b"%d/2.jpg" % i, b"1", b"%d" % i) for i in range(4)]
+ROWS += [(b"%d/1.jpg" % i, b"x/%d.jpg" % i, b"0", b"%d" % i) for i in range(4)]
+TABLES = [
+    b"\n".join([b"first,second,same,fold", *map(b",".join, ROWS)]),
+    b"\n".join(b";".join(row[:3]) for row in ROWS),
+]
 
 TARGETS: dict[str, Target] = {
     "bins_index": Target(_parse_index, _seed("index.json", _bins)),
@@ -258,6 +265,10 @@ TARGETS: dict[str, Target] = {
         _in_file("v.bin", read_verification_bin), lambda _: [verification_bin([b"a", b"b", b"c", b"d"], [True, False])]
     ),
     "pairs": Target(_in_file("pairs.txt", read_pairs), lambda _: [PAIRS, PAIRS.replace(b"1\t2\n", b"2\n", 1)]),
+    "pairs_csv": Target(
+        _in_file("pairs.csv", lambda path: read_pairs_csv(path, path.parent)),
+        lambda _: TABLES,
+    ),
     "labels": Target(_in_file("label.txt", read_labels), lambda _: [b"a/1.jpg\t0\nb/2.jpg\t1\n", b"# x\na.jpg 3\n"]),
     "wider_sizes": Target(_in_file("list.txt", read_sizes), lambda _: [b"# 0--Parade/a.jpg 1024 768\n1 2 3 4\n"]),
     "wider_prediction": Target(

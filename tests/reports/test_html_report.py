@@ -22,6 +22,7 @@ from facepipe.datasets.lfw import VerificationSet, read_pairs
 from facepipe.errors import DataError
 from facepipe.reports.html_report import write_html_report, wrong_pairs
 from facepipe.results import Face, FaceLine, NoFace
+from facepipe.runs.lfw import named_sources
 from facepipe.runs.score import Policies, Provenance, join, score_run
 from facepipe.store.files import read_json, sha256_of_file
 from facepipe.store.owned import claim
@@ -79,7 +80,7 @@ def scored(tmp_path: Path) -> tuple[Path, VerificationSet, Path]:
     }
     write_digests(run / PHOTOGRAPHS_FILE, [(line.key, "") for line in records])
     write_run(run, record, written)
-    with adding(run, [ACCURACY_FILE], {"pairs": tmp_path / "pairs.txt"}):
+    with adding(run, [ACCURACY_FILE], named_sources(pairs)):
         score_run(run, pairs, Policies("different"), told)
     return run, pairs, root
 

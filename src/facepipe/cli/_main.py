@@ -44,7 +44,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "detect": ("facepipe.cli.detect", "faces of photographs: boxes, landmarks, a drawing"),
     "embed": ("facepipe.cli.embed", "one embedding for each photograph of a folder"),
     "verify": ("facepipe.cli.verify", "are two photographs of the same person?"),
-    "lfw": ("facepipe.cli.lfw", "photographs to LFW accuracy"),
+    "lfw": ("facepipe.cli.lfw", "photographs to accuracy on LFW, on CFP or on your own pairs"),
     "wider": ("facepipe.cli.wider", "a detector on WIDER FACE: easy, medium, hard"),
     "verification": (
         "facepipe.cli.verification",

@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """facepipe lfw --data data/lfw --batch 16 --run runs/lfw
 
-Photographs to LFW verification accuracy: detect, crop, embed, and score the pairs by ten folds. Can be killed and run
-again. Writes accuracy.json, faces.jsonl, embeddings.npy and run.json into --run. With --staged the work is done stage
-by stage through files (and `.bin` batches), with the same boxes and the same accuracy. With --report also roc.png,
-distances.png and report.html, the whole run as one page.
+Photographs to verification accuracy: detect, crop, embed, and score the pairs by folds. LFW's pairs, CFP's protocol, or
+one's own table (two paths, 1 or 0, and a fold if one likes; docs/file-formats.md):
+
+  facepipe lfw --data cfp-dataset --cfp FP
+  facepipe lfw --data album --pairs album.csv
+
+Can be killed and run again. Writes accuracy.json, faces.jsonl, embeddings.npy and run.json into --run. With --staged
+the work is done stage by stage through files (and `.bin` batches), with the same boxes and the same accuracy. With
+--report also roc.png, distances.png and report.html, the whole run as one page.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from facepipe.cli.run_options import (
     runtime_options,
     shard_size,
 )
+from facepipe.datasets.lfw import IN_ORDER
 from facepipe.faces.pipeline import alignment_note
 from facepipe.runs.job import RunJob, made_by
 from facepipe.runs.lfw import LfwJob, lfw_folders, lfw_keys
@@ -31,8 +32,11 @@ SEEDED_NOTE = "note: {name} has seeded weights; this accuracy shows the pipeline
 
 def add_lfw_arguments(parser: argparse.ArgumentParser) -> None:
     """What a run over LFW is told, whole or by stages."""
-    parser.add_argument("--data", type=Path, help="folder of LFW (default: data/lfw, else the mirror's)")
-    parser.add_argument("--pairs", type=Path, help="pairs file (default: pairs.txt in the folder of LFW)")
+    parser.add_argument(
+        "--data", type=Path, help="photographs (default: a table's folder, or data/lfw, or the mirror's)"
+    )
+    parser.add_argument("--pairs", type=Path, help="LFW's pairs file, or a .csv (default: pairs.txt in --data)")
+    parser.add_argument("--cfp", choices=["FF", "FP"], help="--data is CFP's root: frontal against frontal, or profile")
     parser.add_argument("--run", type=Path, help="folder of the results (default: named from the other options)")
     parser.add_argument(
         "--all", action="store_true", help="every photograph of the folder, not those of the pairs alone"
@@ -71,14 +75,15 @@ def lfw_job(args: argparse.Namespace) -> LfwJob:
         AssetError: LFW is not here.
         DataError: the pairs file has another form.
     """
-    root, pairs_path = lfw_folders(args.data, args.pairs)
-    keys, pairs = lfw_keys(root, pairs_path, every=args.all)
+    root, pairs_path = lfw_folders(args.data, args.pairs, args.cfp)
+    keys, pairs = lfw_keys(root, pairs_path, every=args.all, unread=args.unread)
     args.embedder = chosen_embedder(args)
     chosen_backend(args, args.embedder, made_by(args.run) if args.run and not args.force else None, args.run)
-    named = ["lfw", args.detector, args.embedder, args.backend, args.precision, f"bs{args.batch}"]
+    told = "lfw" if pairs_path.suffix == ".txt" else pairs.name
+    named = [told, args.detector, args.embedder, args.backend, args.precision, f"bs{args.batch}"]
     run = args.run or Path("runs") / "-".join([*named, *(["all"] if args.all else [])])
     job = run_job(args, root, run, len(keys))
-    return LfwJob(job, keys, pairs, pairs_path, Policies(args.missing, args.unread))
+    return LfwJob(job, keys, pairs, Policies(args.missing, args.unread))
 
 
 def print_notes(job: RunJob) -> None:
@@ -92,9 +97,10 @@ def summary(asked: LfwJob, accuracy: dict[str, Any]) -> str:
     """The result in a few lines; the count of missing pairs and their policy stand beside the number."""
     measured, pairs, images = accuracy["accuracy"], accuracy["pairs"], accuracy["images"]
     low, high = min(measured["thresholds"]), max(measured["thresholds"])
+    rule = "" if asked.pairs.rule == IN_ORDER else f" ({asked.pairs.rule})"
     lines = [
         f"accuracy {measured['mean']:.4f} +- {measured['std']:.4f} over {len(measured['per_fold'])} folds of "
-        f"{asked.pairs.name}; {pairs['missing']:,} of {pairs['total']:,} pairs lack a face "
+        f"{asked.pairs.name}{rule}; {pairs['missing']:,} of {pairs['total']:,} pairs lack a face "
         f"(policy: {pairs['missing_policy']})"
         + (f", {pairs['unread']:,} cannot be read (policy: {pairs['unread_policy']})" if pairs["unread"] else ""),
         f"TAR at FAR 1e-3 {accuracy['tar_at_far_1e-3']:.4f}   AUC {accuracy['auc']:.5f}   EER {accuracy['eer']:.4f}   "

@@ -10,33 +10,28 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
-from facepipe.datasets.lfw import extensions_in, read_pairs
+from facepipe.datasets.lfw import read_verification_set
 from facepipe.errors import DataError
 from facepipe.reports.html_report import write_html_report
+from facepipe.runs.lfw import pairs_of
 from facepipe.store.run_record import read_run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a scored run; gets report.html")
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="the photographs (default: where they lay)")
-    parser.add_argument("--pairs", type=Path, help="the pairs file (default: the one the run was scored on)")
+    parser.add_argument("--pairs", type=Path, help="the pairs (default: those that the run was scored on)")
 
 
 def run(args: argparse.Namespace) -> int:
     record = read_run(args.run)
-    root = args.data or _told(record, "root")
-    pairs = args.pairs or _told(record.get("sources", {}).get("pairs", {}), "path")
+    root = args.data or (Path(record["root"]) if isinstance(record.get("root"), str) else None)
+    pairs = args.pairs or pairs_of(record)
     for name, value in (("--data", root), ("--pairs", pairs)):
         if value is None:
             raise DataError(f"{args.run}: its record does not tell {name}, expected it there or on the command line.")
     assert root is not None and pairs is not None
-    path = write_html_report(args.run, read_pairs(pairs, extensions_in(root)), root)
+    path = write_html_report(args.run, read_verification_set(pairs, root), root)
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, all in one file")
     return 0
-
-
-def _told(record: dict[str, Any], name: str) -> Path | None:
-    value = record.get(name)
-    return Path(value) if isinstance(value, str) else None

@@ -36,7 +36,7 @@ from facepipe.store.owned import require_free
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("set", type=Path, metavar="SET", help="a .bin file, or a folder of aligned faces")
-    add("--pairs", type=Path, help="LFW's pairs file, for a folder (default: pairs.txt in it)")
+    add("--pairs", type=Path, help="LFW's pairs file, or a .csv, for a folder (default: pairs.txt in it)")
     add("--cfp", choices=["FP", "FF"], help="SET is CFP's root: frontal against profile, or against frontal")
     add("--pack", type=Path, metavar="FILE.bin", help="write the set in insightface's form instead of scoring")
     add("--embedder", choices=EMBEDDERS, default="mobilefacenet.ms1m", metavar="NAME", help="default: %(default)s")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Aligned faces with pairs, wherever they lie: in a `.bin`, in a folder with LFW's pairs file, or in CFP's root."""
+"""Aligned faces with pairs, wherever they lie: in a `.bin`, in a folder with a pairs file, or in CFP's root."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Literal
 
 import numpy as np
 
-from facepipe.datasets.cfp import read_cfp_pairs
-from facepipe.datasets.lfw import VerificationSet, extensions_in, read_pairs
+from facepipe.datasets.cfp import cfp_protocol
+from facepipe.datasets.lfw import VerificationSet, read_verification_set
 from facepipe.datasets.verification_bin import decode_face, read_verification_bin
 from facepipe.errors import DataError
 from facepipe.store.files import sha256_of_file
@@ -36,7 +36,7 @@ def open_face_set(path: Path, pairs: Path | None = None, cfp: Literal["FP", "FF"
 
     Args:
         path: a `.bin` file or a folder.
-        pairs: LFW's pairs file, for a folder; None: pairs.txt in it.
+        pairs: LFW's pairs file or a table, for a folder; None: pairs.txt in it.
         cfp: the folder is CFP's root, and this is the protocol.
 
     Raises:
@@ -74,9 +74,9 @@ def folder_pairs(root: Path, pairs: Path | None, cfp: Literal["FP", "FF"] | None
     if not root.is_dir():
         raise DataError(f"{root}: no such file or folder, expected a verification set.")
     if cfp is not None:
-        return read_cfp_pairs(root, cfp)
+        return read_verification_set(cfp_protocol(root, cfp), root)
     if pairs is None and (root / "Protocol").is_dir():
         raise DataError(
             f"{root}: it looks like CFP's root, expected to be told its protocol.", "--cfp FP, or --cfp FF."
         )
-    return read_pairs(pairs or root / "pairs.txt", extensions_in(root))
+    return read_verification_set(pairs or root / "pairs.txt", root)

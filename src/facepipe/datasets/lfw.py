@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pairs of photographs, same person or not, in LFW's text form.
+"""Pairs of photographs, same person or not: what a verification set is, and LFW's text form of one.
 
 Huang et al. 2007, "Labeled Faces in the Wild". View 2 (`pairs.txt`) begins with "folds N", View 1 (`pairsDevTrain.txt`,
 `pairsDevTest.txt`) with "N". Then, for each fold, come N lines "name i j" (the same person) and N lines
@@ -8,6 +8,7 @@ Huang et al. 2007, "Labeled Faces in the Wild". View 2 (`pairs.txt`) begins with
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from facepipe.errors import DataError
 
 # In the order in which a photograph is looked for.
 EXTENSIONS = (".jpg", ".png")
+IN_ORDER = "folds in the file's order"
 _FORM = "'name i j' or 'name i other j', parted by tabs"
 
 
@@ -31,11 +33,20 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class VerificationSet:
-    """Pairs in the file's order. Nothing is shuffled or dropped: a pair that is listed twice counts twice."""
+    """Pairs in the file's order. Nothing is shuffled or dropped: a pair that is listed twice counts twice.
+
+    Attributes:
+        rule: where the folds come from, in words that begin with "folds".
+        files: those that were read, and the sha256 of what was read; none of a set that was not read from files.
+        places: where in its file each pair stands, in words; empty where nobody asks.
+    """
 
     name: str
     pairs: tuple[Pair, ...]
     folds: int
+    rule: str = IN_ORDER
+    files: tuple[tuple[Path, str], ...] = ()
+    places: tuple[str, ...] = ()
 
     def keys(self) -> tuple[str, ...]:
         """Every photograph that a pair names, once, sorted."""
@@ -64,6 +75,34 @@ def extensions_in(root: Path) -> Callable[[str], str]:
     return extension_of
 
 
+def read_verification_set(path: Path, root: Path) -> VerificationSet:
+    """The pairs of photographs below `root` that `path` holds; photographs are not looked at.
+
+    Args:
+        path: a folder of CFP's protocol (`<CFP>/Protocol/Split/FF` or `FP`), a table (`.csv`, `.tsv`; see
+            `datasets.pairs_csv`), or a file in LFW's form.
+
+    Raises:
+        DataError: it has another form.
+    """
+    # Not above: their readers need what stands here.
+    from facepipe.datasets.cfp import read_cfp_pairs
+    from facepipe.datasets.pairs_csv import read_pairs_csv
+
+    if path.is_dir():
+        if path.name not in ("FF", "FP") or path.parent.name != "Split":
+            raise DataError(f"{path}: is a folder, expected a pairs file, or CFP's Protocol/Split/FF or FP.")
+        return read_cfp_pairs(path.absolute().parents[2], "FF" if path.name == "FF" else "FP")
+    if is_table(path):
+        return read_pairs_csv(path, root)
+    return read_pairs(path, extensions_in(root))
+
+
+def is_table(path: Path) -> bool:
+    """Whether pairs of that name are a table, and not in LFW's form."""
+    return path.suffix.lower() in (".csv", ".tsv")
+
+
 def read_pairs(path: Path, extension_of: Callable[[str], str] = jpg) -> VerificationSet:
     """The verification set in `path`, named by the file; photographs are not looked at.
 
@@ -74,7 +113,8 @@ def read_pairs(path: Path, extension_of: Callable[[str], str] = jpg) -> Verifica
     Raises:
         DataError: the file cannot be read, or a line has another form than expected; the line is shown.
     """
-    lines = _lines(path)
+    content = _content(path)
+    lines = _lines(path, content)
     folds, per_kind = _header(path, lines[0] if lines else "")
     expected = folds * per_kind * 2
     if len(lines) - 1 != expected:
@@ -86,20 +126,28 @@ def read_pairs(path: Path, extension_of: Callable[[str], str] = jpg) -> Verifica
     for index, line in enumerate(lines[1:]):
         fold, place = divmod(index, 2 * per_kind)
         pairs.append(_pair(f"{path}, line {index + 2}", line, place < per_kind, fold, extension_of))
-    return VerificationSet(path.stem, tuple(pairs), folds)
+    places = tuple(f"line {index + 2}" for index in range(len(pairs)))
+    files = ((path, hashlib.sha256(content).hexdigest()),)
+    return VerificationSet(path.stem, tuple(pairs), folds, files=files, places=places)
 
 
-def _lines(path: Path) -> list[str]:
-    """The lines of `path` without the empty ones at its end."""
-    expected = "expected a pairs file in LFW's form"
+def _content(path: Path) -> bytes:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        return path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path}: cannot be opened ({error.strerror}), {expected}.") from error
+        raise DataError(f"{path}: cannot be opened ({error.strerror}), expected a pairs file in LFW's form.") from error
+
+
+def _lines(path: Path, content: bytes) -> list[str]:
+    """The lines without the empty ones at the end."""
+    try:
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is no UTF-8 text (byte {error.start}), {expected}.") from error
+        raise DataError(
+            f"{path}: is no UTF-8 text (byte {error.start}), expected a pairs file in LFW's form."
+        ) from error
     # Not splitlines: it would also cut at separators that a name may hold.
-    return [line.removesuffix("\r") for line in text.rstrip().split("\n")] if text.strip() else []
+    return text.rstrip().replace("\r\n", "\n").replace("\r", "\n").split("\n") if text.strip() else []
 
 
 def _fields(line: str) -> list[str]:

@@ -15,7 +15,7 @@ from facepipe.catalogue import embedder
 from facepipe.datasets.face_sets import open_face_set
 from facepipe.datasets.image_records import read_labels
 from facepipe.datasets.images import list_keys
-from facepipe.datasets.lfw import read_pairs
+from facepipe.datasets.lfw import read_verification_set
 from facepipe.errors import DataError
 from facepipe.faces.photographs import EVERYDAY, Limits
 from facepipe.gallery.calibrate import calibrate, embed_set
@@ -153,17 +153,17 @@ def calibrated(
         return calibrate(faces.pairs, embed_set(faces, recogniser.pipeline.embedder, progress), far, where.name)
     if pairs is None:
         raise DataError(f"{where}: it is a run, expected --pairs with the pairs of its photographs.")
-    _require_run_of(where, recogniser)
+    root = _root_of(where, recogniser)
     lines = [line for line in read_main_faces(where / FACES_FILE) if line.row is not None]
     embeddings = read_embeddings(where / EMBEDDINGS_FILE, len(lines))
     if embeddings.shape[1] != recogniser.dimension:
         raise DataError(f"{where}: embeddings of {embeddings.shape[1]} numbers, expected {recogniser.dimension}.")
     rows = {line.key: np.asarray(embeddings[line.row]) for line in lines}
-    return calibrate(read_pairs(pairs), rows, far, where.name)
+    return calibrate(read_verification_set(pairs, root), rows, far, where.name)
 
 
-def _require_run_of(run: Path, recogniser: Recogniser) -> None:
-    """Refuse a run whose own record does not name these weights."""
+def _root_of(run: Path, recogniser: Recogniser) -> Path:
+    """Where the photographs of a run lay; refuses one whose own record does not name these weights."""
     record = read_run(run)
     models: Sequence[Mapping[str, object]] = record.get("models", [])
     wanted = (recogniser.model, recogniser.weights_sha256)
@@ -173,3 +173,4 @@ def _require_run_of(run: Path, recogniser: Recogniser) -> None:
             f"{run / RUN_FILE}: it names {named}, expected {recogniser.model} with weights "
             f"{recogniser.weights_sha256[:12]}....",
         )
+    return Path(str(record.get("root", "")))

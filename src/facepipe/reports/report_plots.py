@@ -127,7 +127,7 @@ def _caption(pairs: VerificationSet, joined: JoinedPairs, accuracy: Mapping[str,
     counted = {"different": "counted as different", "skip": "left out", "fail": "none allowed"}
     policy, missing = counted[accuracy["pairs"]["missing_policy"]], int(joined.missing.sum())
     lines = [
-        f"{pairs.name}: {len(joined.distances):,} pairs, {pairs.folds} folds in the file's order",
+        f"{pairs.name}: {len(joined.distances):,} pairs, {pairs.folds} {pairs.rule}",
         f"{accuracy['detector']} + {accuracy['embedder']} on {accuracy['backend']}; "
         f"{missing:,} pair{'' if missing == 1 else 's'} without a face ({policy})",
     ]

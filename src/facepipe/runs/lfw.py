@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""LFW, or any folder with a pairs file: photographs to verification accuracy."""
+"""LFW, CFP, or any folder with a table of pairs: photographs to verification accuracy."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from facepipe.assets.lfw import locate_lfw
 from facepipe.assets.workspace import open_workspace
 from facepipe.backends import backend_by_name
 from facepipe.catalogue import embedder
+from facepipe.datasets.cfp import cfp_protocol
 from facepipe.datasets.images import list_keys
-from facepipe.datasets.lfw import VerificationSet, extensions_in, read_pairs
+from facepipe.datasets.lfw import VerificationSet, is_table, read_verification_set
 from facepipe.engine import Engine
 from facepipe.errors import DataError
 from facepipe.faces.pipeline import alignment_note
@@ -21,7 +23,6 @@ from facepipe.runs.faces_run import FacesRun, Progress, run_faces, silent
 from facepipe.runs.job import RunJob, model_precisions
 from facepipe.runs.score import Policies, Provenance, score_run
 from facepipe.runs.staged_run import run_all_stages
-from facepipe.store.files import sha256_of_file
 from facepipe.store.provenance import ModelFile, versions
 from facepipe.store.run_record import ACCURACY_FILE, WRITTEN, adding, digests_of, read_run
 from facepipe.store.stage import locked
@@ -34,19 +35,34 @@ class LfwJob:
     job: RunJob
     keys: tuple[str, ...]
     pairs: VerificationSet
-    pairs_file: Path
     policies: Policies = field(default_factory=Policies)
 
 
-def lfw_folders(data: Path | None, pairs: Path | None) -> tuple[Path, Path]:
-    """Root of the photographs and the pairs file: as given, else data/lfw, else the mirror's.
+def lfw_folders(data: Path | None, pairs: Path | None, cfp: str | None = None) -> tuple[Path, Path]:
+    """Root of the photographs and what holds the pairs: as given, else data/lfw, else the mirror's.
+
+    Args:
+        data: a folder of photographs; None: a table's own folder, or LFW's.
+        pairs: a file in LFW's form, a table (`.csv`), or a folder of CFP's protocol; None: pairs.txt in `data`.
+        cfp: FF or FP: `data` is CFP's root, and the pairs are those of this protocol.
 
     Raises:
         AssetError: nothing was given and LFW is in none of these places.
-        DataError: what was given is not there.
+        DataError: what was given is not there, or does not go together.
     """
-    if data is None:
+    if cfp is not None:
+        if data is None or pairs is not None:
+            raise DataError("cfp: expected CFP's root as --data, and no --pairs beside it.", "--data cfp-dataset")
+        return data, cfp_protocol(data, cfp)
+    if pairs is not None and not pairs.exists():
+        raise DataError(f"{pairs}: no such file, expected a pairs file.", "`facepipe fetch lfw`, or --pairs FILE")
+    if pairs is not None and (pairs.is_dir() or is_table(pairs)):
+        root = data or (pairs.absolute().parents[2] if pairs.is_dir() else pairs.parent)
+        default_pairs = pairs
+    elif data is None:
         root, default_pairs = locate_lfw(open_workspace())
+    elif (data / "Protocol").is_dir() and pairs is None:
+        raise DataError(f"{data}: it looks like CFP's root, expected its protocol.", "--cfp FF, or --cfp FP.")
     else:
         # A mirror keeps the photographs in images/, beside the pairs; the archive unpacks them into the folder itself.
         root = data / "images" if (data / "images").is_dir() else data
@@ -54,18 +70,35 @@ def lfw_folders(data: Path | None, pairs: Path | None) -> tuple[Path, Path]:
     chosen = pairs or default_pairs
     if not root.is_dir():
         raise DataError(f"{root}: no such folder, expected LFW's photographs.", "`facepipe fetch lfw`")
-    if not chosen.is_file():
+    if not chosen.exists():
         raise DataError(f"{chosen}: no such file, expected a pairs file.", "`facepipe fetch lfw`, or --pairs FILE")
     return root, chosen
 
 
-def lfw_keys(root: Path, pairs_file: Path, *, every: bool = False) -> tuple[tuple[str, ...], VerificationSet]:
+def lfw_keys(
+    root: Path, pairs_file: Path, *, every: bool = False, unread: str = "error"
+) -> tuple[tuple[str, ...], VerificationSet]:
     """The photographs that the pairs name, sorted, and the pairs; with `every` all photographs of the folder too.
 
+    Args:
+        unread: what becomes of pairs with a photograph that cannot be read. Where those are an error, so is a
+            photograph that is not there, now and not after hours of work.
+
     Raises:
-        DataError: the pairs file has another form.
+        DataError: the pairs have another form, or such a photograph.
     """
-    pairs = read_pairs(pairs_file, extensions_in(root))
+    pairs = read_verification_set(pairs_file, root)
+    if unread == "error":
+        keys = pairs.keys()
+        absent = {key for key in keys if not (root / key).is_file()}
+        for pair, place in zip(pairs.pairs, pairs.places, strict=True):
+            for key in (pair.first, pair.second):
+                if key in absent:
+                    raise DataError(
+                        f"{pairs_file}: {len(absent):,} of {len(keys):,} photographs are not below {root} "
+                        f"(first: {key}, {place}), expected all of them.",
+                        "--data FOLDER; or --unread=different or --unread=skip, which is said beside the accuracy.",
+                    )
     return tuple(sorted({*pairs.keys(), *(list_keys(root) if every else ())})), pairs
 
 
@@ -109,6 +142,7 @@ def score_lfw(asked: LfwJob, models: tuple[ModelFile, ...]) -> dict[str, Any]:
     job = asked.job
     read_run(job.run)
     traits = backend_by_name(job.backend).traits
+    sources = named_sources(asked.pairs)
     provenance = Provenance(
         detector=job.detector,
         embedder=job.embedder,
@@ -122,10 +156,28 @@ def score_lfw(asked: LfwJob, models: tuple[ModelFile, ...]) -> dict[str, Any]:
             "model_precisions": model_precisions(job),
             "selection": job.selection,
             "alignment_note": alignment_note(job.detector, job.embedder),
-            "sources": digests_of(job.run, WRITTEN) | {"pairs": sha256_of_file(asked.pairs_file)},
+            "sources": digests_of(job.run, WRITTEN) | {name: digest for name, (_, digest) in sources.items()},
             "models": {file.model: file.sha256 for file in models},
             "engines": {file.model: file.engine for file in models},
         },
     )
-    with adding(job.run, [ACCURACY_FILE], {"pairs": asked.pairs_file}):
+    with adding(job.run, [ACCURACY_FILE], sources):
         return score_run(job.run, asked.pairs, asked.policies, provenance)
+
+
+def named_sources(pairs: VerificationSet) -> dict[str, tuple[Path, str]]:
+    """The files that a set was read from, with their digests, as run.json calls them: `pairs`, or each after its path
+    in CFP's protocol: `pairs/Split/FF/01/same.txt`."""
+    if len(pairs.files) == 1:
+        return {"pairs": pairs.files[0]}
+    root = os.path.commonpath([path.parent for path, _ in pairs.files] or [Path()])
+    return {f"pairs/{path.relative_to(root).as_posix()}": (path, digest) for path, digest in pairs.files}
+
+
+def pairs_of(record: Mapping[str, Any]) -> Path | None:
+    """What held the pairs of a scored run, of its record; to be read again by `read_verification_set`."""
+    told = {name: source.get("path") for name, source in record["sources"].items() if name.partition("/")[0] == "pairs"}
+    path = next((path for name, path in told.items() if name == "pairs" or name.endswith("/01/same.txt")), None)
+    if not isinstance(path, str):
+        return None
+    return Path(path) if "pairs" in told else Path(path).parents[1]

@@ -101,6 +101,7 @@ class JoinedPairs:
         images: photographs of the run.
         no_face, unread_images: the keys of those without a face, and of those that could not be read, sorted.
         list_sha256: of the run's keys in order, UTF-8, each followed by a newline.
+        rule: where the folds come from, in words that begin with "folds".
     """
 
     distances: np.ndarray
@@ -114,6 +115,7 @@ class JoinedPairs:
     no_face: tuple[str, ...]
     unread_images: tuple[str, ...]
     list_sha256: str
+    rule: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -181,6 +183,7 @@ def join(run: Path, pairs: VerificationSet) -> JoinedPairs:
         no_face=tuple(no_face),
         unread_images=tuple(unread),
         list_sha256=digest.hexdigest(),
+        rule=pairs.rule,
     )
 
 
@@ -254,8 +257,8 @@ def accuracy_content(
             "unread": list(joined.unread_images),
             "list_sha256": joined.list_sha256,
         },
-        "protocol": "folds in the file's order, each judged by the threshold (0 to 3.99 by 0.01) that is first best on "
-        "the others; squared distance of unit embeddings strictly below it means the same person",
+        "protocol": f"{joined.rule}, each judged by the threshold (0 to 3.99 by 0.01) that is first best on the "
+        "others; squared distance of unit embeddings strictly below it means the same person",
         "detector": provenance.detector,
         "embedder": provenance.embedder,
         "for_accuracy": provenance.for_accuracy,

@@ -55,13 +55,13 @@ def read_run(run: Path, also: Iterable[str] = ()) -> dict[str, Any]:
 
 
 @contextmanager
-def adding(run: Path, names: Sequence[str], sources: Mapping[str, Path] | None = None) -> Iterator[None]:
+def adding(run: Path, names: Sequence[str], sources: Mapping[str, tuple[Path, str]] | None = None) -> Iterator[None]:
     """What is made of a finished run inside the block: its files stand in run.json by digest afterwards.
 
     Before the block an older file of the name is struck out, so that no kill leaves a digest of another file.
 
     Args:
-        sources: what the files were made from besides; by digest too.
+        sources: what the files were made from besides: where it lay, and the sha256 of what was read.
 
     Raises:
         StageError: there is no run.json, or it was changed.
@@ -71,10 +71,11 @@ def adding(run: Path, names: Sequence[str], sources: Mapping[str, Path] | None =
     if kept != record["results"]:
         write_json(run / RUN_FILE, {**record, "results": kept})
     yield
-    paths = (sources or {}).items()
-    told = {name: {"path": str(path.absolute()), "sha256": sha256_of_file(path)} for name, path in paths}
+    told = record["sources"]
+    if sources is not None:
+        told = {name: {"path": str(path.absolute()), "sha256": sha256} for name, (path, sha256) in sources.items()}
     results = {**kept, **digests_of(run, names)}
-    write_json(run / RUN_FILE, {**record, "results": results, "sources": {**record["sources"], **told}})
+    write_json(run / RUN_FILE, {**record, "results": results, "sources": told})
 
 
 def written_before(run: Path, made_from: Mapping[str, object], write: Callable[[], object]) -> Written | None:
