@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from facepipe.datasets import jpeg
-from facepipe.datasets.images import decode
+from facepipe.datasets.images import Decoded, decode, decode_or_reason
 from facepipe.errors import DataError
+from facepipe.results import Unread
 
 END = b"\xff\xd9"
 FORMS = {
@@ -111,3 +112,92 @@ def test_a_scan_of_no_component_is_refused(form: str) -> None:
     at = content.index(b"\xff\xda")
     with pytest.raises(DataError, match="a scan's header has another length than it says"):
         decode(content[: at + 2] + b"\0\6\0\0\0\0" + content[at:], "x")
+
+
+def reduced(content: bytes, size: int) -> Decoded:
+    found = decode_or_reason(content, size=size)
+    assert isinstance(found, Decoded), found
+    return found
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("size", [(64, 80), (203, 333), (96, 9), (8, 500)])
+@pytest.mark.parametrize("by", [2, 4, 8])
+def test_a_reduced_scale_gives_pillows_own_pixels(form: str, size: tuple[int, int], by: int) -> None:
+    content = saved(photograph(*size), **FORMS[form])
+    with Image.open(io.BytesIO(content)) as image:
+        image.draft(None, (size[1] // by, size[0] // by))
+        wanted = np.asarray(image)
+    found = reduced(content, -(-max(size) // by))
+    assert found.by == by and (found.height, found.width) == size
+    assert found.pixels.shape == (-(-size[0] // by), -(-size[1] // by), 3)
+    np.testing.assert_array_equal(found.pixels, wanted)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("by", [2, 4, 8])
+def test_data_that_ends_early_is_refused_at_a_reduced_scale_too(form: str, by: int) -> None:
+    content = saved(photograph(96, 120), **FORMS[form])
+    data = jpeg.layout(content).pieces[0][0]
+    reduced(content, 120 // by)
+    for end in range(data, len(content) - 2 - len(jpeg.FILLER), 7):
+        found = decode_or_reason(content[:end] + END, size=120 // by)
+        assert isinstance(found, Unread) and "is broken" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "size", "by"),
+    [
+        (4032, 3024, 1280, 2),
+        (4032, 3024, 1008, 4),
+        (4032, 3024, 1009, 2),
+        (40_000, 10_000, 1600, 8),
+        (250, 250, 250, 1),
+        (250, 250, 1600, 1),
+        (4032, 3024, 0, 1),
+        (1, 4000, 500, 1),  # nothing would be left of its width
+        (7, 60_000, 1600, 4),
+    ],
+)
+def test_the_least_scale_that_still_has_the_pixels(width: int, height: int, size: int, by: int) -> None:
+    assert jpeg.reduction(width, height, size) == by
+
+
+def test_what_libjpeg_holds_of_several_scans_is_counted() -> None:
+    picture = photograph(160, 240)
+    assert jpeg.layout(saved(picture)).held == 0
+    # 4:4:4: three components of 30 x 20 blocks of 64 coefficients of 2 bytes.
+    assert jpeg.layout(saved(picture, progressive=True, subsampling=0)).held == 3 * 30 * 20 * 128
+    assert jpeg.layout(saved(picture, progressive=True, subsampling=2)).held == (30 * 20 + 2 * 15 * 10) * 128
+    assert jpeg.layout(saved(picture[..., 0], progressive=True)).held == 30 * 20 * 128
+
+
+def test_a_progressive_jpeg_is_refused_where_its_coefficients_do_not_fit() -> None:
+    content = saved(photograph(160, 240), progressive=True, subsampling=0)
+    fits = len(content) + 3 * 30 * 20 * 128 + 20 * 30 * 16
+    assert isinstance(decode_or_reason(content, size=30, memory=fits), Decoded)
+    found = decode_or_reason(content, size=30, memory=fits - 1)
+    assert isinstance(found, Unread) and "240x160 pixels and would take" in found.reason
+    assert isinstance(decode_or_reason(saved(photograph(160, 240)), size=30, memory=fits - 1), Decoded)
+
+
+def test_more_pixels_are_had_of_the_file_as_far_as_memory_allows() -> None:
+    content = saved(photograph(400, 800))
+    small = reduced(content, 100)
+    assert small.by == 8 and small.larger(1 / 8) is small and small.larger(0.0) is small
+    for scale, by in ((0.13, 4), (0.25, 4), (0.26, 2), (0.5, 2), (0.51, 1), (1, 1), (9, 1)):
+        larger = small.larger(scale)
+        assert larger.by == by and (larger.height, larger.width) == (400, 800)
+    np.testing.assert_array_equal(small.larger(1).pixels, decode(content, "x"))
+    memory = len(content) + 200 * 400 * 16
+    bounded = decode_or_reason(content, size=100, memory=memory)
+    assert isinstance(bounded, Decoded) and bounded.larger(1).by == 2
+
+
+def test_a_reduced_photograph_is_upright_and_tells_its_own_size() -> None:
+    picture = photograph(160, 240)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    found = reduced(saved(picture, exif=exif), 60)
+    assert (found.height, found.width, found.by) == (240, 160, 4)
+    np.testing.assert_array_equal(found.pixels, np.rot90(reduced(saved(picture), 60).pixels, -1))

@@ -62,9 +62,9 @@ MAX_PIXELS = 2 * (1 << 30) // 4 // 3
 MAX_SIDE = (1 << 26) - 1
 # Profiles, previews and notes in a file, in bytes; its pixels may take eight each.
 METADATA = 1 << 26
-DECODED_BYTES = 16
-"""Memory for one pixel of 8 bits and three colours while it is decoded: 4 in Pillow's own form, 3 in each of two to
-three copies (turned upright, as an array), and the rest for what the format's library holds."""
+DECODED_BYTES = 13
+"""Memory for one pixel of 8 bits and three colours while it is decoded: 4 in Pillow's own form, and 3 in each of three
+copies on the way to an array."""
 DEEP_BYTES = 32
 """The same for more bits a sample: the picture is decoded twice, and rounded in 16 or 32 bits."""
 
@@ -194,7 +194,7 @@ def is_animated(path: Path) -> bool:
     if path.suffix.lower() not in _MAY_MOVE:
         return False
     try:
-        with _opened(_file(path), None) as image:
+        with _opened(_file(path), whole=False) as image:
             return bool(getattr(image, "is_animated", False))
     except Unreadable:
         return False
@@ -255,7 +255,7 @@ def decode_or_reason(
 def size_or_reason(content: bytes, size: int = 0) -> tuple[int, int] | Unread:
     """(height, width) that the photograph in memory would be decoded at, as it says, before it is turned upright."""
     try:
-        with _opened(io.BytesIO(content), None) as image:
+        with _opened(io.BytesIO(content), whole=False) as image:
             by = jpeg.reduction(*image.size, size) if content.startswith(jpeg.SIGNATURE) else 1
             return -(-image.height // by), -(-image.width // by)
     except Unreadable as error:
@@ -334,7 +334,7 @@ def _read(
     """A photograph as `decode_or_reason` gives it; `by`: the JPEG's scale itself, in place of `size`."""
     content = source if isinstance(source, bytes) else _content(source, max_pixels)
     parts = jpeg.layout(content) if content.startswith(jpeg.SIGNATURE) else None
-    with _opened(io.BytesIO(content), None, max_side) as image:
+    with _opened(io.BytesIO(content), max_pixels, max_side, whole=False) as image:
         height, width = image.height, image.width
         if by is None:
             by = jpeg.reduction(width, height, size) if parts else 1
@@ -395,9 +395,13 @@ def _refuse_damaged_jpegs(contents: list[bytes]) -> None:
 
 @contextmanager
 def _opened(
-    file: BinaryIO, max_pixels: int | None = MAX_PIXELS, max_side: int = MAX_SIDE
+    file: BinaryIO, max_pixels: int = MAX_PIXELS, max_side: int = MAX_SIDE, *, whole: bool = True
 ) -> Iterator[ImageFile.ImageFile]:
-    """The picture in a file before it is decoded. Whatever goes wrong with it, in here or in the block, is a reason."""
+    """The picture in a file before it is decoded. Whatever goes wrong with it, in here or in the block, is a reason.
+
+    Args:
+        whole: refuse more than `max_pixels` here; else the caller does, who knows at what scale it decodes.
+    """
     try:
         with file:
             try:
@@ -405,7 +409,7 @@ def _opened(
             except UnidentifiedImageError as error:
                 raise Unreadable(_unknown(file)) from error
             with image:
-                if max_pixels is not None:
+                if whole:
                     _refuse_large(image, 1, max_pixels)
                 if max(image.size) > max_side:
                     raise Unreadable(f"has a side of {max(image.size)} pixels, expected at most {max_side}")
@@ -413,7 +417,7 @@ def _opened(
     except (Unreadable, MemoryError):
         raise
     except Image.DecompressionBombError as error:
-        raise Unreadable(f"has too many pixels, at most {max_pixels or MAX_PIXELS:,} are read") from error
+        raise Unreadable(f"has too many pixels, at most {max_pixels:,} are read{MORE}") from error
     except Exception as error:  # for a broken file Pillow raises a dozen unrelated classes; all mean the same
         raise Unreadable(f"is broken ({' '.join(str(error).split()) or type(error).__name__})") from error
 
