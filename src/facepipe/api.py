@@ -31,6 +31,7 @@ from facepipe.engine.local import Local
 from facepipe.errors import DataError
 from facepipe.faces.photographs import Limits, limits_for, photographs_of, read_given
 from facepipe.faces.pipeline import DEFAULT_SELECTION, FacePipeline, Image, open_pipeline
+from facepipe.faces.verdict import Verdict, verdict
 from facepipe.gallery import enrol as enrolment
 from facepipe.gallery.faces import Recogniser, open_recogniser
 from facepipe.gallery.file import (
@@ -161,13 +162,32 @@ class Faces:
         Raises:
             DataError: one of the photographs cannot be read or has no face.
         """
+        first, second = self._two(one, other)
+        return float(squared_distances(first[None], second[None])[0])
+
+    def verify(self, one: Picture, other: Picture, *, threshold: float | None = None) -> Verdict:
+        """Whether the two main faces are one person's: by the catalogue's threshold, or by a cosine that is given.
+
+        Raises:
+            DataError: one of the photographs cannot be read or has no face.
+        """
+        first, second = self._two(one, other)
+        assert self.pipeline.embedder is not None, "it embedded"
+        return verdict(first, second, self.pipeline.embedder.spec, self.note, threshold)
+
+    def _two(self, one: Picture, other: Picture) -> list[np.ndarray]:
+        """The embeddings of the main faces of two photographs.
+
+        Raises:
+            DataError: one of them cannot be read or has no face.
+        """
         rows = []
         for photograph, answer in zip((one, other), self.embed([one, other]), strict=True):
             if not isinstance(answer, EmbeddedFace):
                 name = "the array" if isinstance(photograph, np.ndarray) else photograph
                 raise DataError(f"{name}: {answer.reason}, expected a photograph with a face.")
             rows.append(answer.embedding)
-        return float(squared_distances(rows[0][None], rows[1][None])[0])
+        return rows
 
     def _need_embedder(self) -> None:
         if self.pipeline.embedder is None:
@@ -383,7 +403,7 @@ def enrol(
             Path(photographs), names, recogniser, batch=models.batch, limits=models.limits(), progress=progress
         )
         least = None if threshold is None else Threshold(threshold, None, "given by hand")
-        least = least or enrolment.known_threshold(recogniser.model)
+        least = least or enrolment.known_threshold(recogniser)
         gallery = enrolment.new_gallery(recogniser, found, least, MadeBy(backend.name, models.precision))
     write_gallery(Path(out), gallery, overwrite=overwrite)
     return gallery

@@ -174,11 +174,36 @@ class AtcOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class DistanceThreshold:
-    """Two photographs show the same person when the squared Euclidean distance is below `value`."""
+class RateAt:
+    """A threshold and the rate that it stands for.
 
-    value: float
+    Attributes:
+        far: the share of pairs of different people that are above it, at most.
+        similarity: the cosine, a float32; a pair has to be above it to be of one person.
+        low, high: 95 % interval of that share, among people like those it was measured on.
+    """
+
+    far: float
+    similarity: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredThresholds:
+    """Thresholds of a recogniser behind its own alignment.
+
+    Attributes:
+        rates: from the highest rate to the lowest.
+        source: which photographs, of how many people, by which detector, and the command that measures.
+    """
+
+    rates: tuple[RateAt, ...]
     source: str
+
+
+VERDICT_FAR = 1e-3
+"""The rate that a verdict stands for, and a gallery's threshold, where nobody asks for another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +296,7 @@ class ModelSpec:
     atc: AtcOptions = field(default_factory=AtcOptions)
     alignment: Alignment | None = None
     parity_tolerance: float = 1e-5  # of max|a - b|, times max(1, max|reference|)
-    threshold: DistanceThreshold | None = None
+    thresholds: MeasuredThresholds | None = None
     for_accuracy: bool = True  # False: seeded weights; the numbers say nothing about the network
     single_shot: SingleShot | None = None  # of a detector that is one network
 

@@ -6,11 +6,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from facepipe.catalogue import DETECTORS, EMBEDDERS, MODELS, detector_models, embedder, model
 from facepipe.errors import DataError
-from facepipe.specs import Address, ModelSpec, Recipe, WheelMember
+from facepipe.metrics.far_thresholds import WITHIN
+from facepipe.specs import VERDICT_FAR, Address, ModelSpec, Recipe, WheelMember
 
 EVERY_MODEL = pytest.mark.parametrize("spec", MODELS.values(), ids=lambda spec: spec.name)
 
@@ -77,10 +79,15 @@ def test_an_embedder_says_how_faces_are_aligned_to_its_input(name: str) -> None:
 
 
 @EVERY_MODEL
-def test_a_threshold_is_a_squared_distance_with_a_source_and_never_of_seeded_weights(spec: ModelSpec) -> None:
-    if spec.threshold is not None:
-        assert 0 < spec.threshold.value < 4
-        assert spec.threshold.source
+def test_thresholds_are_cosines_with_intervals_and_a_source_and_never_of_seeded_weights(spec: ModelSpec) -> None:
+    if spec.thresholds is not None:
+        rates, similarities = zip(*((one.far, one.similarity) for one in spec.thresholds.rates), strict=True)
+        assert sorted(rates, reverse=True) == list(rates) and sorted(similarities) == list(similarities)
+        assert VERDICT_FAR in rates
+        for one in spec.thresholds.rates:
+            assert -1 < one.similarity < 1 and float(np.float32(one.similarity)) == one.similarity
+            assert one.far / WITHIN <= one.low <= one.far <= one.high <= one.far * WITHIN
+        assert spec.thresholds.source
         assert spec.for_accuracy
     assert spec.for_accuracy is not isinstance(spec.weights.origin, Recipe)
 

@@ -142,7 +142,10 @@ def test_labels_come_from_the_ports_label_file(
     common = ["--embedder", EMBEDDER, "--weights", str(weights)]
     assert main([*command, *common]) == 0
     assert list(read_gallery(out).people()) == ["Person 0", "Person 1", "Person 2"]
-    assert "no threshold: `facepipe gallery calibrate` sets one" in capsys.readouterr().err
+    taken = read_gallery(out).threshold
+    assert taken is not None and taken.far == 1e-3 and "CFP" in taken.source, "the catalogue's"
+    assert "among 3 people about 0.3 of 100 strangers get a wrong name.\n" in capsys.readouterr().err
+    write_gallery(out, replace(read_gallery(out), threshold=None), overwrite=True)
     assert main(["gallery", "search", str(out), str(photographs / PEOPLE[0]), *common[2:]]) == 1
     assert "it has no threshold, expected one" in capsys.readouterr().err
     (tmp_path / "label.txt").write_text("absent.jpg\tNobody\n")
@@ -179,6 +182,9 @@ def test_the_threshold_is_calibrated_on_a_verification_set(
     assert threshold is not None
     assert threshold.far == 0.1
     assert threshold.source == "aligned: 33 pairs of different people"
+    warned = capsys.readouterr().err
+    assert "warning: that is a high rate; among 3 people about 27 of 100 strangers get a wrong name" in warned
+    assert "Try: --far 1e-3." in warned
     assert 0 < threshold.similarity < 1
 
 

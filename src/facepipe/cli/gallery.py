@@ -37,6 +37,7 @@ from facepipe.cli.run_options import (
     add_overwrite,
     chosen_backend,
     chosen_embedder,
+    cosine,
     detector_settings,
     few_settings,
     photograph_or_tell,
@@ -82,7 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     search = commands.add_parser("search", help="who is on a photograph? (its main face; `recognise` takes all)")
     search.add_argument("gallery", type=Path)
     search.add_argument("photographs", type=Path, nargs="+", metavar="PHOTOGRAPH")
-    search.add_argument("--threshold", type=_cosine, metavar="COSINE", help="instead of the gallery's own")
+    search.add_argument("--threshold", type=cosine, metavar="COSINE", help="instead of the gallery's own")
     add_search_arguments(search)
     search.add_argument("--json", action="store_true", help="one JSON object for each photograph")
     calibration = commands.add_parser("calibrate", help="the threshold from a false-accept rate")
@@ -125,7 +126,7 @@ def _naming(parser: argparse.ArgumentParser) -> None:
 
 
 def _threshold(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--threshold", type=_cosine, metavar="COSINE", help="least similarity for a name")
+    parser.add_argument("--threshold", type=cosine, metavar="COSINE", help="least similarity for a name")
     parser.add_argument("--calibrate", dest="set", type=Path, metavar="SET", help="see `gallery calibrate`")
     _calibration(parser)
 
@@ -133,13 +134,6 @@ def _threshold(parser: argparse.ArgumentParser) -> None:
 def _calibration(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pairs", type=Path, help="LFW's pairs file, for a folder or a run (default: pairs.txt in it)")
     parser.add_argument("--far", type=float, default=1e-3, help="false-accept rate of one comparison (default: 1e-3)")
-
-
-def _cosine(text: str) -> float:
-    value = float(text)
-    if not -1 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{value}, expected a cosine from -1 to 1")
-    return value
 
 
 def _build(args: argparse.Namespace) -> int:
@@ -300,7 +294,7 @@ def _wanted_threshold(args: argparse.Namespace, recogniser: Recogniser) -> Thres
         return Threshold(args.threshold, None, "given by hand")
     if args.set is not None:
         return _calibrated(args, recogniser)
-    known = known_threshold(recogniser.model)
+    known = known_threshold(recogniser)
     if known is None:
         print("no threshold: `facepipe gallery calibrate` sets one.", file=sys.stderr)
     return known

@@ -11,6 +11,7 @@ from pathlib import Path
 from facepipe.cli._bar import bar
 from facepipe.cli.run_options import limits, positive, print_left_out, print_notes_of
 from facepipe.escape import for_terminal
+from facepipe.gallery.calibrate import HIGH_FAR, strangers_named
 from facepipe.gallery.enrol import Enrolment, enrol
 from facepipe.gallery.faces import Recogniser
 from facepipe.gallery.file import Gallery, Threshold, least_similarity, write_gallery
@@ -53,10 +54,14 @@ def finish_gallery(path: Path, gallery: Gallery, *, overwrite: bool) -> None:
 
 
 def tell_gallery(path: Path, gallery: Gallery) -> None:
-    """One line of what a gallery holds."""
-    threshold = gallery.threshold
+    """One line of what a gallery holds; and what the rate of its threshold means, with a warning where it is high."""
+    threshold, people = gallery.threshold, len(gallery.people())
     told = "no threshold yet"
     if threshold is not None:
         rate = "" if threshold.far is None else f" for a false-accept rate of {threshold.far:g}"
         told = f"a name above cosine {threshold.similarity:.4f}{rate} ({threshold.source})"
-    print(for_terminal(f"{path}: {len(gallery):,} rows, {len(gallery.people()):,} people, {gallery.model}; {told}"))
+    print(for_terminal(f"{path}: {len(gallery):,} rows, {people:,} people, {gallery.model}; {told}"))
+    if threshold is not None and threshold.far is not None and people:
+        warning = "warning: that is a high rate; " if threshold.far > HIGH_FAR else ""
+        advice = " Try: --far 1e-3." if warning else ""
+        print(f"{warning}{strangers_named(threshold.far, people)}.{advice}", file=sys.stderr)

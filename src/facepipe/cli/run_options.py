@@ -148,6 +148,14 @@ def positive(text: str) -> int:
     return value
 
 
+def cosine(text: str) -> float:
+    """A cosine, for argparse."""
+    value = float(text)
+    if not -1 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{value}, expected a cosine from -1 to 1")
+    return value
+
+
 def least_face(text: str) -> int:
     """A whole number from PNet's 12 pixels, for argparse: below them a photograph would only be blown up."""
     value = int(text)

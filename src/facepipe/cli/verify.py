@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """facepipe verify one.jpg other.jpg
 
-Are two photographs of the same person? Prints the squared Euclidean distance of the two embeddings (0 to 4; smaller is
-more alike), and a verdict only where the catalogue holds a threshold for the embedder, with its source.
+Are two photographs of the same person? Prints the cosine of the two embeddings (-1 to 1; higher is more alike), their
+squared distance (2 - 2 cosine), and a verdict: by the threshold that was measured for the embedder, with the rate that
+it stands for, or by --threshold. Without either it says that there is none. The exit status is 0 whatever the verdict
+is (--json has it as `same`: true, false or null), and 1 where a photograph cannot be read or shows no face.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 from facepipe.catalogue import embedder
@@ -16,6 +19,7 @@ from facepipe.cli.run_options import (
     add_model_arguments,
     chosen_backend,
     chosen_embedder,
+    cosine,
     few_settings,
     limits,
     print_note,
@@ -23,13 +27,14 @@ from facepipe.cli.run_options import (
 from facepipe.errors import DataError
 from facepipe.faces.photographs import decoded_or_error
 from facepipe.faces.pipeline import open_pipeline
-from facepipe.metrics.verification import squared_distances
+from facepipe.faces.verdict import in_words, verdict
 from facepipe.results import NoFace
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("first", type=Path)
     parser.add_argument("second", type=Path)
+    parser.add_argument("--threshold", type=cosine, metavar="COSINE", help="of one's own (default: the catalogue's)")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     add_model_arguments(parser)
 
@@ -48,18 +53,12 @@ def run(args: argparse.Namespace) -> int:
             if isinstance(face, NoFace):
                 raise DataError(f"{path}: {face.reason}, expected a face.", "--min-face with fewer pixels.")
             rows.append(face.embedding)
-    distance = float(squared_distances(rows[0][None], rows[1][None])[0])
-    verdict = None if spec.threshold is None else distance < spec.threshold.value
+    found = verdict(rows[0], rows[1], spec, faces.note, args.threshold)
     if args.json:
-        threshold = None if spec.threshold is None else spec.threshold.value
-        print(json.dumps({"embedder": spec.name, "distance": distance, "threshold": threshold, "same": verdict}))
+        print(json.dumps({"embedder": spec.name, **asdict(found)}))
         return 0
-    print(f"distance {distance:.4f} ({spec.name}, squared Euclidean, 0 to 4)")
-    if spec.threshold is None or verdict is None:
-        print("no verdict: the catalogue holds no threshold for this embedder.")
-    else:
-        words = "the same person" if verdict else "different people"
-        print(f"{words} (threshold {spec.threshold.value}: {spec.threshold.source})")
+    print(f"distance {found.distance:.4f}, cosine {found.similarity:.4f} ({spec.name}; squared Euclidean, 0 to 4)")
+    print(in_words(found))
     if not spec.for_accuracy:
         print("these weights are seeded: the distance says nothing about people.")
     return 0

@@ -21,6 +21,8 @@ from facepipe.errors import DataError
 from facepipe.gallery.file import Threshold
 from facepipe.metrics.identification import cosines, threshold_at
 
+HIGH_FAR = 1e-2
+"""Above this rate of one comparison even a small gallery names many strangers."""
 _PAIRS_AT_ONCE = 8192  # bounds memory: two float64 [8192, 512] are 67 MB
 
 
@@ -64,3 +66,12 @@ def calibrate(pairs: VerificationSet, rows: Mapping[str, np.ndarray], far: float
         far=far,
         source=f"{where}: {len(different):,} pairs of different people",
     )
+
+
+def strangers_named(far: float, people: int) -> str:
+    """What a rate of one comparison means among so many people, in words: 1 - (1 - far)^people of the strangers.
+
+    As if comparisons were independent and everybody were there once; more photographs of each make it higher.
+    """
+    share = 1 - (1 - far) ** people
+    return f"among {people:,} people about {100 * share:.2g} of 100 strangers get a wrong name"

@@ -18,6 +18,7 @@ from facepipe.datasets.images import list_keys
 from facepipe.datasets.lfw import read_verification_set
 from facepipe.errors import DataError
 from facepipe.faces.photographs import EVERYDAY, Limits
+from facepipe.faces.verdict import threshold_of
 from facepipe.gallery.calibrate import calibrate, embed_set
 from facepipe.gallery.faces import Recogniser, folder_faces
 from facepipe.gallery.file import (
@@ -129,10 +130,10 @@ def add_to_gallery(path: Path, recogniser: Recogniser, enrolled: Enrolment) -> t
     return gallery, before[0] + len(enrolled.labels) - len(gallery)
 
 
-def known_threshold(model: str) -> Threshold | None:
-    """The catalogue's threshold for an embedder; None where it holds none."""
-    known = embedder(model).threshold
-    return None if known is None else Threshold(1 - known.value / 2, None, known.source)  # from 2 - 2 cosine
+def known_threshold(recogniser: Recogniser) -> Threshold | None:
+    """The catalogue's threshold for a recogniser; None where none was measured, or only behind another alignment."""
+    known = threshold_of(embedder(recogniser.model), recogniser.pipeline.note)
+    return None if known is None else Threshold(known.similarity, known.far, known.source)
 
 
 def calibrated(

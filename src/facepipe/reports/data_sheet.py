@@ -24,8 +24,9 @@ def data_sheet(spec: ModelSpec, ws: Workspace) -> Iterator[tuple[str, str]]:
     if spec.alignment is not None:
         yield "alignment", _alignment(spec.alignment)
     if spec.task == "embed":
-        known = spec.threshold
-        same = "no threshold is published for it" if known is None else f"same below {known.value} ({known.source})"
+        known = spec.thresholds
+        rates = [f"above cosine {one.similarity:.4f} at FAR {one.far:g}" for one in known.rates] if known else []
+        same = f"same {', '.join(rates)} ({known.source})" if known else "no threshold was measured for it"
         yield "distance", f"squared Euclidean; {same}"
     yield "opset", str(spec.opset)
     yield "passes", ", ".join(spec.passes) or "none"
