@@ -8,6 +8,7 @@ import io
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -145,6 +146,41 @@ def test_everything_is_in_the_page_and_nothing_comes_from_outside(scored: tuple[
         sha256_of_file(Path(run.parent / "pairs.txt")),
     ):
         assert text in page.text, text
+
+
+def test_the_page_says_what_was_scored_in_plain_words(scored: tuple[Path, VerificationSet, Path]) -> None:
+    run, pairs, root = scored
+    content = write_html_report(run, pairs, root).read_text(encoding="utf-8")
+    assert "<title>mtcnn + mobilefacenet.ms1m on photographs</title>" in content, "the folder's name"
+    (root.parent / "lfw").mkdir()
+    root.rename(root.parent / "lfw/images")
+    renamed = write_html_report(run, pairs, root.parent / "lfw/images").read_text(encoding="utf-8")
+    assert "<title>mtcnn + mobilefacenet.ms1m on lfw</title>" in renamed
+    text = _Page(content).text
+    assert "40 pairs in 2 folds, as the list 'pairs' has them; 1 of them without a face" in text
+    assert not re.search(r"\b1 (pairs|folds|workers|threads|files|photographs)\b(?! of)", text)
+    assert "2 workers of 1 thread;" in text
+    assert "prefers-color-scheme: dark" in content
+
+
+@pytest.mark.parametrize(("accuracy", "shown"), [("everywhere", True), ("at the top", False)])
+def test_the_line_of_chance_is_named_where_it_is_drawn(
+    accuracy: str, shown: bool, scored: tuple[Path, VerificationSet, Path]
+) -> None:
+    from facepipe.reports.report_plots import _roc_figure
+    from facepipe.runs.score import figures, policies_of
+
+    run, pairs, _ = scored
+    told = read_json(run / "accuracy.json")
+    measured = figures(join(run, pairs), policies_of(told))
+    if accuracy == "at the top":
+        ones = np.ones_like(measured.curve.tar)
+        measured = replace(measured, curve=replace(measured.curve, tar=ones))
+        told["tar_at_far"]["mean"] = 1.0
+    else:
+        told["tar_at_far"]["mean"] = 0.5
+    legend = _roc_figure(measured, "", told).axes[0].get_legend()
+    assert ("chance" in [text.get_text() for text in legend.get_texts()]) is shown
 
 
 def test_photographs_that_are_gone_leave_a_blank(scored: tuple[Path, VerificationSet, Path]) -> None:

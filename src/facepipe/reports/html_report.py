@@ -25,7 +25,7 @@ from facepipe.escape import for_html
 from facepipe.faces.photographs import EVERYDAY, Limits, decoded_or_error
 from facepipe.faces.pipeline import crop_of
 from facepipe.reports.drawings import draw_face
-from facepipe.reports.report_plots import report_pngs
+from facepipe.reports.report_plots import count_of, report_pngs
 from facepipe.results import Face, NoFace, Outcome, Unread
 from facepipe.runs.score import JoinedPairs, join
 from facepipe.specs import ModelSpec
@@ -87,7 +87,7 @@ def write_html_report(run: Path, pairs: VerificationSet, root: Path) -> Path:
     begun_with = record.get("parameters", {})
     limits = Limits(begun_with.get("max_pixels", EVERYDAY.max_pixels), size=begun_with.get("size", 0))
     pictures = _Pictures(root, outcomes, MODELS.get(accuracy["embedder"]), limits)
-    title = f"{accuracy['detector']} + {accuracy['embedder']} on {pairs.name}"
+    title = f"{accuracy['detector']} + {accuracy['embedder']} on {_set_name(root)}"
     body = "\n".join(
         [
             f"<h1>{for_html(title)}</h1>",
@@ -106,6 +106,12 @@ def write_html_report(run: Path, pairs: VerificationSet, root: Path) -> Path:
     with adding(run, [REPORT_FILE]):
         write_text(path, _PAGE.format(title=for_html(title), style=_STYLE, body=body))
     return path
+
+
+def _set_name(root: Path) -> str:
+    """What a set of photographs is called: its folder, above the one that is called images."""
+    root = root.absolute()
+    return root.parent.name if root.name == "images" and root.parent.name else root.name
 
 
 def wrong_pairs(joined: JoinedPairs, pairs: VerificationSet, accuracy: Mapping[str, Any]) -> WrongPairs:
@@ -194,9 +200,10 @@ def _headline(accuracy: Mapping[str, Any], pairs: VerificationSet) -> str:
         )
     ]
     protocol = (
-        f"{counted['total']:,} pairs of {pairs.name} in {len(folds)} folds, {counted['missing']:,} of them without a "
-        f"face (policy: {counted['missing_policy']}), {counted['unread']:,} with a photograph that cannot be read "
-        f"(policy: {counted['unread_policy']}). Protocol: {accuracy['protocol']}."
+        f"{count_of(counted['total'], 'pair')} in {count_of(len(folds), 'fold')}, as the list '{pairs.name}' has them; "
+        f"{counted['missing']:,} of them without a face (policy: {counted['missing_policy']}), {counted['unread']:,} "
+        f"with a photograph that cannot be read (policy: {counted['unread_policy']}). "
+        f"Protocol: {accuracy['protocol']}."
     )
     warnings = "".join(f'<p class="warning">{for_html(note)}</p>' for note in notes)
     table = _table(("fold", "accuracy", "threshold of the others"), folds)
@@ -212,7 +219,7 @@ def _plots(joined: JoinedPairs, pairs: VerificationSet, accuracy: Mapping[str, A
 
 def _wrong(title: str, meaning: str, wrong: Sequence[JudgedPair], pictures: _Pictures) -> str:
     shown = wrong[:_SHOWN_PAIRS]
-    head = f"<h2>{for_html(title)}</h2><p>{len(wrong):,} pairs of {for_html(meaning)}"
+    head = f"<h2>{for_html(title)}</h2><p>{count_of(len(wrong), 'pair')} of {for_html(meaning)}"
     if not shown:
         return f"{head}.</p>"
     rows = []
@@ -232,7 +239,7 @@ def _in_copy(outcome: Outcome | None, image: Decoded) -> Outcome | None:
 def _faceless(joined: JoinedPairs, root: Path, reasons: Mapping[str, str], limits: Limits) -> str:
     """Photographs without a face as pictures, and those that could not be read as a list: two different things."""
     keys = joined.no_face
-    head = f"<h2>Photographs without a face</h2><p>{len(keys):,} of {joined.images:,} photographs.</p>"
+    head = f"<h2>Photographs without a face</h2><p>{len(keys):,} of {count_of(joined.images, 'photograph')}.</p>"
     figures = []
     for key in keys[:_SHOWN_FACELESS]:
         try:
@@ -244,9 +251,8 @@ def _faceless(joined: JoinedPairs, root: Path, reasons: Mapping[str, str], limit
     listing = _table(("photograph", "reason"), [(key, reasons[key]) for key in rest]) if rest else ""
     parts = [head, f'<div class="pairs">{"".join(figures)}</div>', _details("The others", listing) if rest else ""]
     if unread := joined.unread_images:
-        parts.append(
-            f"<h2>Photographs that cannot be read</h2><p>{len(unread):,} of {joined.images:,} photographs.</p>"
-        )
+        of = f"{len(unread):,} of {count_of(joined.images, 'photograph')}"
+        parts.append(f"<h2>Photographs that cannot be read</h2><p>{of}.</p>")
         parts.append(_table(("photograph", "reason"), [(key, reasons[key]) for key in unread]))
     return "".join(parts)
 
@@ -281,9 +287,10 @@ def _times(record: Mapping[str, Any]) -> str:
         f'<td class="bar"><i style="width:{100 * value / whole if whole else 0:.1f}%"></i></td></tr>'
         for step, value in (seconds.items() if by_stage else sorted(seconds.items(), key=lambda entry: -entry[1]))
     )
+    workers = f"{count_of(timing['workers'], 'worker')} of {count_of(timing['threads'], 'thread')}"
     text = (
-        f"{timing['photographs']:,} photographs in {timing['wall_seconds']:,.1f} s on the clock, {timing['workers']} "
-        f"workers of {timing['threads']} threads; the run's last call alone: what was finished before costs nothing. "
+        f"{count_of(timing['photographs'], 'photograph')} in {timing['wall_seconds']:,.1f} s on the clock, {workers}; "
+        "the run's last call alone: what was finished before costs nothing. "
         + ("Below: each stage on the clock." if by_stage else "Below: seconds of all workers together.")
     )
     return f"<h2>Time by step</h2><p>{for_html(text)}</p><table>{rows}</table>"
@@ -312,7 +319,7 @@ def _artefacts(run: Path, record: Mapping[str, Any]) -> str:
     listed = [
         (path.relative_to(run).as_posix(), f"{path.stat().st_size:,}", sha256_of_file(path)) for path in _few(files)
     ]
-    parts = [f"<h2>Artefacts</h2><p>{len(files):,} files in {for_html(str(run))}"]
+    parts = [f"<h2>Artefacts</h2><p>{count_of(len(files), 'file')} in {for_html(str(run))}"]
     if len(listed) < len(files):
         parts.append(
             f"; listed are {len(listed):,}: the run's own and the manifests of its stages, which hold the digests of "
@@ -369,32 +376,39 @@ _PAGE = """<!DOCTYPE html>
 </html>
 """
 _STYLE = """
-body { font: 15px/1.5 system-ui, "DejaVu Sans", sans-serif; color: #1c2430; background: #fff; margin: 2rem auto;
-  max-width: 1180px; padding: 0 1rem; }
+* { --ink: #1c2430; --faint: #55606f; --paper: #fff; --card: #f2f5f9; --line: #d9dee6; --mark: #1f6fb4;
+  --warn: #fdeccf; }
+@media (prefers-color-scheme: dark) {
+  * { --ink: #e3e8ef; --faint: #a3adba; --paper: #14181e; --card: #222933; --line: #39424e; --mark: #6cb2ee;
+    --warn: #4a3a17; }
+}
+body { font: 15px/1.5 system-ui, "DejaVu Sans", sans-serif; color-scheme: light dark; color: var(--ink);
+  background: var(--paper); margin: 2rem auto; max-width: 1180px; padding: 0 1rem; }
 h1 { font-size: 1.6rem; margin-bottom: .5rem; }
-h2 { font-size: 1.2rem; margin: 2.2rem 0 .4rem; border-bottom: 1px solid #d9dee6; padding-bottom: .2rem; }
+h2 { font-size: 1.2rem; margin: 2.2rem 0 .4rem; border-bottom: 1px solid var(--line); padding-bottom: .2rem; }
 h3 { font-size: 1rem; margin: 1.2rem 0 .3rem; }
 .cards { display: flex; gap: .8rem; flex-wrap: wrap; margin: 1rem 0; }
-.card { background: #f2f5f9; border-radius: 8px; padding: .6rem 1rem; color: #55606f; }
-.card b { display: block; font-size: 1.35rem; color: #1c2430; }
-.warning { background: #fdeccf; border-left: 4px solid #d98b12; padding: .5rem .8rem; }
+.card { background: var(--card); border-radius: 8px; padding: .6rem 1rem; color: var(--faint); }
+.card b { display: block; font-size: 1.35rem; color: var(--ink); }
+.warning { background: var(--warn); border-left: 4px solid #d98b12; padding: .5rem .8rem; }
 .plots { display: flex; gap: 1rem; flex-wrap: wrap; }
 .plots img { width: 560px; max-width: 100%; }
 .pairs { display: flex; flex-wrap: wrap; gap: .9rem; }
-.pair { border: 1px solid #d9dee6; border-radius: 8px; padding: .6rem; display: grid;
+.pair { border: 1px solid var(--line); border-radius: 8px; padding: .6rem; display: grid;
   grid-template-columns: auto auto; gap: .2rem .8rem; }
-.pair p { grid-column: 1 / 3; margin: 0; color: #55606f; font-size: .85rem; }
+.pair p { grid-column: 1 / 3; margin: 0; color: var(--faint); font-size: .85rem; }
 figure { margin: 0; }
 figure img { vertical-align: top; margin-right: 3px; border-radius: 3px; }
-figcaption { font-size: .75rem; color: #55606f; max-width: 265px; overflow-wrap: anywhere; }
-.gone { width: 150px; min-height: 60px; background: #f2f5f9; color: #55606f; font-size: .75rem; padding: .4rem; }
+figcaption { font-size: .75rem; color: var(--faint); max-width: 265px; overflow-wrap: anywhere; }
+.gone { width: 150px; min-height: 60px; background: var(--card); color: var(--faint); font-size: .75rem;
+  padding: .4rem; }
 table { border-collapse: collapse; font-size: .85rem; margin: .4rem 0; }
-th, td { text-align: left; padding: .15rem .9rem .15rem 0; border-bottom: 1px solid #eceff3; vertical-align: top;
+th, td { text-align: left; padding: .15rem .9rem .15rem 0; border-bottom: 1px solid var(--line); vertical-align: top;
   overflow-wrap: anywhere; }
 .number { text-align: right; white-space: nowrap; }
 .bar { width: 420px; }
-.bar i { display: block; height: .9rem; background: #1f6fb4; border-radius: 2px; margin-top: .2rem; }
+.bar i { display: block; height: .9rem; background: var(--mark); border-radius: 2px; margin-top: .2rem; }
 details { margin: .4rem 0; }
-summary { cursor: pointer; color: #1f6fb4; }
+summary { cursor: pointer; color: var(--mark); }
 @media print { details { display: block; } .pair { break-inside: avoid; } }
 """

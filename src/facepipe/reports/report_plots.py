@@ -64,8 +64,10 @@ def _roc_figure(measured: Figures, caption: str, accuracy: Mapping[str, Any]) ->
     least = min(1 / different, FAR)
     floor = least / 2
     axes.step(np.maximum(curve.far, floor), curve.tar, where="post", color=_SAME, linewidth=1.8)
-    rates = np.geomspace(floor, 1, 200)
-    axes.plot(rates, rates, color="0.7", linewidth=1, linestyle="--", label="chance")
+    limits = _high_enough(min(float(np.interp(least, curve.far, curve.tar)), accuracy["tar_at_far"]["mean"]))
+    if limits[0] == 0:  # else it is nowhere to be seen
+        rates = np.geomspace(floor, 1, 200)
+        axes.plot(rates, rates, color="0.7", linewidth=1, linestyle="--", label="chance")
     axes.axvline(FAR, color="0.5", linewidth=1, linestyle=":")
     tar = accuracy["tar_at_far"]
     axes.plot([FAR], [tar["mean"]], "o", color=_DIFFERENT, label=f"TAR {tar['mean']:.4f} at FAR {FAR:g} (ten folds)")
@@ -74,8 +76,8 @@ def _roc_figure(measured: Figures, caption: str, accuracy: Mapping[str, Any]) ->
     axes.set(
         xscale="log",
         xlim=(floor, 1),
-        ylim=_high_enough(min(float(np.interp(least, curve.far, curve.tar)), tar["mean"])),
-        xlabel=f"false accept rate (at the left edge: none of {different:,} different pairs)",
+        ylim=limits,
+        xlabel=f"false accept rate (at the left edge: none of {count_of(different, 'different pair')})",
         ylabel="true accept rate",
         title=f"ROC, AUC {accuracy['auc']:.5f}",
     )
@@ -96,7 +98,7 @@ def _distance_figure(measured: Figures, caption: str, accuracy: Mapping[str, Any
         (~measured.same, "different people", _DIFFERENT),
     ):
         shown = measured.distances[kind & there]
-        axes.hist(shown, bins=bins, color=colour, alpha=0.55, label=f"{label}: {len(shown):,} pairs")
+        axes.hist(shown, bins=bins, color=colour, alpha=0.55, label=f"{label}: {count_of(len(shown), 'pair')}")
     thresholds = accuracy["accuracy"]["thresholds"]
     axes.axvspan(min(thresholds), max(thresholds), color="0.2", alpha=0.25)
     axes.axvline(float(np.median(thresholds)), color="0.2", linewidth=1, label=_range_label(thresholds))
@@ -109,6 +111,16 @@ def _distance_figure(measured: Figures, caption: str, accuracy: Mapping[str, Any
     axes.set_ylim(0, axes.get_ylim()[1] * 1.25)  # room for the legend
     axes.legend(loc="upper center", ncols=2)
     return figure
+
+
+def count_of(number: int, noun: str) -> str:
+    """A number with its noun, in the singular for one.
+
+    Example:
+        >>> count_of(1, "pair"), count_of(6000, "pair")
+        ('1 pair', '6,000 pairs')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _high_enough(lowest: float) -> tuple[float, float]:
@@ -127,13 +139,13 @@ def _caption(pairs: VerificationSet, joined: JoinedPairs, accuracy: Mapping[str,
     counted = {"different": "counted as different", "skip": "left out", "fail": "none allowed"}
     policy, missing = counted[accuracy["pairs"]["missing_policy"]], int(joined.missing.sum())
     lines = [
-        f"{pairs.name}: {len(joined.distances):,} pairs, {pairs.folds} {pairs.rule}",
+        f"{count_of(len(joined.distances), 'pair')} of the list '{pairs.name}', in {pairs.folds} {pairs.rule}",
         f"{accuracy['detector']} + {accuracy['embedder']} on {accuracy['backend']}; "
-        f"{missing:,} pair{'' if missing == 1 else 's'} without a face ({policy})",
+        f"{count_of(missing, 'pair')} without a face ({policy})",
     ]
     if joined.unread.any():
         policy = counted[accuracy["pairs"]["unread_policy"]]
-        lines.append(f"{int(joined.unread.sum()):,} pairs with a photograph that cannot be read ({policy})")
+        lines.append(f"{count_of(int(joined.unread.sum()), 'pair')} with a photograph that cannot be read ({policy})")
     if not accuracy["for_accuracy"]:
         lines.append("weights are computed, not trained: this says nothing about the network")
     return "\n".join(lines)
