@@ -30,7 +30,7 @@ from facepipe.detect import EVERYDAY_DETECTOR, DetectorSettings, everyday_settin
 from facepipe.engine.local import Local
 from facepipe.errors import DataError
 from facepipe.faces.photographs import Limits, limits_for, photographs_of, read_given
-from facepipe.faces.pipeline import DEFAULT_SELECTION, FacePipeline, Image, open_pipeline
+from facepipe.faces.pipeline import DEFAULT_SELECTION, FacePipeline, Image, open_pipeline, require_alignment
 from facepipe.faces.verdict import Verdict, verdict
 from facepipe.gallery import enrol as enrolment
 from facepipe.gallery.faces import Recogniser, open_recogniser
@@ -79,6 +79,7 @@ class Models:
             many as take 400 MB.
         size: pixels of the longer side of the copy in which faces are looked for; None: the detector's everyday size;
             0: all pixels. Answers are in pixels of the photograph.
+        allow_margin_crop: a detector without landmarks may serve an embedder that wants them, much less accurately.
     """
 
     detector: str | None = EVERYDAY_DETECTOR
@@ -91,6 +92,7 @@ class Models:
     selection: str = DEFAULT_SELECTION
     max_pixels: int | None = None
     size: int | None = None
+    allow_margin_crop: bool = False
 
     def options(self) -> RuntimeOptions:
         """What a session is told."""
@@ -107,6 +109,11 @@ class Models:
         if self.detector is None:
             return None
         return replace(everyday_settings(self.detector, self.size), batch=self.batch)
+
+    def require_alignment(self) -> None:
+        """Raise DataError where the detector gives no landmarks and the embedder wants them, unless that is allowed."""
+        if self.embedder is not None:
+            require_alignment(self.detector, self.embedder, self.allow_margin_crop, "allow_margin_crop=True")
 
 
 EVERYDAY_MODELS = Models()
@@ -215,6 +222,7 @@ def load(
     selection: str = DEFAULT_SELECTION,
     max_pixels: int | None = None,
     size: int | None = None,
+    allow_margin_crop: bool = False,
 ) -> Faces:
     """A detector and an embedder, loaded from converted models; arguments as `Models`' attributes.
 
@@ -223,10 +231,13 @@ def load(
         embedder: None: nothing is embedded.
 
     Raises:
-        DataError: a name is not in the catalogue.
+        DataError: a name is not in the catalogue, or the two do not go together.
         BackendError: the back end is unavailable here, or a model was not converted yet.
     """
-    models = Models(detector, embedder, backend, weights, batch, threads, precision, selection, max_pixels, size)
+    models = Models(
+        detector, embedder, backend, weights, batch, threads, precision, selection, max_pixels, size, allow_margin_crop
+    )
+    models.require_alignment()
     opened = open_pipeline(
         detector,
         embedder,
@@ -445,6 +456,7 @@ def recognise(
 
 
 def _recogniser(models: Models, backend: Backend) -> AbstractContextManager[Recogniser]:
+    models.require_alignment()
     return open_recogniser(
         models.detector,
         _named(models.embedder, "embedder"),
@@ -458,6 +470,7 @@ def _recogniser(models: Models, backend: Backend) -> AbstractContextManager[Reco
 
 def _run_job(root: Path, run: Path, models: Models, shard: int, *, force: bool) -> RunJob:
     detector = _named(models.detector, "detector")
+    models.require_alignment()
     return RunJob(
         root=root,
         run=run,

@@ -95,7 +95,7 @@ def test_five_sizes_are_averaged_and_multi_scale_is_another_protocol(
 
 @pytest.mark.parametrize("nms", ["soft", "blending"])
 def test_other_suppressions_are_recorded(nms: str, few: Path, weights: Path, tmp_path: Path) -> None:
-    arguments = ("--data", few, "--detector", "ultraface.slim-320", "--nms", nms, "--threshold", 0.3, "--workers", 1)
+    arguments = ("--data", few, "--detector", "ultraface.slim-320", "--nms", nms, "--least-score", 0.3, "--workers", 1)
     assert _wider(*arguments, "--weights", weights, "--run", tmp_path / "run") == 0
     content = json.loads((tmp_path / "run" / "wider.json").read_text())
     assert content["settings"]["suppression"]["method"] == nms
@@ -110,7 +110,7 @@ def test_other_suppressions_are_recorded(nms: str, few: Path, weights: Path, tmp
         (("--whole",), "3 photographs, expected all 4"),
         (("--detector", "blazeface.front", "--size", "300"), "blazeface.front takes 128x128 alone"),
         (("--detector", "mtcnn", "--nms", "soft"), "mtcnn is a cascade"),
-        (("--threshold", "1.5"), "threshold is 1.5, expected 0 up to, but not including, 1"),
+        (("--least-score", "1.5"), "threshold is 1.5, expected 0 up to, but not including, 1"),
         (("--overlap", "0"), "overlap is 0.0, expected more than 0"),
         (("--data", "nowhere"), "nowhere: no such folder, expected WIDER FACE"),
     ],

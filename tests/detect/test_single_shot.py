@@ -13,7 +13,7 @@ import pytest
 from facepipe.backends.ort import OnnxRuntime
 from facepipe.catalogue import model
 from facepipe.datasets.images import read
-from facepipe.detect import default_settings, open_detector, open_single_shot
+from facepipe.detect import asked_settings, default_settings, open_detector, open_single_shot
 from facepipe.detect.mtcnn import MtcnnSettings
 from facepipe.detect.single_shot import (
     SingleShotDetector,
@@ -80,6 +80,27 @@ def test_the_filled_up_part_of_an_input_does_not_move_boxes() -> None:
     detector = SingleShotDetector(spec, _planted(spec, (0.25, 0.25, 0.5, 0.5)), single_shot_settings(spec))
     (found,) = detector.detect([np.zeros((250, 250, 3), np.uint8)])  # filled up to 256
     assert found.boxes[0] == pytest.approx([64, 64, 128, 128], abs=0.02)
+
+
+@pytest.mark.parametrize(("least", "faces"), [(0, 1), (64, 1), (127, 1), (129, 0)])
+def test_the_least_face_is_that_of_its_boxs_longer_side_as_it_lies_in_the_photograph(least: int, faces: int) -> None:
+    spec = model("retinaface.mobilenet0.25")
+    settings = replace(single_shot_settings(spec), min_face_px=least)
+    detector = SingleShotDetector(spec, _planted(spec, (0.25, 0.25, 0.5, 0.75)), settings)  # 64 x 128
+    assert len(detector.detect([np.zeros((256, 256, 3), np.uint8)])[0]) == faces
+    assert len(detector.detect([np.zeros((128, 128, 3), np.uint8)])[0]) == (least <= 64)  # half of that
+
+
+@pytest.mark.parametrize("name", ["mtcnn", *NAMES])
+def test_what_is_asked_of_a_detector_is_a_setting_of_it(name: str) -> None:
+    plain = asked_settings(default_settings(name), batch=4)
+    assert plain == replace(default_settings(name), batch=4)
+    asked = asked_settings(default_settings(name), batch=4, min_face_px=33, least_score=0.25)
+    assert asked.min_face_px == 33
+    if isinstance(asked, MtcnnSettings):
+        assert asked.thresholds == (0.6, 0.7, 0.25), "PNet and RNet let through what they did"
+    else:
+        assert asked.threshold == 0.25
 
 
 def test_boxes_are_cut_to_the_photograph_and_those_outside_are_dropped() -> None:

@@ -18,9 +18,9 @@ FACENET = model("facenet.seeded")  # takes a margin crop
 ARCFACE = model("mobilefacenet.paddle")  # takes five landmarks
 
 
-def squares(detector: Squares | None = None, least_score: float = 0.0) -> FacePipeline:
+def squares(detector: Squares | None = None) -> FacePipeline:
     alignment = alignment_of("ultraface.rfb-320", FACENET.name)
-    return FacePipeline(detector or Squares(), Embedder(FACENET, mean_colour, 4), alignment, "largest", least_score)
+    return FacePipeline(detector or Squares(), Embedder(FACENET, mean_colour, 4), alignment, "largest")
 
 
 def whole() -> FacePipeline:
@@ -46,11 +46,6 @@ def test_a_face_beside_its_picture_is_left_out_with_a_reason_and_moves_no_other(
     assert len(first.faces) == len(second.faces) == 1
     assert "covers no pixel" in first.left_out[0]
     np.testing.assert_allclose(first.faces[0].embedding, second.faces[0].embedding, atol=1e-3)
-
-
-def test_unsure_faces_are_passed_over() -> None:
-    (found,) = squares(least_score=0.8).all_faces([picture((10, 10, 40), (100, 20, 50))])
-    assert [round(face.face.score, 1) for face in found.faces] == [0.9]
 
 
 def test_the_main_face_or_the_reason_why_there_is_none() -> None:

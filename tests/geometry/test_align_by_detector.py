@@ -58,4 +58,5 @@ def test_every_detector_says_how_many_landmarks_it_gives() -> None:
     counts = {name: landmark_count(name) for name in DETECTORS}
     assert counts["mtcnn"] == counts["retinaface.mobilenet0.25"] == counts["retinaface.resnet50"] == 5
     assert counts["blazeface.front"] == counts["blazeface.back"] == 6
-    assert {counts[name] for name in counts if name.startswith("ultraface")} == {0}
+    assert {counts[name] for name in counts if name.startswith("ultraface") and not name.endswith("+onet")} == {0}
+    assert {counts[name] for name in counts if name.endswith("+onet")} == {5}

@@ -49,8 +49,13 @@ MODELS: dict[str, ModelSpec] = {
 DETECTORS: dict[str, tuple[str, ...]] = {
     "mtcnn": ("pnet", "rnet", "onet"),
     **{name: (name,) for name, spec in MODELS.items() if spec.single_shot is not None},
+    **{
+        f"{name}+onet": (name, "onet")
+        for name, spec in MODELS.items()
+        if spec.single_shot is not None and spec.single_shot.keypoints == 0
+    },
 }
-"""Detector name to the models it is made of."""
+"""Detector name to the models it is made of. "+onet": a detector of boxes, with the landmarks of MTCNN's ONet."""
 
 MTCNN_LANDMARKS = 5
 
@@ -97,8 +102,9 @@ def landmark_count(detector: str) -> int:
     Raises:
         DataError: no such detector.
     """
-    shot = detector_models(detector)[0].single_shot
-    return MTCNN_LANDMARKS if shot is None else shot.keypoints
+    specs = detector_models(detector)
+    shot = specs[0].single_shot
+    return MTCNN_LANDMARKS if shot is None or len(specs) > 1 else shot.keypoints
 
 
 def embedder(name: str) -> ModelSpec:

@@ -23,6 +23,7 @@ from facepipe.catalogue import DETECTORS
 from facepipe.cli._bar import bar
 from facepipe.cli.gallery_options import add_search_arguments, enrolled, finish_gallery, given_threshold
 from facepipe.cli.run_options import (
+    add_allow_margin_crop,
     add_model_arguments,
     add_overwrite,
     chosen_backend,
@@ -34,6 +35,7 @@ from facepipe.cli.run_options import (
     print_left_out,
     print_note,
     print_notes_of,
+    probability,
 )
 from facepipe.compat.port_index import PORT_MODELS, PORT_THRESHOLD, is_port_index, read_port_index
 from facepipe.datasets.video import is_film, read_info
@@ -63,14 +65,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--index", type=Path, metavar="FILE", help="the gallery, or the port's index.bin")
     add("--input", type=Path, metavar="PATH", help="a photograph, a folder of photographs, or a film")
     add("--output", type=Path, default=Path("output"), metavar="FOLDER", help="default: %(default)s")
-    add("--det-thresh", "--det_thresh", type=float, default=0.0, help="least score (default: the detector's own)")
     add("--rec-thresh", "--rec_thresh", "--threshold", dest="threshold", type=float, help="default: the gallery's")
     add_search_arguments(parser, "--cdd-num", "--cdd_num")
     add("--font", type=Path, metavar="FILE", help="for the names (default: one that has their letters)")
     add("--embedder", "--rec-model", "--rec_model", dest="embedder", metavar="NAME", help="default: the gallery's")
     add_model_arguments(parser, embeds=False)
+    add_allow_margin_crop(parser)
     # The port's names for options that are there already.
     add("--det-model", "--det_model", dest="detector", default=argparse.SUPPRESS, metavar="NAME", help="--detector")
+    add("--det-thresh", "--det_thresh", dest="least_score", type=probability, metavar="P", help="--least-score")
     for flags, dest in (("max-batch-size max_batch_size", "batch"), ("cpu-threads cpu_threads", "threads")):
         names = [f"--{flag}" for flag in flags.split()]
         add(*names, dest=dest, type=positive, default=argparse.SUPPRESS, metavar="N", help=f"--{dest}")
@@ -136,16 +139,12 @@ def _opened(args: argparse.Namespace) -> Iterator[Recognition]:
     settings = few_settings(args, 1) if one else detector_settings(args)
     with ExitStack() as stack:
         if not args.rec:
-            marks = open_pipeline(
-                args.detector, None, backend, args.weights, args.batch, settings=settings, least_score=args.det_thresh
-            )
+            marks = open_pipeline(args.detector, None, backend, args.weights, args.batch, settings=settings)
             name = partial(nameless, stack.enter_context(marks))
             yield Recognition(name, font_for(["0"]), {}, {"detector": args.detector}, args.batch, limits(args))
             return
         recogniser = stack.enter_context(
-            open_recogniser(
-                detector, embedder, backend, args.weights, args.batch, settings=settings, least_score=args.det_thresh
-            )
+            open_recogniser(detector, embedder, backend, args.weights, args.batch, settings=settings)
         )
         print_note(recogniser.pipeline.note)
         gallery, threshold = _gallery_and_threshold(args, gallery, recogniser)

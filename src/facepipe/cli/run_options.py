@@ -16,7 +16,7 @@ from facepipe.backends.base import Backend, MadeBy, RuntimeOptions, require_avai
 from facepipe.backends.by_model import engines
 from facepipe.catalogue import DETECTORS, EMBEDDERS, MODELS, detector_models
 from facepipe.datasets.images import Decoded
-from facepipe.detect import EVERYDAY_DETECTOR, DetectorSettings, everyday_settings, looked_at
+from facepipe.detect import EVERYDAY_DETECTOR, DetectorSettings, asked_settings, everyday_settings, looked_at
 from facepipe.detect.mtcnn import MtcnnSettings
 from facepipe.engine.cores import cores
 from facepipe.errors import DataError
@@ -29,7 +29,7 @@ from facepipe.faces.photographs import (
     notes_of,
     read_photograph,
 )
-from facepipe.faces.pipeline import DEFAULT_SELECTION, SELECTION_NAMES
+from facepipe.faces.pipeline import DEFAULT_SELECTION, SELECTION_NAMES, require_alignment
 from facepipe.geometry.pyramid import CELL
 from facepipe.results import Unread
 
@@ -45,8 +45,8 @@ def add_model_arguments(
     detector: str = EVERYDAY_DETECTOR,
     size: int | None = None,
 ) -> None:
-    """--detector, --embedder, --weights, --backend, --batch, --precision, --threads, --device, --min-face, --borders,
-    --select, --size. `detector` and `size` are what is taken where nothing is named."""
+    """--detector, --embedder, --weights, --backend, --batch, --precision, --threads, --device, --min-face,
+    --least-score, --borders, --select, --size. `detector` and `size` are what is taken where nothing is named."""
     names = ", ".join(DETECTORS)
     parser.add_argument("--detector", default=detector, metavar="NAME", help=f"one of {names} (default: %(default)s)")
     told = "the detector's everyday size" if size is None else str(size)
@@ -59,6 +59,7 @@ def add_model_arguments(
         parser.add_argument(
             "--select", default=DEFAULT_SELECTION, choices=SELECTION_NAMES, help="which face of a photograph"
         )
+        add_allow_margin_crop(parser)
     parser.add_argument("--weights", type=Path, default=Path("weights"), help="folder of converted models")
     parser.add_argument(
         "--backend",
@@ -72,14 +73,31 @@ def add_model_arguments(
     parser.add_argument("--threads", type=positive, default=1, help="of one session (default: 1)")
     parser.add_argument("--device", type=int, default=0, help="number of the device, where the back end has several")
     parser.add_argument("--devices", type=int, nargs="+", metavar="N", help="several devices, one process for each")
-    parser.add_argument("--min-face", type=least_face, default=20, metavar="PIXELS", help="least face looked for")
     parser.add_argument(
         "--borders",
         choices=("pad", "stretch"),
-        default=MtcnnSettings().borders,
-        help="what MTCNN sees of a face beyond the photograph: black (pad), or the rest stretched, as facenet-pytorch",
+        help="what MTCNN sees of a face beyond the photograph: black (pad, the default), or the rest stretched, as "
+        "facenet-pytorch",
+    )
+    parser.add_argument(
+        "--min-face",
+        type=least_face,
+        metavar="PIXELS",
+        help=f"least longer side of a face (default: {MtcnnSettings().min_face_px} for mtcnn, none for the others)",
+    )
+    parser.add_argument(
+        "--least-score", type=probability, metavar="P", help="faces score above this (default: the detector's own)"
     )
     add_limit_arguments(parser)
+
+
+def add_allow_margin_crop(parser: argparse.ArgumentParser) -> None:
+    """--allow-margin-crop, for commands that embed."""
+    parser.add_argument(
+        "--allow-margin-crop",
+        action="store_true",
+        help="a detector without landmarks may serve a recogniser that wants them, much less accurately",
+    )
 
 
 def add_limit_arguments(parser: argparse.ArgumentParser) -> None:
@@ -164,6 +182,14 @@ def least_face(text: str) -> int:
     return value
 
 
+def probability(text: str) -> float:
+    """A number from 0 to, but not including, 1, for argparse."""
+    value = float(text)
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"{value}, expected 0 up to, but not including, 1")
+    return value
+
+
 def runtime_options(args: argparse.Namespace) -> RuntimeOptions:
     """What the command line says about sessions; compiled models are kept below the weights, if they can be written."""
     devices = tuple(args.devices or ())
@@ -182,7 +208,10 @@ def chosen_backend(
 
     Raises:
         BackendError: it cannot be used here; or "auto" would go on with another arithmetic than `made_by`.
+        DataError: the embedder wants landmarks, the detector gives none, and --allow-margin-crop was not given.
     """
+    if embedder in MODELS and getattr(args, "det", not getattr(args, "aligned", False)):
+        require_alignment(args.detector, embedder, args.allow_margin_crop, "--allow-margin-crop")
     backend = resolve_backend(args.backend, runtime_options(args), made_by, where)
     require_available(backend)
     specs = (*detector_models(args.detector), *((MODELS[embedder],) if embedder in MODELS else ()))
@@ -199,16 +228,14 @@ def detector_settings(args: argparse.Namespace) -> DetectorSettings:
     """What the command line says about the detector, of its kind.
 
     Raises:
-        DataError: no such detector, or --min-face or --borders for one that is no cascade.
+        DataError: no such detector, or --borders for one that is no cascade.
     """
-    settings, everyday = everyday_settings(args.detector, args.size), MtcnnSettings()
-    if isinstance(settings, MtcnnSettings):
-        return replace(settings, min_face_px=args.min_face, borders=args.borders, batch=args.batch)
-    if args.min_face != everyday.min_face_px:
-        raise DataError(f"--min-face: {args.min_face} was asked for, and {args.detector} has no pyramid to set it on.")
-    if args.borders != everyday.borders:
+    settings = everyday_settings(args.detector, args.size)
+    if args.borders is not None and not isinstance(settings, MtcnnSettings):
         raise DataError(f"--borders: {args.borders} was asked for, and {args.detector} looks at no box a second time.")
-    return replace(settings, batch=args.batch)
+    return asked_settings(
+        settings, batch=args.batch, min_face_px=args.min_face, least_score=args.least_score, borders=args.borders
+    )
 
 
 def worker_count(args: argparse.Namespace) -> int:

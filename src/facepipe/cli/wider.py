@@ -64,7 +64,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--predictions", type=Path, help="score these files; nothing is detected")
     parser.add_argument("--whole", action="store_true", help="refuse to score fewer than all 3,226 photographs")
     parser.add_argument("--run", type=Path, help="folder of the results (default: named from the other options)")
-    parser.add_argument("--threshold", type=float, default=THRESHOLD, help=f"least score (default: {THRESHOLD})")
+    parser.add_argument(
+        "--least-score", type=float, default=THRESHOLD, metavar="P", help=f"of a face (default: {THRESHOLD})"
+    )
     parser.add_argument(
         "--nms", choices=("hard", "soft", "blending"), default="hard", help="suppression (default: hard)"
     )
@@ -101,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
             weights=args.weights,
             detector=args.detector,
             backend=args.backend,
-            settings=wider_settings(args.detector, args.threshold, args.nms, args.overlap, args.resample),
+            settings=wider_settings(args.detector, args.least_score, args.nms, args.overlap, args.resample),
             options=detector_options(runtime_options(args)),
             batch=args.batch,
             shard_size=args.shard or SHARD,

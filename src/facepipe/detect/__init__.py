@@ -13,6 +13,7 @@ import numpy as np
 
 from facepipe.backends.base import Backend, Stated, Traits, model_file, open_session
 from facepipe.catalogue import detector_models
+from facepipe.detect.marked import MarkedDetector
 from facepipe.detect.mtcnn import Mtcnn, MtcnnSettings
 from facepipe.detect.single_shot import (
     SingleShotDetector,
@@ -22,6 +23,7 @@ from facepipe.detect.single_shot import (
 )
 from facepipe.errors import DataError
 from facepipe.geometry.fit import Inside, Stretch
+from facepipe.geometry.mtcnn_boxes import Borders
 from facepipe.geometry.pyramid import CELL
 from facepipe.results import Detections
 
@@ -105,6 +107,31 @@ def looked_at(settings: DetectorSettings) -> int:
     return max(fit.height, fit.width) if isinstance(fit, (Inside, Stretch)) else 0
 
 
+def asked_settings(
+    settings: DetectorSettings,
+    *,
+    batch: int,
+    min_face_px: int | None = None,
+    least_score: float | None = None,
+    borders: Borders | None = None,
+) -> DetectorSettings:
+    """Settings with what somebody wants otherwise; None leaves one as it is.
+
+    Args:
+        min_face_px: of the cascade's pyramid; for the others a filter of the boxes.
+        least_score: of the cascade it is ONet's threshold: PNet's and RNet's let candidates through.
+        borders: of the cascade alone.
+    """
+    settings = replace(settings, batch=batch)
+    if min_face_px is not None:
+        settings = replace(settings, min_face_px=min_face_px)
+    if isinstance(settings, SingleShotSettings):
+        return settings if least_score is None else replace(settings, threshold=least_score)
+    if borders is not None:
+        settings = replace(settings, borders=borders)
+    return settings if least_score is None else replace(settings, thresholds=(*settings.thresholds[:2], least_score))
+
+
 @contextmanager
 def open_detector(
     name: str,
@@ -126,12 +153,17 @@ def open_detector(
         BackendError: the back end is unavailable, or a model file is not there.
         StageError: a model file is another than was stated, or than the record beside it says.
     """
-    chosen = replace(settings or default_settings(name), batch=batch)
+    chosen, specs = replace(settings or default_settings(name), batch=batch), detector_models(name)
     if isinstance(chosen, SingleShotSettings):
         with open_single_shot(name, backend, weights, chosen, stated=stated) as detector:
-            yield detector
+            if len(specs) == 1:
+                yield detector
+                return
+            second = fitted(MtcnnSettings(kernels=chosen.kernels), backend.traits, batch)
+            file = model_file(backend, specs[1], weights, batch)
+            with open_session(backend, specs[1], file, stated) as last:
+                yield MarkedDetector(name, detector, last.run, second)
         return
-    specs = detector_models(name)
     if specs[0].single_shot is not None:
         raise DataError(
             f"detector {name}: the settings are the cascade's, expected those of a detector of one network."

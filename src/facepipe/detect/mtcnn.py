@@ -25,6 +25,7 @@ from facepipe.geometry.boxes import square
 from facepipe.geometry.fit import inside
 from facepipe.geometry.kernels import Kernels, kernels_by_name
 from facepipe.geometry.mtcnn_boxes import (
+    ONE,
     Borders,
     apply_offsets,
     boxes_of_cells,
@@ -44,6 +45,9 @@ ONET_SIDE: Final = 48
 # IoU above which the lesser of two boxes goes: within one scale, across scales, after RNet, and over the smaller
 # area after ONet. The authors' values, kept by every implementation.
 NMS_SCALE, NMS_IMAGE, NMS_REFINE, NMS_LOCATE = 0.5, 0.7, 0.7, 0.7
+
+# Of `mark`: how often ONet looks at a box of another detector, and by what share of its side it moves one in between.
+LOOKS, MOST_MOVED = 2, 0.49
 
 
 LEAST_WORKING_PX: Final = 20
@@ -175,6 +179,40 @@ def locate(
         scores[kept[picked]],
         landmarks[picked],
     )
+
+
+def mark(
+    photographs: Sequence[Photograph], found: Sequence[Detections], run: Run, settings: MtcnnSettings
+) -> list[Detections]:
+    """ONet's landmarks on the boxes of a detector that gives none; boxes, scores and their order stay.
+
+    ONet looks twice: in between, its own offsets move the square around a box to where RNet would have put it
+    (docs/decisions/0022 has what that is worth).
+
+    Args:
+        found: faces of each photograph, whose boxes lie within it.
+        run: ONet, as in `locate`.
+    """
+    if not found:
+        return []
+    kernels, pixels = kernels_by_name(settings.kernels), model("onet").pixels
+    ends = np.cumsum([len(faces) for faces in found])[:-1]
+    boxes = square(np.concatenate([faces.boxes for faces in found])) + ONE  # corners that count from 1
+    landmarks = np.zeros((len(boxes), 5, 2), np.float32)
+    for _ in range(LOOKS):
+        asked = [
+            Detections(own, faces.scores, faces.landmarks)
+            for own, faces in zip(np.split(boxes, ends), found, strict=True)
+        ]
+        candidates = _candidates(photographs, asked, settings.borders)
+        boxes = candidates.boxes  # all of them: each has a pixel
+        (offsets, points, _), _ = _look_closer(photographs, candidates, run, ONET_SIDE, pixels, settings, kernels)
+        landmarks = landmarks_of_offsets(boxes, points)
+        # No side is moved past the middle, which lies in the photograph: every box keeps a pixel.
+        most = np.float32(MOST_MOVED) * np.tile(boxes[:, 2:] - boxes[:, :2], 2)
+        boxes = square(np.clip(apply_offsets(boxes, offsets, plus_one=True), boxes - most, boxes + most))
+    rows = zip(found, np.split(landmarks, ends), strict=True)
+    return [Detections(faces.boxes, faces.scores, own) for faces, own in rows]
 
 
 @dataclass(frozen=True, slots=True)

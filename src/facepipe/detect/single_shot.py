@@ -40,6 +40,8 @@ class SingleShotSettings:
         canvas: (height, width) of every input, filled up with the mean colour; None: the fitted size, filled up to the
             multiple that the network needs.
         threshold: a face's score is above this.
+        min_face_px: the least longer side of a face's box, as it lies in the photograph; 0: any. The network is asked
+            the same and sees small faces too, unlike the cascade's.
         suppression: how several boxes on one face become one.
         candidates: best-scored boxes of a photograph that go into suppression.
         faces: most faces of a photograph.
@@ -52,6 +54,7 @@ class SingleShotSettings:
     canvas: Size | None
     threshold: float
     suppression: Suppression
+    min_face_px: int = 0
     candidates: int = MOST_CANDIDATES
     faces: int = MOST_FACES
     resample: Resample = "smooth"
@@ -193,7 +196,7 @@ class SingleShotDetector:
         )
         candidates = Detections(boxes, scores[rows], landmarks)
         kept = suppress(candidates, settings.suppression, settings.threshold, settings.kernels)
-        kept = _inside(kept, size)
+        kept = _inside(kept, size, settings.min_face_px)
         return kept.take(np.arange(min(len(kept), settings.faces)))
 
 
@@ -227,10 +230,11 @@ def suppress(detections: Detections, suppression: Suppression, least: float, ker
     )
 
 
-def _inside(detections: Detections, size: Size) -> Detections:
-    """Boxes cut to the photograph; those that lie outside are dropped."""
+def _inside(detections: Detections, size: Size, least_side: int) -> Detections:
+    """Boxes cut to the photograph; those that lie outside, or whose longer side is shorter than that, are dropped."""
     boxes = clip(detections.boxes, *size)
-    seen = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    sides = boxes[:, 2:] - boxes[:, :2]  # (N, 2)
+    seen = (sides > 0).all(axis=1) & (sides.max(axis=1) >= least_side)
     return Detections(boxes[seen], detections.scores[seen], detections.landmarks[seen])
 
 

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from facepipe.backends.base import Backend, Stated
+from facepipe.catalogue import DETECTORS, landmark_count
 from facepipe.catalogue import embedder as embedder_spec
-from facepipe.catalogue import landmark_count
 from facepipe.datasets.images import Decoded
 from facepipe.detect import Detector, DetectorSettings, open_detector
 from facepipe.embed import Embedder, open_embedder
@@ -61,7 +61,6 @@ class FacePipeline:
         embedder: None: nothing is embedded.
         alignment: how a face is cut, decided once for this pair; None where nothing is cut.
         selection: which face of a picture is its main one; a name of `SELECTION_NAMES`.
-        least_score: faces that the detector is less sure of are passed over.
         note: what a user has to know of the crops; None when they are what the embedder wants.
     """
 
@@ -69,7 +68,6 @@ class FacePipeline:
     embedder: Embedder | None
     alignment: Alignment | None
     selection: str = DEFAULT_SELECTION
-    least_score: float = 0.0
     note: str | None = None
 
     @property
@@ -87,8 +85,7 @@ class FacePipeline:
         if self.detector is None:
             return [_whole(*_size(image)) for image in images]
         pixels = [image.pixels if isinstance(image, Decoded) else image for image in images]
-        found = self.detector.detect_scaled(pixels, [_size(image) for image in images])
-        return found if self.least_score <= 0 else [faces.take(faces.scores >= self.least_score) for faces in found]
+        return self.detector.detect_scaled(pixels, [_size(image) for image in images])
 
     def choose(self, image: Image, found: Detections) -> Face | NoFace:
         """The main face among those found in a picture, or why there is none.
@@ -181,7 +178,6 @@ def open_pipeline(
     *,
     settings: DetectorSettings | None = None,
     selection: str = DEFAULT_SELECTION,
-    least_score: float = 0.0,
     stated: Stated | None = None,
 ) -> Iterator[FacePipeline]:
     """The models loaded from `weights`, closed on every way out.
@@ -190,7 +186,7 @@ def open_pipeline(
         detector, embedder: names of the catalogue, or None.
         batch: pictures through the first network, and crops through the recogniser, in one call.
         settings: of the detector, of its kind; None: its everyday ones.
-        selection, least_score: see `FacePipeline`.
+        selection: see `FacePipeline`.
         stated: sha256 of each model file; see `backends.base.open_session`.
 
     Raises:
@@ -209,7 +205,7 @@ def open_pipeline(
         if embedder is not None:
             spec = embedder_spec(embedder)
             embeds = stack.enter_context(open_embedder(spec, backend, weights, batch, stated=stated))
-        yield FacePipeline(finds, embeds, alignment, selection, least_score, note)
+        yield FacePipeline(finds, embeds, alignment, selection, note)
 
 
 def alignment_of(detector: str | None, embedder: str) -> Alignment:
@@ -236,6 +232,24 @@ def alignment_note(detector: str | None, embedder: str) -> str | None:
         f"{detector} gives no landmarks: {embedder}, which wants five-point alignment, gets the margin crop "
         f"({used.size} pixels, {used.margin} of them margin) and is much less accurate with it"
     )
+
+
+def require_alignment(detector: str | None, embedder: str, allowed: bool, option: str) -> None:
+    """Refuse a pair whose crops are not what the embedder wants, unless the user said so.
+
+    Args:
+        option: by which it is said.
+
+    Raises:
+        DataError: so it is.
+    """
+    if not allowed and alignment_note(detector, embedder) is not None:
+        marked = [f"detector {detector}+onet, or "] if f"{detector}+onet" in DETECTORS else []
+        raise DataError(
+            f"{detector}: it gives no landmarks, and {embedder} wants five; with a margin crop in their place it is "
+            "much less accurate.",
+            f"{''.join(marked)}{option}.",
+        )
 
 
 def crop_of(image: Image, face: Face, recogniser: ModelSpec) -> np.ndarray | NoFace:

@@ -46,7 +46,6 @@ def open_recogniser(
     *,
     settings: DetectorSettings | None = None,
     selection: str = DEFAULT_SELECTION,
-    least_score: float = 0.0,
 ) -> Iterator[Recogniser]:
     """The models loaded from `weights`, closed on every way out; arguments as `open_pipeline`'s.
 
@@ -63,7 +62,6 @@ def open_recogniser(
         batch,
         settings=settings,
         selection=selection,
-        least_score=least_score,
     ) as pipeline:
         loaded = None if pipeline.embedder is None else pipeline.embedder.file
         assert loaded is not None, "open_pipeline loads the embedder's file"
