@@ -63,6 +63,9 @@ def test_cosines_stay_cosines_and_shapes_are_compared() -> None:
     assert cosines(long, long).tolist() == [1.0] and cosines(long, -long).tolist() == [-1.0]
     with pytest.raises(DataError, match=r"shapes are \[1, 4\] and \[2, 4\], expected one"):
         cosines(long, np.vstack([long, long]))
+    for shape in ((4,), (1, 2, 4)):
+        with pytest.raises(DataError, match="expected one"):
+            cosines(np.ones(shape, np.float32), np.ones(shape, np.float32))
 
 
 def test_the_threshold_of_float32_similarities_is_a_float32() -> None:

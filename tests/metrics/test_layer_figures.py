@@ -29,6 +29,7 @@ def test_equal_tensors_pass_zeros_too() -> None:
     for array in (np.zeros((2, 3)), np.full((4,), 7.0)):
         found = layer_figures(array, array.copy())
         assert found.cosine == 1 and found.drifts is None and found.max_relative == 0
+        assert found.accumulated_relative == found.relative_euclidean == 0
 
 
 @pytest.mark.parametrize(
@@ -56,3 +57,9 @@ def test_large_errors_of_large_numbers_drift_by_their_root_mean_square() -> None
 def test_other_shapes_are_refused(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
     with pytest.raises(TensorError, match="expected one shape, not empty"):
         layer_figures(np.zeros(shapes[0]), np.zeros(shapes[1]))
+
+
+def test_logits_that_tell_another_story_drift_by_their_divergence() -> None:
+    drift = layer_figures(np.array([100.0, 100.0]), np.array([100.2, 99.9])).drifts
+    of = np.exp([0.2, -0.1]) / np.exp([0.2, -0.1]).sum()  # against one half each
+    assert drift == f"Kullback-Leibler divergence {-0.5 * np.log(2 * of).sum():.6g}"

@@ -44,7 +44,10 @@ class Mutant:
 
 
 def sample(package: Path, files: Sequence[str], count: int, seed: str) -> list[Mutant]:
-    """`count` mutants of the files, or as many as there are sites; the same for the same seed and source."""
+    """`count` mutants of the files, or as many as there are sites; the same for the same seed and source.
+
+    A larger sample begins with the smaller one.
+    """
     drawn: list[Mutant] = []
     chance = random.Random(seed)
     sites = [(file, *site) for file in sorted(files) for site in sites_of((package / file).read_text(encoding="utf-8"))]

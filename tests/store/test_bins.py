@@ -216,6 +216,7 @@ def test_rows_of_another_dtype_are_refused(tmp_path: Path) -> None:
         (lambda value: value.update(format="other"), "format is 'other'"),
         (lambda value: value["files"][0].update(file="../000000.bin"), "contradict"),
         (lambda value: value["files"][0].update(rows=2), "contradict"),
+        (lambda value: value["files"][0].update(rows=4), "contradict"),
         (lambda value: value["files"][0].pop("sha256"), "is not an index"),
         (lambda value: value["tensor"].update(dtype="float33"), "is not an index"),
     ],
