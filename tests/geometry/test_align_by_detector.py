@@ -60,3 +60,11 @@ def test_every_detector_says_how_many_landmarks_it_gives() -> None:
     assert counts["blazeface.front"] == counts["blazeface.back"] == 6
     assert {counts[name] for name in counts if name.startswith("ultraface") and not name.endswith("+onet")} == {0}
     assert {counts[name] for name in counts if name.endswith("+onet")} == {5}
+
+
+@pytest.mark.parametrize("count", [5, 6])
+def test_aligning_by_landmarks_is_their_warp(count: int) -> None:
+    image = np.random.default_rng(1).integers(0, 256, (150, 150, 3), np.uint8)
+    points = np.array([[50, 50], [90, 52], [70, 75], [55, 100], [88, 101], [120, 60]], np.float32)[:count]
+    face = Face(np.array([40, 30, 100, 120], np.float32), 0.9, points)
+    assert np.array_equal(align(image, face, _five_point()), warp_five_point(image, points, _five_point()))
