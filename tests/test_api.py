@@ -67,15 +67,29 @@ def test_one_bad_photograph_does_not_lose_the_others(weights_dir: Path, sample: 
 
 @pytest.mark.weights
 def test_a_detector_without_landmarks_answers_as_the_command_does(
-    weights_dir: Path, sample: Path, capsys: pytest.CaptureFixture[str]
+    weights_dir: Path, sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one, other = _photographs(sample)[0], _photographs(sample)[-1]
     pair = ("ultraface.rfb-320", "mobilefacenet.ms1m")
     if not (weights_dir / f"{pair[1]}.simplified.onnx").is_file():
         pytest.skip(f"{pair[1]} is not converted here")
-    with facepipe.load(*pair, weights=weights_dir) as faces:
+    with pytest.raises(DataError, match=r"ultraface.rfb-320\+onet, or allow_margin_crop=True"):
+        facepipe.load(*pair, weights=weights_dir)
+    models = facepipe.Models(*pair, weights=weights_dir)
+    with pytest.raises(DataError, match="gives no landmarks"):
+        facepipe.embed_folder(sample / "images", tmp_path / "run", models)
+    with facepipe.load(*pair, weights=weights_dir, allow_margin_crop=True) as faces:
         distance, note = faces.distance(one, other), faces.note
-    words = ["--detector", pair[0], "--embedder", pair[1], "--weights", str(weights_dir), "--json"]
+    words = [
+        "--detector",
+        pair[0],
+        "--embedder",
+        pair[1],
+        "--weights",
+        str(weights_dir),
+        "--json",
+        "--allow-margin-crop",
+    ]
     assert main(["verify", str(one), str(other), *words]) == 0
     told = capsys.readouterr()
     assert json.loads(told.out)["distance"] == pytest.approx(distance, abs=1e-6)

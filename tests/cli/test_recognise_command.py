@@ -80,7 +80,7 @@ def test_a_folder_keeps_its_sub_folders_and_what_cannot_be_read_is_told(
     folder = tmp_path / "in"
     (folder / "a b").mkdir(parents=True)
     shutil.copy(sorted((album / "people" / "Person_04").iterdir())[3], folder / "a b" / "é.jpg")
-    Image.fromarray(np.zeros((40, 50, 3), np.uint8)).save(folder / "black.bmp")
+    Image.fromarray(np.zeros((40, 50, 3), np.uint8)).save(folder / "black.gif")
     (folder / "broken.png").write_bytes(b"no picture")
     killed = tmp_path / "out" / part_name("film.mp4", host(), 999999999, 1)
     killed.parent.mkdir()
@@ -91,7 +91,7 @@ def test_a_folder_keeps_its_sub_folders_and_what_cannot_be_read_is_told(
     assert "broken.png: left out, is no picture" in captured.err
     assert "2 photographs, 1 left out, 1 faces, 1 with a name" in captured.out
     assert _names(tmp_path / "out" / "a b" / "é.jpg.json") == {"Person_04": 1}
-    assert _names(tmp_path / "out" / "black.bmp.png.json") == {}
+    assert _names(tmp_path / "out" / "black.gif.png.json") == {}
 
 
 def test_a_film_streams_into_a_film_and_a_line_for_each_frame(

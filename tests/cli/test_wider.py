@@ -94,11 +94,15 @@ def test_five_sizes_are_averaged_and_multi_scale_is_another_protocol(
 
 
 @pytest.mark.parametrize("nms", ["soft", "blending"])
-def test_other_suppressions_are_recorded(nms: str, few: Path, weights: Path, tmp_path: Path) -> None:
+def test_other_suppressions_are_recorded(
+    nms: str, few: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = ("--data", few, "--detector", "ultraface.slim-320", "--nms", nms, "--least-score", 0.3, "--workers", 1)
     assert _wider(*arguments, "--weights", weights, "--run", tmp_path / "run") == 0
     content = json.loads((tmp_path / "run" / "wider.json").read_text())
     assert content["settings"]["suppression"]["method"] == nms
+    rows = capsys.readouterr().out.splitlines()
+    assert max(len(row) for row in rows if not row.startswith(str(tmp_path))) <= 120, "a table, and no essay in it"
     written = [path.read_text().splitlines() for path in (tmp_path / "run" / "predictions").rglob("*.txt")]
     assert len(written) == 3
     assert all(len(lines) == 2 + int(lines[1]) > 2 for lines in written)

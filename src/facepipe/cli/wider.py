@@ -138,7 +138,7 @@ def _summary(content: Mapping[str, object], folder: Path) -> str:
         f"WIDER FACE val, {of}{' (a subset, against its own ground truth)' if content['is_subset'] else ''}",
         "             easy    medium  hard",
         f"AP at 0.5    {'   '.join(_figure(ap[setting]) for setting in SETTINGS)}",
-        f"mAP .5:.95   {'   '.join(_figure(mean_ap[setting]) for setting in SETTINGS)}   ({mean_ap['definition']})",
+        f"mAP .5:.95   {'   '.join(_figure(mean_ap[setting]) for setting in SETTINGS)}   (of ten limits: {WIDER_FILE})",
         f"faces        {'   '.join(f'{faces[setting]:<5,}' for setting in SETTINGS)}",
         f"protocol: {content['protocol']}",
     ]
