@@ -52,7 +52,7 @@ def lfw_in(folder: Path) -> tuple[Path, Path] | None:
 
 def find_lfw(ws: Workspace) -> tuple[Path, Path] | None:
     """LFW by the order of places; None when photographs or pairs are in no place."""
-    images, pairs = _find_images(ws), _find_pairs(ws)
+    images, pairs = _find_images(ws), find_pairs(ws)
     return None if images is None or pairs is None else (images, pairs)
 
 
@@ -63,7 +63,7 @@ def locate_lfw(ws: Workspace) -> tuple[Path, Path]:
         AssetError: photographs or pairs are in no place; the error says which, where they may be put, and where they
             come from.
     """
-    images, pairs = _find_images(ws), _find_pairs(ws)
+    images, pairs = _find_images(ws), find_pairs(ws)
     if images is not None and pairs is not None:
         return images, pairs
     folder = ws.data / "lfw"
@@ -102,7 +102,7 @@ def fetch_lfw(
     if images_root is None:
         images_root = _free_place(folder)
         extract_folder(_archive(ws, images, progress), "lfw", images_root, progress)
-    pairs_path = _find_pairs(ws)
+    pairs_path = find_pairs(ws)
     if pairs_path is None:
         pairs_path = folder / "pairs.txt"
         download(pairs.url, pairs_path, sha256=pairs.sha256, size=pairs.size, progress=progress)
@@ -141,7 +141,8 @@ def _find_images(ws: Workspace) -> Path | None:
     return next((found[0] for folder in _folders(ws) if (found := lfw_in(folder)) is not None), None)
 
 
-def _find_pairs(ws: Workspace) -> Path | None:
+def find_pairs(ws: Workspace) -> Path | None:
+    """LFW's pairs file by the order of places; None when it is in none."""
     own, *mirror = _folders(ws)
     places = [own / "pairs.txt", ws.data / "pairs.txt", *(folder / "pairs.txt" for folder in mirror)]
     return next((place for place in places if place.is_file()), None)

@@ -2,13 +2,14 @@
 """facepipe quantise mobilefacenet.ms1m
 
 A converted recogniser with its convolutions and products in eight bits: <name>.int8.onnx in --weights, which
---precision int8 runs. It is calibrated on faces of photographs outside the test pairs: those of --photographs, else the
-photographs of LFW that no pair names, the mirror's photographs, and where there are none the made sample. The list of
-photographs and their overlap with the test pairs (none, or it fails) are in <name>.int8.onnx.json.
+--precision int8 runs. It is calibrated on the fixed set: the photographs of LFW that no pair names and the mirror's,
+where there are none the made sample. What is published is of that set. With --photographs it is calibrated on your own,
+which suits photographs like them: at least 8, and none that LFW's pairs or a set of --tests name, by content or name.
+Which were used, and what they were held against, is said, and is in <name>.int8.onnx.json.
 A detector of one network (ultraface.*) is calibrated on whole photographs, none of them of WIDER FACE;
 `facepipe wider --precision int8` and, for any command, --precision int8-all run it.
 
-  facepipe quantise facenet.seeded --photographs holiday/ family/ --faces 400
+  facepipe quantise mobilefacenet.ms1m --photographs holiday/ family/ --tests album.csv
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("names", nargs="+", metavar="NAME", help="converted recognisers or detectors")
     parser.add_argument("--weights", type=Path, default=Path("weights"), help="folder of converted models")
     parser.add_argument("--photographs", type=Path, nargs="+", metavar="FOLDER", help="photographs to calibrate with")
+    parser.add_argument("--tests", type=Path, nargs="+", default=[], metavar="SET", help="pairs that will judge it")
     parser.add_argument("--faces", type=positive, default=256, help="crops to calibrate with (default: 256)")
     parser.add_argument("--force", action="store_true", help="quantise again what is up to date")
     add_limit_arguments(parser)
@@ -47,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
                 name,
                 ws,
                 args.photographs,
+                tests=args.tests,
                 faces=args.faces,
                 force=args.force,
                 limits=limits_for(0, args.max_pixels),
@@ -63,8 +66,9 @@ def _in_words(told: Quantised) -> str:
         if told.figure == "least_cosine"
         else f"scores of candidates differ by {told.value:.4f} on average"
     )
-    held = f"{calibration.overlap} of them in {calibration.test_set}" if calibration.test_set else "no test set is here"
+    named = "named photographs" if calibration.named else "photographs of the fixed set"
+    held = f"none of them in {', '.join(calibration.tests)}" if calibration.tests else "no test set is here"
     return (
         f"{told.int8_bytes:,} bytes ({told.f32_bytes:,} in f32), {figure}; {calibration.crops} inputs of "
-        f"{len(calibration.photographs)} photographs, {held}"
+        f"{len(calibration.photographs)} {named}, {held}"
     )

@@ -1,24 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What quantised networks are calibrated with: crops for a recogniser, inputs for a detector of one network."""
+"""What quantised networks are calibrated with: crops for a recogniser, inputs for a detector of one network.
+
+A photograph that a test names is refused where it is met: by its digest, whatever it is called, and by its key,
+whatever became of its bytes.
+"""
 
 from __future__ import annotations
 
 import random
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from facepipe.assets.lfw import find_lfw
+from facepipe.assets.lfw import find_lfw, find_pairs
 from facepipe.assets.workspace import Workspace
 from facepipe.backends import backend_by_name
 from facepipe.datasets.images import list_keys
-from facepipe.datasets.lfw import extensions_in, read_pairs
+from facepipe.datasets.lfw import extensions_in, is_table, read_pairs, read_verification_set
 from facepipe.detect import open_single_shot
 from facepipe.detect.single_shot import SingleShotDetector, single_shot_settings
-from facepipe.errors import DataError
+from facepipe.errors import ConversionError, DataError
 from facepipe.faces.photographs import EVERYDAY, Limits, read_photograph
 from facepipe.faces.pipeline import FacePipeline, alignment_of, each_face, open_pipeline
 from facepipe.geometry.boxes import area
@@ -29,9 +33,62 @@ from facepipe.store.files import sha256_of_file
 PER_PHOTOGRAPH = 12  # faces at most: a crowd must not outweigh all the rest
 LEAST_QUARTER = 150  # pixels of a quarter's shorter side
 LEAST_FACES = 16  # for a recogniser
+LEAST_PHOTOGRAPHS = 8  # of named ones: faces of one photograph have one light
 PORTRAITS = 70  # of LFW, for a detector: large faces, beside the small ones of the group photographs
 MIRRORED = ("photos", "widerface/images", "widerface/val416")  # folders of the mirror that hold no test photograph
 LEAST_SIDE = 24  # pixels: of smaller faces a crop is mostly interpolation
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """Photographs that judge, and so may not calibrate.
+
+    Attributes:
+        name: of the set, in words.
+        keys: of its photographs that lie in a folder: `AJ_Cook/AJ_Cook_0001.jpg`. A name alone tells nothing.
+        digests: sha256 of those that are here.
+    """
+
+    name: str
+    keys: frozenset[str]
+    digests: frozenset[str]
+
+    def refuse(self, path: Path, sha256: str) -> None:
+        """Raise ConversionError where that is a photograph of the set."""
+        parts = path.absolute().parts
+        if sha256 in self.digests:
+            how = "by its content"
+        elif any("/".join(parts[start:]) in self.keys for start in range(1, len(parts) - 1)):
+            how = "by its name"
+        else:
+            return
+        raise ConversionError(
+            f"{path}: is a photograph of {self.name}, {how}, expected none that judges what is calibrated.",
+            "--photographs with a folder that holds none of them.",
+        )
+
+
+def held_out(name: str, root: Path, keys: Iterable[str]) -> HeldOut:
+    """The photographs `keys` below `root`, whether they are there or not."""
+    listed = list(keys)
+    there = [root / key for key in listed if (root / key).is_file()]
+    in_folders = frozenset(key for key in listed if "/" in key)
+    return HeldOut(name, in_folders, frozenset(map(sha256_of_file, there)))
+
+
+def tests_named(sets: Iterable[Path]) -> list[HeldOut]:
+    """Verification sets of one's own: pairs files in LFW's form, tables, folders of CFP's protocol.
+
+    Raises:
+        DataError: one has another form.
+    """
+    found = []
+    for path in sets:
+        root = path.absolute().parents[2] if path.is_dir() else path.parent
+        if not path.is_dir() and not is_table(path) and (root / "images").is_dir():
+            root = root / "images"
+        found.append(held_out(str(path), root, read_verification_set(path, root).keys()))
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,36 +104,52 @@ def crops_for(
     ws: Workspace,
     folders: Sequence[Path] | None,
     wanted: int,
+    tests: Sequence[HeldOut],
     limits: Limits = EVERYDAY,
     progress: Callable[[int], None] = lambda _: None,
 ) -> CalibrationCrops:
     """Crops for a recogniser, by an f32 detector.
 
     Args:
+        tests: a photograph of these is refused.
         ws: where models and data are.
         folders: of photographs; None: those of LFW that no pair names and the mirror's, else the made sample.
         wanted: how many crops.
         progress: told how many crops came with each photograph.
 
     Raises:
-        DataError: the photographs show too few faces.
+        DataError: the photographs are too few, or show too few faces.
+        ConversionError: one of them is of a test.
     """
     with tempfile.TemporaryDirectory(prefix="facepipe-sample-") as made:
         paths = _faces_outside_tests(ws, folders, Path(made))
         random.Random(0).shuffle(paths)  # the same order every time, spread over all folders
         with open_pipeline("mtcnn", None, backend_by_name("onnxruntime"), ws.weights, 1) as finds:
             cuts = replace(finds, alignment=alignment_of("mtcnn", spec.name))
-            found = collect_crops(paths, cuts, wanted, limits, progress)
+            found = collect_crops(paths, cuts, wanted, tests, limits, progress)
     if len(found.crops) < LEAST_FACES:
         raise DataError(
             f"quantise: {len(paths)} photographs show {len(found.crops)} usable faces, expected {LEAST_FACES} or more.",
             "--photographs with a folder of more faces.",
         )
+    _require_enough(found.photographs, folders)
     return found
 
 
+def _require_enough(photographs: Mapping[str, str], folders: Sequence[Path] | None) -> None:
+    if folders is not None and len(photographs) < LEAST_PHOTOGRAPHS:
+        raise DataError(
+            f"quantise: {len(photographs)} photographs could be used, expected {LEAST_PHOTOGRAPHS} or more.",
+            "--photographs with a folder of more photographs; without it the fixed set is taken.",
+        )
+
+
 def inputs_for(
-    spec: ModelSpec, ws: Workspace, folders: Sequence[Path] | None, limits: Limits = EVERYDAY
+    spec: ModelSpec,
+    ws: Workspace,
+    folders: Sequence[Path] | None,
+    tests: Sequence[HeldOut],
+    limits: Limits = EVERYDAY,
 ) -> CalibrationInputs:
     """Inputs for a detector of one network; `folders` None: the mirror's group photographs and some of LFW."""
     backend = backend_by_name("onnxruntime")
@@ -84,23 +157,29 @@ def inputs_for(
         tempfile.TemporaryDirectory(prefix="facepipe-sample-") as made,
         open_single_shot(spec.name, backend, ws.weights, single_shot_settings(spec)) as shot,
     ):
-        return collect_inputs(_whole_photographs(ws, folders, Path(made)), shot, limits)
+        found = collect_inputs(_whole_photographs(ws, folders, Path(made)), shot, tests, limits)
+    _require_enough(found.photographs, folders)
+    return found
 
 
-def test_photographs(ws: Workspace) -> tuple[list[Path], str | None]:
-    """The photographs that LFW's pairs name, and what they are called; none where LFW is not here."""
+def lfw_held_out(ws: Workspace) -> list[HeldOut]:
+    """The photographs that LFW's pairs name, where the pairs are here: without the photographs by their names alone."""
+    pairs = find_pairs(ws)
+    if pairs is None:
+        return []
     found = find_lfw(ws)
-    if found is None:
-        return [], None
-    root, pairs = found
-    keys = read_pairs(pairs, extensions_in(root)).keys()
-    return [root / key for key in keys if (root / key).is_file()], f"LFW's {pairs.name}"
+    root = pairs.parent if found is None else found[0]
+    return [held_out(f"LFW's {pairs.name}", root, read_pairs(pairs, extensions_in(root)).keys())]
 
 
-def wider_photographs(ws: Workspace) -> list[Path]:
+def wider_held_out(ws: Workspace) -> list[HeldOut]:
     """WIDER FACE's photographs that are here: those are scored, and must not be calibrated with."""
     folders = [ws.data / "widerface", *([ws.mirror / "widerface"] if ws.mirror else [])]
-    return [path for folder in folders if folder.is_dir() for path in sorted(folder.rglob("*.jpg"))]
+    return [
+        held_out("WIDER FACE", folder, (path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*.jpg"))))
+        for folder in folders
+        if folder.is_dir()
+    ]
 
 
 def outside(root: Path, excluded: Iterable[str]) -> list[Path]:
@@ -109,16 +188,11 @@ def outside(root: Path, excluded: Iterable[str]) -> list[Path]:
     return [root / key for key in list_keys(root) if key not in names]
 
 
-def overlap(photographs: Iterable[str], test: Sequence[Path]) -> int:
-    """How many of the digests are of photographs of the test set; a copy under another name counts."""
-    tested = {sha256_of_file(path) for path in test}
-    return len(tested & set(photographs))
-
-
 def collect_crops(
     paths: Sequence[Path],
     pipeline: FacePipeline,
     wanted: int,
+    tests: Sequence[HeldOut] = (),
     limits: Limits = EVERYDAY,
     progress: Callable[[int], None] = lambda _: None,
 ) -> CalibrationCrops:
@@ -134,6 +208,8 @@ def collect_crops(
         if len(crops) >= wanted:
             break
         photograph = read_photograph(path, limits)
+        for test in tests:
+            test.refuse(path, photograph.sha256)
         image = photograph.pixels
         if isinstance(image, Unread):
             continue
@@ -147,7 +223,7 @@ def collect_crops(
                 crops.append(crop)
                 taken += 1
         if taken:
-            photographs[path.name] = photograph.sha256
+            photographs[path.as_posix()] = photograph.sha256
         progress(taken)
     stacked = np.stack(crops) if crops else np.zeros((0, 1, 1, 3), np.uint8)
     return CalibrationCrops(stacked, photographs)
@@ -161,7 +237,12 @@ class CalibrationInputs:
     photographs: dict[str, str]
 
 
-def collect_inputs(paths: Sequence[Path], detector: SingleShotDetector, limits: Limits = EVERYDAY) -> CalibrationInputs:
+def collect_inputs(
+    paths: Sequence[Path],
+    detector: SingleShotDetector,
+    tests: Sequence[HeldOut] = (),
+    limits: Limits = EVERYDAY,
+) -> CalibrationInputs:
     """Each photograph as the detector sees it, and its quarters too where it is large, so that faces vary in size.
 
     What cannot be read is passed over.
@@ -170,6 +251,8 @@ def collect_inputs(paths: Sequence[Path], detector: SingleShotDetector, limits: 
     photographs: dict[str, str] = {}
     for path in paths:
         photograph = read_photograph(path, limits)
+        for test in tests:
+            test.refuse(path, photograph.sha256)
         image = photograph.pixels
         if isinstance(image, Unread):
             continue
@@ -178,7 +261,7 @@ def collect_inputs(paths: Sequence[Path], detector: SingleShotDetector, limits: 
         if min(height, width) >= LEAST_QUARTER:
             parts += [image[y : y + height, x : x + width] for y in (0, height) for x in (0, width)]
         inputs += [detector.inputs_of(part) for part in parts]
-        photographs[path.name] = photograph.sha256
+        photographs[path.as_posix()] = photograph.sha256
     return CalibrationInputs(inputs, photographs)
 
 

@@ -12,7 +12,7 @@ from facepipe.assets.workspace import Workspace
 from facepipe.catalogue import MODELS, embedder
 from facepipe.errors import ConversionError
 from facepipe.faces.photographs import EVERYDAY, Limits
-from facepipe.runs.calibration import crops_for, inputs_for, overlap, test_photographs, wider_photographs
+from facepipe.runs.calibration import crops_for, inputs_for, lfw_held_out, tests_named, wider_held_out
 
 if TYPE_CHECKING:
     from facepipe.convert.onnx.quantise import Quantised
@@ -23,6 +23,7 @@ def quantise(
     ws: Workspace,
     photographs: Sequence[Path] | None = None,
     *,
+    tests: Sequence[Path] = (),
     faces: int = 256,
     force: bool = False,
     limits: Limits = EVERYDAY,
@@ -31,13 +32,15 @@ def quantise(
     """The quantised file of a recogniser, or of a detector of one network, in `ws.weights`; None: it is up to date.
 
     Args:
-        photographs: folders to calibrate with; None: see `runs.calibration`.
+        photographs: folders to calibrate with; None: the fixed set, see `runs.calibration`. What is scored or published
+            is of the fixed set: without folders a file that was calibrated with some is made again.
+        tests: verification sets whose photographs are refused, besides LFW's pairs (for a detector WIDER FACE).
         faces: crops to calibrate a recogniser with.
         force: quantise again what is up to date; what is calibrated with named photographs always is.
         progress: told how many crops came with each photograph.
 
     Raises:
-        DataError: there is no such model, or the photographs show too few faces.
+        DataError: there is no such model, or the photographs are too few or show too few faces.
         ConversionError: a package is missing, the model is not converted, a photograph is of a test set, or the result
             is no approximation of the network.
     """
@@ -50,16 +53,15 @@ def quantise(
     quantiser = DETECTOR if is_single_shot(name) else RECOGNISER
     if not force and photographs is None and is_quantised(spec, ws.weights, quantiser):
         return None
+    judges = [*(wider_held_out(ws) if is_single_shot(name) else lfw_held_out(ws)), *tests_named(tests)]
     if is_single_shot(name):
-        whole = inputs_for(spec, ws, photographs, limits)
+        whole = inputs_for(spec, ws, photographs, judges, limits)
         inputs, count, used = whole.inputs, len(whole.inputs), whole.photographs
-        test = wider_photographs(ws)
-        test_set = "WIDER FACE's photographs" if test else None
     else:
-        cut = crops_for(spec, ws, photographs, faces, limits, progress)
+        cut = crops_for(spec, ws, photographs, faces, judges, limits, progress)
         inputs, count, used = recogniser_inputs(spec, cut.crops), len(cut.crops), cut.photographs
-        test, test_set = test_photographs(ws)
-    calibration = Calibration(used, count, test_set, overlap(used.values(), test))
+    named = photographs is not None
+    calibration = Calibration(used, count, named, tuple(judge.name for judge in judges))
     return quantise_model(spec, ws.weights, inputs, calibration, quantiser)
 
 

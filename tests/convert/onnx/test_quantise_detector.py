@@ -106,14 +106,6 @@ def test_any_batch_and_size_still_run(quantised: Path) -> None:
             assert len(session.run(np.zeros(shape, np.float32))[0]) == shape[0]
 
 
-def test_a_photograph_of_the_scored_set_is_refused(quantised: Path) -> None:
-    scored = Calibration(photographs={"a.jpg": "0" * 64}, crops=1, test_set="WIDER FACE's photographs", overlap=1)
-    with pytest.raises(
-        ConversionError, match="1 calibration photographs are of WIDER FACE's photographs, expected none"
-    ):
-        quantise_model(SPEC, quantised, [np.zeros((1, 3, 240, 320), np.float32)], scored, DETECTOR)
-
-
 def test_the_commands_calibration_is_held_against_wider_face(
     sample: Path,
     quantised: Path,
@@ -127,11 +119,11 @@ def test_the_commands_calibration_is_held_against_wider_face(
         shutil.copy(next(sample.rglob("*.jpg")), folder / name)
     monkeypatch.setenv("FACEPIPE_ASSETS", str(tmp_path / "mirror"))
     assert main(["quantise", SPEC.name, "--weights", str(quantised), "--photographs", str(photographs)]) == 1
-    assert "1 calibration photographs are of WIDER FACE's photographs" in capsys.readouterr().err
+    assert "renamed.jpg: is a photograph of WIDER FACE, by its content" in capsys.readouterr().err
 
 
 def test_a_network_that_is_not_converted_is_named(tmp_path: Path) -> None:
-    nothing = Calibration(photographs={}, crops=0, test_set=None, overlap=0)
+    nothing = Calibration(photographs={}, crops=0, named=False, tests=())
     with pytest.raises(ConversionError, match=r"ultraface\.slim-320\.simplified\.onnx: no such model file"):
         quantise_model(SPEC, tmp_path, [], nothing, DETECTOR)
 

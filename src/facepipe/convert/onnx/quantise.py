@@ -35,14 +35,14 @@ class Calibration:
     Attributes:
         photographs: name to sha256 of the file, of every photograph that gave one.
         crops: how many inputs they gave.
-        test_set: the name of the set they were held against, or None where none was at hand.
-        overlap: how many of the photographs are in that set; must be 0.
+        named: whether their user named them; else they are of the fixed set, of which what is published is.
+        tests: the sets that they were held against: none of them is of one of these.
     """
 
     photographs: Mapping[str, str]
     crops: int
-    test_set: str | None
-    overlap: int
+    named: bool
+    tests: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +110,8 @@ def quantise_model(
         calibration: where they come from.
 
     Raises:
-        ConversionError: the quantiser takes no such model, the model is not converted, a calibration photograph is of
-            the test set, or the result is no longer near the network.
+        ConversionError: the quantiser takes no such model, the model is not converted, or the result is no longer near
+            the network.
     """
     source, target = spec.final(weights), spec.quantised(weights)
     if not quantiser.takes(spec):
@@ -119,11 +119,6 @@ def quantise_model(
     if not source.is_file():
         attempt = f"`facepipe onnx {spec.name}`"
         raise ConversionError(f"{source}: no such model file, expected the converted {spec.name}.", attempt)
-    if calibration.overlap:
-        raise ConversionError(
-            f"{spec.name}: {calibration.overlap} calibration photographs are of {calibration.test_set}, expected none.",
-            "--photographs with a folder that holds none of them.",
-        )
     require_own(target)
     keep_record(target)
     read = read_model(source)
@@ -140,12 +135,14 @@ def quantise_model(
             )
     told = Quantised(quantiser.figure, value, len(read.content), target.stat().st_size, calibration)
     again = f"facepipe quantise {spec.name} --force"
-    write_record(target, spec.name, _made_from(read, quantiser), asdict(told), again=again)
+    write_record(target, spec.name, _made_from(read, quantiser, named=calibration.named), asdict(told), again=again)
     return told
 
 
-def _made_from(source: ModelContent, quantiser: Quantiser) -> MadeFrom:
-    return MadeFrom({"onnx": source.sha256, **weights_of(source.record)}, quantiser.settings, versions())
+def _made_from(source: ModelContent, quantiser: Quantiser, *, named: bool = False) -> MadeFrom:
+    """A file of photographs that its user named has one setting more: it is not the one that would be made without."""
+    settings = {**quantiser.settings, **({"photographs": "named"} if named else {})}
+    return MadeFrom({"onnx": source.sha256, **weights_of(source.record)}, settings, versions())
 
 
 def _answers(spec: ModelSpec, path: Path, inputs: Sequence[np.ndarray]) -> list[Answer]:
