@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import itertools
 import json
 import resource
 import sys
@@ -77,8 +78,8 @@ def run(args: argparse.Namespace) -> int:
         plan.insert(0, (args.against, 0))
     first: dict[str, Any] | None = None
     print(
-        f"{'detector':<25}{'size':>6}{'cpu s':>7}{'peak MB':>9}{'faces':>7}{'known found':>14}{'of the first':>15}"
-        "     least cosine, median"
+        f"{'detector':<25}{'size':>6}{'cpu s':>7}{'loaded':>7}{'peak MB':>9}{'faces':>7}{'known found':>14}"
+        f"{'of the first':>15}     least cosine, median"
     )
     for detector, size in plan:
         question = {
@@ -109,7 +110,8 @@ def make(folder: Path, originals: Path, megapixels: int, count: int) -> int:
     truth: dict[str, list[list[float]]] = {}
     for number in range(count):
         side = GRIDS[number % len(GRIDS)]
-        cells = random.permutation(side**2)[:MOST_FACES]  # of the largest grid the others stay empty
+        order = random.permutation(side**2)
+        cells = order[:MOST_FACES]  # the others of the largest grid show what is on its photographs lying on its side
         chosen: list[Path] = []
         faces = 0
         for path in list(waiting):
@@ -124,13 +126,21 @@ def make(folder: Path, originals: Path, megapixels: int, count: int) -> int:
         boxes: list[list[float]] = []
         for place, path in zip(cells.tolist(), chosen, strict=True):
             left, top = place % side * width // side, place // side * height // side
+            cell = ((place % side + 1) * width // side - left, (place // side + 1) * height // side - top)
             tile = Image.fromarray(read(path))
-            scale = min(width / side / tile.width, height / side / tile.height)
+            scale = min(cell[0] / tile.width, cell[1] / tile.height)
             size = (int(tile.width * scale), int(tile.height * scale))
             scaled = np.asarray(tile.resize(size, Image.Resampling.LANCZOS), np.float32)
-            canvas[top : top + size[1], left : left + size[0]] = scaled
+            # What is left of the cell shows the photograph mirrored.
+            edges = ((0, cell[1] - size[1]), (0, cell[0] - size[0]), (0, 0))
+            canvas[top : top + cell[1], left : left + cell[0]] = np.pad(scaled, edges, "symmetric")
             shift = np.array([left, top, left, top])
             boxes += (np.array(known[path]) * scale + shift).round(1).tolist()
+        for place, path in zip(order[MOST_FACES:].tolist(), itertools.cycle(chosen), strict=False):
+            left, top = place % side * width // side, place // side * height // side
+            right, bottom = (place % side + 1) * width // side, (place // side + 1) * height // side
+            tile = Image.fromarray(read(path)).rotate(90, expand=True).resize((right - left, bottom - top))
+            canvas[top:bottom, left:right] = np.asarray(tile, np.float32)
         canvas += random.standard_normal(canvas.shape, np.float32) * NOISE
         content = io.BytesIO()
         Image.fromarray(np.clip(np.rint(canvas), 0, 255).astype(np.uint8)).save(content, "JPEG", quality=QUALITY)
@@ -171,6 +181,7 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
         question["detector"], question["embedder"], backend, Path(question["weights"]), 16, settings=settings
     ) as faces:
         faces.all_faces([np.zeros((64, 64, 3), np.uint8)])  # what is compiled on first use
+        loaded = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         began = time.process_time()
         for members in read_photographs(Path(question["folder"]), question["keys"], 16, limits):
             for member in members:
@@ -181,7 +192,7 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
                 embeddings[member.key] = [one.embedding.tolist() for one in picture.faces]
         seconds = time.process_time() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {"seconds": seconds, "peak": peak, "boxes": boxes, "embeddings": embeddings}
+    return {"seconds": seconds, "loaded": loaded, "peak": peak, "boxes": boxes, "embeddings": embeddings}
 
 
 def _row(detector: str, size: int, found: dict[str, Any], first: dict[str, Any], truth: dict[str, Any]) -> str:
@@ -209,7 +220,8 @@ def _row(detector: str, size: int, found: dict[str, Any], first: dict[str, Any],
         cosines += [float(theirs[rows[k]] @ ours[best[k]]) for k in np.flatnonzero(same)]
     low, middle = (min(cosines), float(np.median(cosines))) if cosines else (0.0, 0.0)
     return (
-        f"{detector:<25}{size:>6}{found['seconds'] / len(truth):>7.2f}{found['peak'] / 1e6:>9.0f}{faces:>7}"
+        f"{detector:<25}{size:>6}{found['seconds'] / len(truth):>7.2f}{found['loaded'] / 1e6:>7.0f}"
+        f"{found['peak'] / 1e6:>9.0f}{faces:>7}"
         f"{seen:>6} of {known:<4}{again:>6} of {of_first:<4}     {low:.4f} {middle:.4f}"
     )
 

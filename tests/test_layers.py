@@ -54,6 +54,7 @@ ALLOWED = {
     "faiss": {"gallery"},
     "sklearn": {"gallery"},
     "av": {"datasets"},
+    "pillow_heif": {"datasets/heif.py"},
     "scipy": {"datasets", "metrics"},
     "tqdm": {"cli", "compat"},
     "argparse": {"cli", "compat"},

@@ -174,7 +174,7 @@ def test_what_libjpeg_holds_of_several_scans_is_counted() -> None:
 
 def test_a_progressive_jpeg_is_refused_where_its_coefficients_do_not_fit() -> None:
     content = saved(photograph(160, 240), progressive=True, subsampling=0)
-    fits = len(content) + 3 * 30 * 20 * 128 + 20 * 30 * 16
+    fits = len(content) + 3 * 30 * 20 * 128 + 20 * 30 * 13
     assert isinstance(decode_or_reason(content, size=30, memory=fits), Decoded)
     found = decode_or_reason(content, size=30, memory=fits - 1)
     assert isinstance(found, Unread) and "240x160 pixels and would take" in found.reason
@@ -184,14 +184,15 @@ def test_a_progressive_jpeg_is_refused_where_its_coefficients_do_not_fit() -> No
 def test_more_pixels_are_had_of_the_file_as_far_as_memory_allows() -> None:
     content = saved(photograph(400, 800))
     small = reduced(content, 100)
-    assert small.by == 8 and small.larger(1 / 8) is small and small.larger(0.0) is small
+    assert small.by == small.enough(1 / 8) == small.enough(0.0) == 8 and small.at(8) is small
     for scale, by in ((0.13, 4), (0.25, 4), (0.26, 2), (0.5, 2), (0.51, 1), (1, 1), (9, 1)):
-        larger = small.larger(scale)
+        assert small.enough(scale) == by
+        larger = small.at(by)
         assert larger.by == by and (larger.height, larger.width) == (400, 800)
-    np.testing.assert_array_equal(small.larger(1).pixels, decode(content, "x"))
-    memory = len(content) + 200 * 400 * 16
+    np.testing.assert_array_equal(small.at(1).pixels, decode(content, "x"))
+    memory = 2 * (len(content) + 200 * 400 * 13)  # half is for what is cut
     bounded = decode_or_reason(content, size=100, memory=memory)
-    assert isinstance(bounded, Decoded) and bounded.larger(1).by == 2
+    assert isinstance(bounded, Decoded) and bounded.at(1).by == 2
 
 
 def test_a_reduced_photograph_is_upright_and_tells_its_own_size() -> None:

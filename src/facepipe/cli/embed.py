@@ -33,10 +33,9 @@ from facepipe.cli.run_options import (
 from facepipe.datasets.images import list_keys
 from facepipe.engine.local import Local
 from facepipe.faces.pipeline import alignment_note
-from facepipe.results import Unread
 from facepipe.runs.faces_run import embed_photographs
 from facepipe.runs.job import made_by
-from facepipe.store.run_faces import FACES_FILE, read_faces
+from facepipe.store.run_faces import unread_reasons
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,9 +62,7 @@ def run(args: argparse.Namespace) -> int:
             job, keys, Local(worker_count(args)), force=args.force, progress=progress("photographs")
         )
     written = finished.written
-    lines = read_faces(args.out / FACES_FILE) if written.unread else ()
-    unread = [line.outcome.reason for line in lines if isinstance(line.outcome, Unread)]
-    print_notes_of(args.folder, keys, unread, out=args.out)
+    print_notes_of(args.folder, keys, unread_reasons(args.out) if written.unread else (), out=args.out)
     left = f", {written.unread:,} unread" if written.unread else ""
     print(f"{written.images:,} photographs, {written.faces:,} faces, {written.faceless:,} without{left}: {args.out}")
     if not embedder(args.embedder).for_accuracy:

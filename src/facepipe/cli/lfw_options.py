@@ -45,7 +45,7 @@ def add_lfw_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--unread", default="error", choices=UNREAD_POLICIES, help="pairs whose photograph cannot be read"
     )
-    add_model_arguments(parser, backend="onnxruntime", detector="mtcnn", size=0)
+    add_model_arguments(parser, backend="onnxruntime", everyday=False)
     add_run_arguments(parser)
 
 

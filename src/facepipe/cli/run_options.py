@@ -21,14 +21,7 @@ from facepipe.detect.mtcnn import MtcnnSettings
 from facepipe.engine.cores import cores
 from facepipe.errors import DataError
 from facepipe.escape import for_terminal
-from facepipe.faces.photographs import (
-    FULL_SIZE_PIXELS,
-    REDUCED_PIXELS,
-    Limits,
-    limits_for,
-    notes_of,
-    read_photograph,
-)
+from facepipe.faces.photographs import Limits, limits_for, notes_of, read_photograph
 from facepipe.faces.pipeline import DEFAULT_SELECTION, SELECTION_NAMES, require_alignment
 from facepipe.geometry.pyramid import CELL
 from facepipe.results import Unread
@@ -38,18 +31,14 @@ _FEW = 20
 
 
 def add_model_arguments(
-    parser: argparse.ArgumentParser,
-    *,
-    embeds: bool = True,
-    backend: str = AUTO,
-    detector: str = EVERYDAY_DETECTOR,
-    size: int | None = None,
+    parser: argparse.ArgumentParser, *, embeds: bool = True, backend: str = AUTO, everyday: bool = True
 ) -> None:
     """--detector, --embedder, --weights, --backend, --batch, --precision, --threads, --device, --min-face,
-    --least-score, --borders, --select, --size. `detector` and `size` are what is taken where nothing is named."""
-    names = ", ".join(DETECTORS)
-    parser.add_argument("--detector", default=detector, metavar="NAME", help=f"one of {names} (default: %(default)s)")
-    told = "the detector's everyday size" if size is None else str(size)
+    --least-score, --borders, --select, --size. `everyday`: with the detector and the working size of everyday use; else
+    MTCNN in all pixels."""
+    detector, size, told = (EVERYDAY_DETECTOR, None, "the detector's own") if everyday else ("mtcnn", 0, "0")
+    text = f"one of {', '.join(DETECTORS)} (default: {detector})"
+    parser.add_argument("--detector", default=detector, metavar="NAME", help=text)
     text = f"longer side of the copy in which faces are looked for; 0: in all pixels (default: {told})"
     parser.add_argument("--size", type=int, default=size, metavar="PIXELS", help=text)
     if embeds:
@@ -102,13 +91,9 @@ def add_allow_margin_crop(parser: argparse.ArgumentParser) -> None:
 
 def add_limit_arguments(parser: argparse.ArgumentParser) -> None:
     """--max-pixels, the same for every command that looks at photographs."""
-    parser.add_argument(
-        "--max-pixels",
-        type=positive,
-        metavar="N",
-        help=f"of the largest photograph as it is decoded: a JPEG shrinks in that (default: {REDUCED_PIXELS:,}; with "
-        f"--size 0 {FULL_SIZE_PIXELS:,}; either way 400 MB)",
-    )
+    reduced, whole = limits_for(1).max_pixels, limits_for(0).max_pixels
+    text = f"of the largest photograph, as decoded (default: {reduced:,}, or {whole:,} with --size 0: 400 MB)"
+    parser.add_argument("--max-pixels", type=positive, metavar="N", help=text)
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:

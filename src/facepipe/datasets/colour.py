@@ -29,18 +29,16 @@ _GRID = np.array(
 )  # all greys, and 9 x 9 x 9 colours
 
 
-def in_srgb(image: Image.Image, profile: object) -> Image.Image:
+def in_srgb(image: Image.Image, profile: bytes) -> Image.Image:
     """An RGB picture in sRGB; the very picture where it is that already.
 
     Args:
-        profile: the ICC profile that its file holds; None where it holds none. One of another kind than RGB (a grey
-            picture's, say) says nothing of these pixels, and is passed over.
+        profile: the ICC profile that its file holds. One of another kind than RGB (a grey picture's, say) says nothing
+            of these pixels, and is passed over.
 
     Raises:
         Unreadable: the profile is damaged, or too large to be looked at.
     """
-    if not isinstance(profile, bytes) or not profile:
-        return image
     if len(profile) > MOST_BYTES:
         raise Unreadable(f"has a colour profile of {len(profile):,} bytes, at most {MOST_BYTES:,} are read")
     transform = _to_srgb(profile)

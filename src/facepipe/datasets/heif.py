@@ -6,7 +6,6 @@ libheif turns them upright by itself. There is no decoding at a reduced scale.
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 from typing import Any, BinaryIO
 
@@ -40,11 +39,3 @@ def open_heif(file: BinaryIO) -> ImageFile.ImageFile:
 
     of_file: Any = pillow_heif.HeifImageFile  # it has no types
     return of_file(file)
-
-
-def heif_version() -> dict[str, str]:
-    """The version of pillow-heif, which brings its libraries along, by name; nothing where it is not installed."""
-    try:
-        return {"pillow-heif": importlib.metadata.version("pillow-heif")}
-    except importlib.metadata.PackageNotFoundError:
-        return {}

@@ -19,6 +19,7 @@ What becomes of pictures that are not plain 8-bit RGB is decided here, and nowhe
 
 from __future__ import annotations
 
+import importlib.metadata
 import io
 import os
 import stat
@@ -27,7 +28,7 @@ import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -125,20 +126,17 @@ class Decoded:
         height, width = self.pixels.shape[:2]
         return width / self.width, height / self.height
 
-    def larger(self, scale: float) -> Decoded:
-        """The photograph with at least `scale` pixels for each of its own, as far as it has them and memory allows.
+    def enough(self, scale: float) -> int:
+        """The denominator at which there are `scale` pixels for each of the photograph's own; no greater than `by`."""
+        return next((by for by in jpeg.REDUCTIONS if by <= self.by and by * scale <= 1), 1)
 
-        The same where these are enough; else decoded again, at the least scale that is.
-        """
-        best = self
-        for by in (step for step in jpeg.REDUCTIONS if step < self.by):
-            if best.by * scale <= 1:
-                break
-            try:
-                best = _read(self.content, memory=self.memory, by=by)
-            except Unreadable:  # it was decoded before, so it is the limit; fewer pixels are the photograph's still
-                break
-        return best
+    def at(self, by: int) -> Decoded:
+        """The photograph decoded again at a smaller denominator, or at the next one that memory allows; else this."""
+        for step in sorted(step for step in jpeg.REDUCTIONS if by <= step < self.by):
+            with suppress(Unreadable):  # it was decoded before, so it is the limit; fewer pixels are its own still
+                # Half: crops are cut beside what was decoded first.
+                return _read(self.content, memory=None if self.memory is None else self.memory // 2, by=step)
+        return self
 
 
 def list_keys(root: Path) -> list[str]:
@@ -280,7 +278,9 @@ def read_size(path: Path) -> tuple[int, int]:
 
 def decoder_versions() -> dict[str, str]:
     """The version of Pillow, and of the libraries behind it that round as they like, by name."""
-    found = {"Pillow": PIL.__version__, **heif.heif_version()}
+    found = {"Pillow": PIL.__version__}
+    with suppress(importlib.metadata.PackageNotFoundError):
+        found["pillow-heif"] = importlib.metadata.version("pillow-heif")
     for name, feature in (("libjpeg", "jpg"), ("libwebp", "webp"), ("libavif", "avif"), ("littlecms", "littlecms2")):
         version = features.version(feature)
         if version is not None:
@@ -353,8 +353,8 @@ def _read(
         if image.format == "PNG":
             refuse_missing_rows(image, content)
         colour = _rounded(image, rawmode, content) if ";16" in rawmode else _rgb(image)
-        if image.mode in _OF_COLOURS:
-            colour = in_srgb(colour, image.info.get("icc_profile"))
+        if image.mode in _OF_COLOURS and (profile := image.info.get("icc_profile")):
+            colour = in_srgb(colour, profile)
         # Asked for after loading: Pillow then has turned a TIFF, and says so.
         if (orientation := _orientation(image)) in _UPRIGHT:
             colour = colour.transpose(_UPRIGHT[orientation])
@@ -459,7 +459,7 @@ def _file(path: Path) -> BinaryIO:
 def _header(file: BinaryIO) -> ImageFile.ImageFile:
     head = file.read(64)
     file.seek(0)
-    if heif.is_heif(head):
+    if head[4:8] == b"ftyp" and heif.is_heif(head):
         return heif.open_heif(file)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of size, which is decided on in _refuse_large, and of metadata

@@ -232,7 +232,8 @@ class Mtcnn:
 
     def detect_scaled(self, images: Sequence[np.ndarray], sizes: Sequence[tuple[int, int]]) -> list[Detections]:
         """The same for copies of photographs of these (height, width), in whose pixels the answers are."""
-        copies = [inside(image, self.settings.size) for image in images]
+        size = self.settings.size
+        copies = [inside(image, size) if size else image for image in images]
         scales = [(size[1] / copy.shape[1], size[0] / copy.shape[0]) for copy, size in zip(copies, sizes, strict=True)]
         least = [_least_face(self.settings.min_face_px, *scale) for scale in scales]
         found = [no_detections(self.landmark_count)] * len(images)

@@ -35,8 +35,9 @@ ARITHMETIC = 2
 """Of this code: raised by every change that moves a box or an embedding by a bit, so that no run mixes two of them."""
 
 
-ENOUGH = 1.0
-"""Pixels that a face is cut out of, for each that its crop needs, along a side: fewer are had again, of the file."""
+ENOUGH = 2 / 3
+"""Pixels that a face is cut out of, for each of its crop's, along a side: with fewer the file is decoded again. Down to
+here crops are as much like those of all pixels as crops of more (docs/decisions/0020)."""
 
 Image = np.ndarray | Decoded
 
@@ -98,7 +99,7 @@ class FacePipeline:
     def crop(self, image: Image, face: Face) -> np.ndarray | NoFace:
         """The crop uint8 [S, S, 3] for the recogniser, or why the face gives none (it covers no pixel, say)."""
         assert self.alignment is not None, "a pipeline without an embedder cuts nothing"
-        return _cut(image, face, self.alignment)
+        return next(_crops(image, [face], self.alignment))
 
     def cut(self, image: Image, found: Detections) -> CutFace | NoFace:
         """The main face of a picture with its crop, or why there is none: `choose`, then `crop`."""
@@ -110,15 +111,12 @@ class FacePipeline:
 
     def cut_each(self, image: Image, found: Detections) -> Iterator[CutFace | UncutFace | NoFace]:
         """Every face of a picture with its crop, in the detector's order, each cut when it is asked for; or that there
-        is none. The picture is decoded again at most once, with the pixels that its smallest face needs."""
+        is none."""
         assert self.alignment is not None, "a pipeline without an embedder cuts nothing"
         if not len(found):
             yield NO_FACE
         faces = each_face(found)
-        if faces and isinstance(image, Decoded):
-            image = image.larger(ENOUGH * max(crop_scale(face, self.alignment) for face in faces))
-        for face in faces:
-            crop = self.crop(image, face)
+        for face, crop in zip(faces, _crops(image, faces, self.alignment), strict=True):
             yield UncutFace(face, crop.reason) if isinstance(crop, NoFace) else _measured(face, crop)
 
     def embed(self, crops: Iterable[np.ndarray]) -> np.ndarray:
@@ -254,7 +252,7 @@ def require_alignment(detector: str | None, embedder: str, allowed: bool, option
 
 def crop_of(image: Image, face: Face, recogniser: ModelSpec) -> np.ndarray | NoFace:
     """The crop that a recogniser was given of a face that a run recorded; the face's own landmarks tell how."""
-    return _cut(image, face, alignment_for(_wanted(recogniser), len(face.landmarks)))
+    return next(_crops(image, [face], alignment_for(_wanted(recogniser), len(face.landmarks))))
 
 
 def each_face(found: Detections) -> list[Face]:
@@ -267,14 +265,27 @@ def _measured(face: Face, crop: np.ndarray) -> CutFace:
     return CutFace(replace(face, sharpness=sharpness(crop)), crop)
 
 
-def _cut(image: Image, face: Face, alignment: Alignment) -> np.ndarray | NoFace:
+def _crops(image: Image, faces: Iterable[Face], alignment: Alignment) -> Iterator[np.ndarray | NoFace]:
+    """Each face's crop, or why it gives none, in their order, when it is asked for.
+
+    Each is cut out of the least scale that fills it, so that it does not depend on the others; a photograph is decoded
+    at most once at each scale.
+    """
+    if isinstance(image, np.ndarray):
+        yield from (_aligned(image, face, alignment) for face in faces)
+        return
+    decoded = {image.by: image}
+    for face in faces:
+        by = image.enough(ENOUGH * crop_scale(face, alignment))
+        if by not in decoded:
+            decoded[by] = image.at(by)
+        one = decoded[by]
+        yield _aligned(one.pixels, face if one.by == 1 else face.scaled(*one.scale), alignment)
+
+
+def _aligned(pixels: np.ndarray, face: Face, alignment: Alignment) -> np.ndarray | NoFace:
     try:
-        if isinstance(image, np.ndarray):
-            return align(image, face, alignment)
-        enough = image.larger(ENOUGH * crop_scale(face, alignment))
-        if enough.by == 1:
-            return align(enough.pixels, face, alignment)
-        return align(enough.pixels, face.scaled(*enough.scale), alignment)
+        return align(pixels, face, alignment)
     except DataError as error:  # a box beside the picture: said of this face, the others go on
         return NoFace(error.what)
 

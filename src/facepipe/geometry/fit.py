@@ -62,10 +62,8 @@ def fitted(fit: Fit, height: int, width: int) -> tuple[int, int]:
 
 
 def inside(image: np.ndarray, size: int) -> np.ndarray:
-    """A copy whose longer side has `size` pixels, the aspect kept; the image itself where it has no more, or for 0."""
+    """A copy whose longer side has `size` pixels, the aspect kept; the image itself where it has no more."""
     height, width = image.shape[:2]
-    if not size:
-        return image
     return stretch(image, *fitted(Inside(size, size, grow=False), height, width), "smooth")
 
 

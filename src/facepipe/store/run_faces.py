@@ -186,6 +186,15 @@ def write_embeddings(path: Path, rows: int, dimension: int, blocks: Iterable[np.
             raise DataError(f"{path}: {written:,} rows came, expected {rows:,}.")
 
 
+def unread_reasons(run: Path) -> list[str]:
+    """Why photographs of a finished run could not be looked at, one for each, in order.
+
+    Raises:
+        DataError: faces.jsonl cannot be read.
+    """
+    return [line.outcome.reason for line in read_faces(run / FACES_FILE) if isinstance(line.outcome, Unread)]
+
+
 def read_embeddings(path: Path, rows: int | None = None) -> np.ndarray:
     """embeddings.npy as a read-only float32 [F, D] that stays on disk until rows are taken.
 
