@@ -5,6 +5,7 @@ Galleries put names on faces. A gallery is bound to the model that made it and h
 "unknown". docs/galleries.md describes the file.
 
   facepipe gallery build photographs/ --labels label.txt --out people.gallery     label.txt: path<TAB>name
+  facepipe gallery build clusters/ --names person-0001=Ann person-0007=Bob --out people.gallery
   facepipe gallery calibrate people.gallery lfw.bin --far 1e-3                     or a folder with --pairs
   facepipe gallery add people.gallery more/
   facepipe gallery remove people.gallery "Some One"
@@ -29,6 +30,7 @@ from facepipe.cli.gallery_options import (
     add_search_arguments,
     enrolled,
     finish_gallery,
+    given_names,
     given_threshold,
     tell_gallery,
 )
@@ -45,7 +47,8 @@ from facepipe.cli.run_options import (
 )
 from facepipe.compat.port_index import read_port_index
 from facepipe.escape import for_json, for_terminal
-from facepipe.gallery.enrol import add_to_gallery, calibrated, known_threshold, named_photographs, new_gallery
+from facepipe.gallery.cluster_folder import add_clusters, gallery_of_clusters, is_cluster
+from facepipe.gallery.enrol import add_to_gallery, calibrated, known_threshold, new_gallery
 from facepipe.gallery.evaluate import PROTOCOL, evaluate_run
 from facepipe.gallery.faces import Recogniser, open_recogniser
 from facepipe.gallery.file import (
@@ -63,7 +66,7 @@ from facepipe.results import NoFace
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    build = commands.add_parser("build", help="a gallery of the people in a folder")
+    build = commands.add_parser("build", help="a gallery of the people in a folder, a run, or a folder of `cluster`")
     build.add_argument("photographs", type=Path, metavar="PHOTOGRAPHS")
     build.add_argument("--out", type=Path, required=True, metavar="FILE.gallery")
     _naming(build)
@@ -123,6 +126,7 @@ def _naming(parser: argparse.ArgumentParser) -> None:
         "--labels", type=Path, metavar="FILE", help="lines 'path<TAB>name' (default: folders are names)"
     )
     parser.add_argument("--name", help="all photographs are of this person")
+    parser.add_argument("--names", nargs="+", default=[], metavar="GROUP=NAME", help="of a folder of `cluster`")
 
 
 def _threshold(parser: argparse.ArgumentParser) -> None:
@@ -138,8 +142,12 @@ def _calibration(parser: argparse.ArgumentParser) -> None:
 
 def _build(args: argparse.Namespace) -> int:
     require_writable(args.out, overwrite=args.overwrite)
+    if is_cluster(args.photographs):
+        gallery = gallery_of_clusters(args.photographs, args.names, args.labels, args.threshold)
+        finish_gallery(args.out, gallery, overwrite=args.overwrite)
+        return 0
     args.embedder = chosen_embedder(args)
-    names = named_photographs(args.photographs, args.labels, args.name)
+    names = given_names(args)
     with _open(args, args.embedder, None) as recogniser:
         found = enrolled(args, args.photographs, recogniser, names)
         made_by = MadeBy(args.backend, args.precision)
@@ -152,13 +160,17 @@ def _add(args: argparse.Namespace) -> int:
     """The photographs are looked at first; then the gallery as it is by then gets their rows."""
     gallery = read_gallery(args.gallery)
     require_writable(args.gallery, overwrite=True)
-    names = named_photographs(args.photographs, args.labels, args.name)
+    if is_cluster(args.photographs):
+        tell_gallery(args.gallery, add_clusters(args.gallery, args.photographs, args.names, args.labels))
+        return 0
+    names = given_names(args)
     with _open(args, args.embedder or gallery.model, gallery.made_by) as recogniser:
         require_model(gallery, recogniser.model, recogniser.weights_sha256, str(args.gallery))
         found = enrolled(args, args.photographs, recogniser, names)
         gallery, replaced = add_to_gallery(args.gallery, recogniser, found)
     again = f", {replaced:,} of them in place of the same person's photograph of that name" if replaced else ""
-    print(f"{len(found.labels):,} rows from {len(names):,} photographs{again}")
+    looked_at = len(found.labels) if names is None else len(names)
+    print(f"{len(found.labels):,} rows from {looked_at:,} {'faces' if names is None else 'photographs'}{again}")
     tell_gallery(args.gallery, gallery)
     return 0
 

@@ -12,9 +12,10 @@ from facepipe.cli._bar import bar
 from facepipe.cli.run_options import limits, positive, print_left_out, print_notes_of
 from facepipe.escape import for_terminal
 from facepipe.gallery.calibrate import HIGH_FAR, strangers_named
-from facepipe.gallery.enrol import Enrolment, enrol
+from facepipe.gallery.enrol import Enrolment, enrol, enrol_run, named_photographs
 from facepipe.gallery.faces import Recogniser
 from facepipe.gallery.file import Gallery, Threshold, least_similarity, write_gallery
+from facepipe.store.run_faces import FACES_FILE
 
 
 def add_search_arguments(parser: argparse.ArgumentParser, *candidates: str) -> None:
@@ -35,12 +36,24 @@ def given_threshold(args: argparse.Namespace, gallery: Gallery, where: Path) -> 
     return least_similarity(gallery, args.threshold, str(where), attempt)
 
 
-def enrolled(args: argparse.Namespace, root: Path, recogniser: Recogniser, names: Mapping[str, str]) -> Enrolment:
-    """The photographs below `root` that have a face; the others, and people without any, are said."""
-    with bar("enrol", len(names), "photograph") as progress:
-        found = enrol(root, names, recogniser, batch=args.batch, limits=limits(args), progress=progress)
+def given_names(args: argparse.Namespace) -> dict[str, str] | None:
+    """Who is on each photograph of a folder; None of a run, whose faces are named."""
+    run = (args.photographs / FACES_FILE).is_file()
+    return None if run else named_photographs(args.photographs, args.labels, args.name)
+
+
+def enrolled(
+    args: argparse.Namespace, root: Path, recogniser: Recogniser, names: Mapping[str, str] | None
+) -> Enrolment:
+    """The photographs below `root` that have a face, or the faces of a run; the others, and people without any, are
+    said."""
+    if names is None:
+        found = enrol_run(root, recogniser, args.labels, args.name)
+    else:
+        with bar("enrol", len(names), "photograph") as progress:
+            found = enrol(root, names, recogniser, batch=args.batch, limits=limits(args), progress=progress)
+        print_notes_of(root, names, out=root)
     print_left_out(root, found.left_out)
-    print_notes_of(root, names, out=root)
     if found.lost:
         lost = f"{len(found.lost)} people have no photograph with a face: {', '.join(found.lost[:10])}"
         print(for_terminal(lost), file=sys.stderr)

@@ -1,86 +1,152 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Unnamed faces grouped into people, by scikit-learn's DBSCAN: Ester et al. 1996, "A density-based algorithm for
-discovering clusters in large spatial databases with noise".
+"""Unnamed faces grouped into people.
 
-Two faces belong together when they are as near as `similarity`, or when a chain of such faces leads from one to the
-other. How many people there are need not be known, and a face that is near to no other stays alone.
+Two faces of one photograph are never one person. Faces that are too small, too blurred or too unsure link nobody: what
+an embedder says of them is hardly about the person. They are left out of the grouping, and then each is put to the
+person of two or more faces whom it is most similar to, if it is similar enough. The others are grouped by average
+linkage (`gallery.linkage`). docs/decisions/0021-clusters.md has the measurements behind the numbers here.
 """
 
 from __future__ import annotations
 
-import importlib.util
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from facepipe.errors import BackendError, DataError
-from facepipe.gallery.faces import FolderFaces
-from facepipe.metrics.clustering import b_cubed
+from facepipe.errors import DataError
+from facepipe.gallery.linkage import average_linkage
+from facepipe.metrics.clustering import Agreement, b_cubed, pairwise
 from facepipe.results import Face
-from facepipe.store.run_faces import EMBEDDINGS_FILE, FACES_FILE, read_embeddings, read_faces
-from facepipe.store.run_record import RUN_FILE, read_run
 
+ALONE = "alone"
+"""What the group of a face that is near to no other is called."""
 
-def faces_of_run(run: Path) -> tuple[str, Path, FolderFaces]:
-    """The embedder's name, the folder of photographs, and the one face of each that a finished run chose.
-
-    Raises:
-        DataError: the folder is of no finished run.
-    """
-    record = read_run(run)
-    lines = [line for line in read_faces(run / FACES_FILE) if line.row is not None]
-    embeddings = np.array(read_embeddings(run / EMBEDDINGS_FILE, len(lines)))
-    faces = tuple((line.key, line.outcome) for line in lines if isinstance(line.outcome, Face))
-    try:
-        name, root = record["parameters"]["embedder"], Path(record["root"])
-    except (KeyError, TypeError) as error:
-        raise DataError(f"{run / RUN_FILE}: it does not tell {error}, expected a run's record.") from error
-    return name, root, FolderFaces(faces, embeddings, ())
+_BLOCK = 1 << 22  # similarities of unsure faces with people that are held at a time
 
 
 @dataclass(frozen=True, slots=True)
-class Agreement:
-    """B-cubed of groups against the folders' names, and how many folders there are."""
+class Linking:
+    """Which faces are put together.
 
-    people: int
-    precision: float
-    recall: float
-    f: float
+    Attributes:
+        similarity: mean cosine down to which two groups are joined.
+        side: a face whose box has a shorter side than this many pixels links nobody.
+        sharpness: nor one whose crop is less sharp (`geometry.align.sharpness`).
+        score: nor one of which the detector is less sure.
+    """
+
+    similarity: float = 0.4
+    side: float = 24
+    sharpness: float = 40
+    score: float = 0.9
+
+    def why_weak(self, face: Face) -> str | None:
+        """Why a face links nobody, in words; None where it does."""
+        side = float(min(face.box[2:] - face.box[:2]))
+        if side < self.side:
+            return f"small: {side:.0f} pixels"
+        if face.sharpness is not None and face.sharpness < self.sharpness:
+            return f"blurred: sharpness {face.sharpness:.0f}"
+        if face.score < self.score:
+            return f"unsure: score {face.score:.2f}"
+        return None
 
 
-def agreement(groups: np.ndarray, found: FolderFaces) -> Agreement:
-    """How well groups (int [N]) agree with the first sub-folder of each face's photograph."""
-    people = np.array([key.partition("/")[0] for key in found.keys])
-    agreed = b_cubed(groups, people)
-    return Agreement(len(set(people.tolist())), agreed.precision, agreed.recall, agreed.f)
+EVERYDAY_LINKING = Linking()
 
 
-def cluster_faces(embeddings: np.ndarray, similarity: float) -> np.ndarray:
-    """The group of each face, int [N]: 0 is the largest, -1 is a face that is near to no other.
+@dataclass(frozen=True, slots=True, eq=False)
+class Grouped:
+    """Groups of faces.
+
+    Attributes:
+        groups: int64 [N]: 0 is the largest person, -1 is a face that is near to no other.
+        weak: of each face why it links nobody; None where it does.
+    """
+
+    groups: np.ndarray
+    weak: tuple[str | None, ...]
+
+    @property
+    def people(self) -> int:
+        """How many have two faces or more."""
+        return int(self.groups.max(initial=-1)) + 1
+
+    @property
+    def names(self) -> list[str]:
+        """What the group of each face is called: person-0001 is the largest."""
+        return [f"person-{group + 1:04d}" if group >= 0 else ALONE for group in self.groups.tolist()]
+
+
+def group_faces(
+    faces: Sequence[tuple[str, Face]], embeddings: np.ndarray, linking: Linking = EVERYDAY_LINKING
+) -> Grouped:
+    """The person of each face. Of equals the first in the order of the faces goes first.
 
     Args:
+        faces: (key of the photograph, face), N of them.
         embeddings: float32 [N, D], of length 1.
-        similarity: cosine of two faces that are taken for one person's without any other between them. It has to be
-            higher than a gallery's threshold: N faces are compared with each other N * N / 2 times, and one wrong link
-            joins two people.
 
     Raises:
-        BackendError: scikit-learn is not installed.
         DataError: the similarity is out of range.
     """
-    if not -1 < similarity < 1:
-        raise DataError(f"clusters: the similarity is {similarity}, expected a cosine between -1 and 1.")
-    if importlib.util.find_spec("sklearn") is None:
-        raise BackendError("clusters: no module named 'sklearn'.", "pip install 'facepipe[cluster]'.")
-    if not len(embeddings):
-        return np.zeros(0, np.int64)
-    from sklearn.cluster import DBSCAN
+    if not -1 < linking.similarity < 1:
+        raise DataError(f"clusters: the similarity is {linking.similarity}, expected a cosine between -1 and 1.")
+    weak = tuple(linking.why_weak(face) for _, face in faces)
+    _, photographs = np.unique(np.array([key for key, _ in faces], np.str_), return_inverse=True)
+    strong = np.flatnonzero([reason is None for reason in weak])
+    first = np.arange(len(faces))
+    first[strong] = strong[average_linkage(embeddings[strong], photographs[strong], linking.similarity)]
+    others = np.flatnonzero([reason is not None for reason in weak])
+    first = _with_others(first, others, embeddings, photographs, linking.similarity)
+    return Grouped(_largest_first(first), weak)
 
-    # Rows of length 1: 1 - cosine. Brute force is the only search there is for a cosine, and runs in blocks.
-    raw = DBSCAN(eps=1 - similarity, min_samples=2, metric="cosine", algorithm="brute").fit_predict(embeddings)
-    sizes = np.bincount(raw[raw >= 0])
-    rank = np.empty(len(sizes), np.int64)
-    rank[np.argsort(-sizes, kind="stable")] = np.arange(len(sizes))
-    groups: np.ndarray = np.where(raw >= 0, rank[raw], -1) if len(sizes) else raw.astype(np.int64)
+
+def agreement(groups: np.ndarray, keys: Sequence[str]) -> Agreement:
+    """How well groups (int [N]) agree with the first sub-folder of each face's photograph."""
+    people = np.array([key.partition("/")[0] for key in keys])
+    return Agreement(len(set(people.tolist())), b_cubed(groups, people), pairwise(groups, people))
+
+
+def _with_others(
+    first: np.ndarray, others: np.ndarray, embeddings: np.ndarray, photographs: np.ndarray, similarity: float
+) -> np.ndarray:
+    """`first` with each of the faces `others` put to the person whom it is most similar to, the most similar pair
+    first; who has joined so changes nobody's mean."""
+    people, sizes = np.unique(first, return_counts=True)
+    people = people[sizes > 1]
+    if not len(people) or not len(others):
+        return first
+    place = np.full(len(first), -1)
+    place[people] = np.arange(len(people))
+    members = np.flatnonzero(place[first] >= 0)
+    means = np.zeros((len(people), embeddings.shape[1]))
+    np.add.at(means, place[first[members]], embeddings[members].astype(np.float64))
+    means /= np.bincount(place[first[members]])[:, None]
+    held: list[set[int]] = [set() for _ in people]
+    for member in members.tolist():
+        held[place[first[member]]].add(int(photographs[member]))
+    pairs: list[tuple[float, int, int]] = []
+    step = max(1, _BLOCK // len(people))
+    for start in range(0, len(others), step):
+        near = embeddings[others[start : start + step]].astype(np.float64) @ means.T
+        for one, person in np.argwhere(near >= similarity).tolist():
+            pairs.append((-float(near[one, person]), int(others[start + one]), person))
+    put = first.copy()
+    for _, face, person in sorted(pairs):
+        photograph = int(photographs[face])
+        if put[face] == face and photograph not in held[person]:
+            put[face] = people[person]
+            held[person].add(photograph)
+    return put
+
+
+def _largest_first(first: np.ndarray) -> np.ndarray:
+    """Groups called by a member to groups counted from the largest; -1 where there is one member."""
+    called, own, sizes = np.unique(first, return_inverse=True, return_counts=True)
+    order = np.lexsort((called, -sizes))
+    rank = np.empty(len(called), np.int64)
+    rank[order] = np.arange(len(called))
+    groups: np.ndarray = np.where(sizes[own] > 1, rank[own], -1)
     return groups

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,7 +31,8 @@ from facepipe.gallery.file import (
     with_rows,
 )
 from facepipe.gallery.person_name import person_name
-from facepipe.store.run_faces import EMBEDDINGS_FILE, FACES_FILE, read_embeddings, read_main_faces
+from facepipe.results import Face, FaceLine, NoFace, UncutFace, Unread
+from facepipe.store.run_faces import EMBEDDINGS_FILE, FACES_FILE, read_embeddings, read_faces, read_main_faces
 from facepipe.store.run_record import RUN_FILE, read_run
 
 
@@ -96,14 +98,82 @@ def enrol(
     Raises:
         DataError: a name is none that a gallery can hold.
     """
-    people = set(names.values())
-    for name in sorted(people):
-        person_name(name)  # before anything is computed
+    people = _people(names)  # refuses names before anything is computed
     found = folder_faces(
         root, list(names), recogniser.pipeline, batch=batch, main=True, limits=limits, progress=progress
     )
     labels = tuple(names[key] for key in found.keys)
     return Enrolment(labels, found.keys, found.embeddings, found.left_out, tuple(sorted(people - set(labels))))
+
+
+def enrol_run(run: Path, recogniser: Recogniser, labels: Path | None = None, name: str | None = None) -> Enrolment:
+    """The faces of a finished run, from the embeddings that lie there, named as `named_photographs` names photographs.
+
+    Args:
+        labels: lines "path<TAB>name", or "path#2<TAB>name" for that face of a photograph with several.
+
+    Raises:
+        DataError: the run is of other weights; a photograph has no name, or several faces and no label tells which; or
+            a label names a face that is not there.
+    """
+    _require_run_of(run, recogniser)
+    lines = list(read_faces(run / FACES_FILE))
+    faces = Counter(line.key for line in lines if line.row is not None)
+    called = dict(read_labels(labels)) if labels is not None else {}
+    if strange := sorted(called.keys() - _labels_of(lines)):
+        raise DataError(f"{labels}: '{strange[0]}' is no photograph of {run}, and no face of one, expected its keys.")
+    rows: list[tuple[str, str, int]] = []
+    left_out: list[tuple[str, str]] = []
+    for line in lines:
+        outcome, own = line.outcome, called.get(line.key, name if labels is None else None)
+        if labels is None and name is None:
+            own = _folder_of(run, line.key)
+        if isinstance(outcome, Face) and faces[line.key] > 1:
+            if own is not None:
+                raise DataError(
+                    f"{run}: {line.key} has {faces[line.key]} faces, expected to be told whose each of them is.",
+                    f"--labels with lines '{line.key}#0<TAB>name'; or `facepipe cluster {run}`, and --names.",
+                )
+            own = called.get(face_name(line.key, outcome))
+        if own is None:
+            continue
+        if isinstance(outcome, Face):
+            rows.append((own, face_name(line.key, outcome) if faces[line.key] > 1 else line.key, line.row or 0))
+        elif isinstance(outcome, NoFace | Unread | UncutFace):
+            left_out.append((line.key, outcome.reason))
+    wanted = _people(called if labels is not None else {key: own for own, key, _ in rows})
+    embeddings = np.asarray(read_embeddings(run / EMBEDDINGS_FILE, faces.total())[[row for _, _, row in rows]])
+    names, sources = tuple(own for own, _, _ in rows), tuple(source for _, source, _ in rows)
+    return Enrolment(names, sources, embeddings, tuple(left_out), tuple(sorted(wanted - set(names))))
+
+
+def face_name(key: str, face: Face) -> str:
+    """What a face is called, in labels and as the source of a row."""
+    return f"{key}#{face.number}"
+
+
+def _labels_of(lines: Sequence[FaceLine]) -> set[str]:
+    """All that a label can name."""
+    faces = {face_name(line.key, line.outcome) for line in lines if isinstance(line.outcome, Face)}
+    return faces | {line.key for line in lines}
+
+
+def _folder_of(run: Path, key: str) -> str:
+    """The person whose folder a photograph lies in."""
+    if "/" not in key:
+        raise DataError(
+            f"{run}: {key} lies in no person's folder, expected <name>/....",
+            "--labels with lines 'path<TAB>name', or --name for one person.",
+        )
+    return key.partition("/")[0]
+
+
+def _people(names: Mapping[str, str]) -> set[str]:
+    """The people, after making sure that each can be called so."""
+    people = set(names.values())
+    for name in sorted(people):
+        person_name(name)
+    return people
 
 
 def new_gallery(recogniser: Recogniser, enrolled: Enrolment, threshold: Threshold | None, made_by: MadeBy) -> Gallery:

@@ -88,13 +88,16 @@ def blank(side: int) -> Picture:
     return np.full((side, side, 3), 255, np.uint8)
 
 
-def contact_sheet(pictures: Sequence[np.ndarray], labels: Sequence[str], columns: int = 8) -> np.ndarray:
+def contact_sheet(
+    pictures: Sequence[np.ndarray], labels: Sequence[str], columns: int = 8, least_width: int = 0
+) -> np.ndarray:
     """Pictures of one size in a grid, each with its label below.
 
     Args:
         pictures: uint8 [H, W, 3] each.
-        labels: one for each; shortened to the picture's width.
+        labels: one for each, of one or more lines, each shortened to the column's width.
         columns: pictures in a row.
+        least_width: of a column, where labels need more than the picture has.
 
     Returns:
         uint8 [rows * (H + label), columns * W and gaps, 3].
@@ -109,15 +112,18 @@ def contact_sheet(pictures: Sequence[np.ndarray], labels: Sequence[str], columns
             "columns, expected pictures of one size, a label for each, and a column."
         )
     height, width = pictures[0].shape[:2]
-    gap, font = 4, ImageFont.load_default(_LABEL_PX)
-    row_height, across = height + _LABEL_PX + 2 * gap, min(columns, len(pictures))
+    width = max(width, least_width)
+    gap, font, lines = 4, ImageFont.load_default(_LABEL_PX), max(label.count("\n") + 1 for label in labels)
+    row_height, across = height + lines * _LABEL_PX + 2 * gap, min(columns, len(pictures))
     rows = -(-len(pictures) // columns)
     sheet = Image.new("RGB", (across * (width + gap) + gap, rows * row_height + gap), _PAPER)
     pen = ImageDraw.Draw(sheet)
     for i, (picture, label) in enumerate(zip(pictures, labels, strict=True)):
         x, y = gap + i % columns * (width + gap), gap + i // columns * row_height
         sheet.paste(Image.fromarray(np.ascontiguousarray(picture)), (x, y))
-        pen.text((x, y + height + 1), _fitting(label, width, font), fill=_INK, font=font)
+        for number, line in enumerate(label.split("\n")):
+            below = y + height + 1 + number * _LABEL_PX
+            pen.text((x, below), _fitting(line, width, font), fill=_INK, font=font)
     return np.asarray(sheet)
 
 
