@@ -414,7 +414,7 @@ def enrol(
             Path(photographs), names, recogniser, batch=models.batch, limits=models.limits(), progress=progress
         )
         least = None if threshold is None else Threshold(threshold, None, "given by hand")
-        least = least or enrolment.known_threshold(recogniser)
+        least = least or enrolment.known_threshold(recogniser.model, recogniser.pipeline.note)
         gallery = enrolment.new_gallery(recogniser, found, least, MadeBy(backend.name, models.precision))
     write_gallery(Path(out), gallery, overwrite=overwrite)
     return gallery

@@ -101,4 +101,4 @@ def _of_folder(args: argparse.Namespace) -> Pile:
         print_note(faces.note)
         found = folder_faces(root, keys, faces, batch=args.batch, limits=limits(args), progress=progress)
         print_notes_of(root, keys, out=args.out)
-        return Pile(root, name, recogniser.weights_sha256, MadeBy(args.backend, args.precision), found)
+        return Pile(root, name, recogniser.weights_sha256, MadeBy(args.backend, args.precision), found, faces.note)

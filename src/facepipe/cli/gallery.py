@@ -306,7 +306,7 @@ def _wanted_threshold(args: argparse.Namespace, recogniser: Recogniser) -> Thres
         return Threshold(args.threshold, None, "given by hand")
     if args.set is not None:
         return _calibrated(args, recogniser)
-    known = known_threshold(recogniser)
+    known = known_threshold(recogniser.model, recogniser.pipeline.note)
     if known is None:
         print("no threshold: `facepipe gallery calibrate` sets one.", file=sys.stderr)
     return known

@@ -51,6 +51,7 @@ class Pile:
         root: the folder of photographs.
         embedder, weights_sha256: the model, and the digest of the weights behind it.
         made_by: the back end and the precision.
+        note: what a user has to know of the crops; None when they are what the embedder wants.
     """
 
     root: Path
@@ -58,6 +59,7 @@ class Pile:
     weights_sha256: str
     made_by: MadeBy
     found: FolderFaces
+    note: str | None = None
 
 
 def pile_of_run(run: Path) -> Pile:
@@ -75,12 +77,13 @@ def pile_of_run(run: Path) -> Pile:
         asked = record["parameters"]
         weights = {model["model"]: model["weights_sha256"] for model in record["models"]}
         name, made_by = asked["embedder"], MadeBy(asked["backend"], asked["precision"])
+        note = asked.get("alignment")
         root, digest = Path(record["root"]), weights[name]
     except (KeyError, TypeError) as error:
         raise DataError(f"{run / RUN_FILE}: it does not tell {error}, expected a run's record.") from error
     if digest is None:
         raise StageError(f"{run / RUN_FILE}: it does not tell which weights {name} was made from.", "`facepipe onnx`")
-    return Pile(root, name, digest, made_by, FolderFaces(faces, embeddings, ()))
+    return Pile(root, name, digest, made_by, FolderFaces(faces, embeddings, ()), note)
 
 
 def write_clusters(
@@ -108,6 +111,8 @@ def write_clusters(
         "alone": int((grouped.groups < 0).sum()),
         "weak": sum(reason is not None for reason in grouped.weak),
     }
+    if pile.note is not None:
+        content["alignment"] = pile.note
     if truth and len(rows):
         agreed = agreement(grouped.groups, pile.found.keys)
         content["truth"] = {"folders": agreed.people, "b_cubed": agreed.b_cubed.told(), "pairs": agreed.pairs.told()}
@@ -154,7 +159,8 @@ def gallery_of_clusters(
     sources = [face_name(line.key, line.outcome) for line in chosen if isinstance(line.outcome, Face)]
     gallery = empty_gallery(record["embedder"], record["weights_sha256"], rows.shape[1])
     gallery = with_rows(gallery, [called[str(line.group)] for line in chosen], sources, rows)
-    least = known_threshold(gallery.model) if threshold is None else Threshold(threshold, None, "given by hand")
+    least = known_threshold(gallery.model, record.get("alignment"))
+    least = least if threshold is None else Threshold(threshold, None, "given by hand")
     return replace(gallery, threshold=least, made_by=MadeBy(**record["made_by"]))
 
 

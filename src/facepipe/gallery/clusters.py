@@ -36,7 +36,7 @@ class Linking:
         score: nor one of which the detector is less sure.
     """
 
-    similarity: float = 0.4
+    similarity: float = 0.425
     side: float = 24
     sharpness: float = 40
     score: float = 0.9

@@ -116,7 +116,7 @@ def enrol_run(run: Path, recogniser: Recogniser, labels: Path | None = None, nam
         DataError: the run is of other weights; a photograph has no name, or several faces and no label tells which; or
             a label names a face that is not there.
     """
-    _require_run_of(run, recogniser)
+    _root_of(run, recogniser)  # refuses a run of other weights
     lines = list(read_faces(run / FACES_FILE))
     faces = Counter(line.key for line in lines if line.row is not None)
     called = dict(read_labels(labels)) if labels is not None else {}
@@ -200,9 +200,13 @@ def add_to_gallery(path: Path, recogniser: Recogniser, enrolled: Enrolment) -> t
     return gallery, before[0] + len(enrolled.labels) - len(gallery)
 
 
-def known_threshold(recogniser: Recogniser) -> Threshold | None:
-    """The catalogue's threshold for a recogniser; None where none was measured, or only behind another alignment."""
-    known = threshold_of(embedder(recogniser.model), recogniser.pipeline.note)
+def known_threshold(model: str, note: str | None) -> Threshold | None:
+    """The catalogue's threshold for an embedder; None where none was measured, or only behind another alignment.
+
+    Args:
+        note: see `faces.verdict.threshold_of`.
+    """
+    known = threshold_of(embedder(model), note)
     return None if known is None else Threshold(known.similarity, known.far, known.source)
 
 

@@ -16,10 +16,11 @@ from facepipe.results import Face
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NamedFace:
-    """A face and the answer of the gallery; None where no gallery was asked."""
+    """A face, a gallery's answer and the embedding float32 [D] that it was asked with; None where none was asked."""
 
     face: Face
     answer: Answer | None
+    embedding: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,7 +50,9 @@ class Namer:
         found = identify(self.gallery, self.index, probes, self.threshold, candidates=self.candidates, rule=self.rule)
         answers = iter(found)
         return [
-            NamedPhotograph(tuple(NamedFace(face.face, next(answers)) for face in one.faces), one.left_out)
+            NamedPhotograph(
+                tuple(NamedFace(face.face, next(answers), face.embedding) for face in one.faces), one.left_out
+            )
             for one in photographs
         ]
 

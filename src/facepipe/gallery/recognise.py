@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import IO
 
 import numpy as np
@@ -24,9 +25,10 @@ from facepipe.reports.drawings import drawing_names, write_drawing
 from facepipe.reports.fonts import Font
 from facepipe.reports.recognition_drawing import Colour, Label, colours_of, draw_names, font_for
 from facepipe.results import Unread
-from facepipe.store.files import atomic_path, sidecar_of, write_json
-from facepipe.store.owned import claim
+from facepipe.store.files import atomic_path, sha256_of_file, sidecar_of, write_json
+from facepipe.store.owned import claim, remove
 from facepipe.store.parts import remove_parts
+from facepipe.store.run_faces import face_as_json, write_embeddings
 
 Name = Callable[[Sequence[Image]], list[NamedPhotograph]]
 
@@ -136,7 +138,12 @@ def recognise_photographs(
                 raise DataError(f"{target}: it would be written over the photograph, expected another --output.")
             write_drawing(target, _drawn(asked, image.pixels, photograph, image.scale))
             content = {**asked.head, "photograph": key, "height": image.height, "width": image.width}
-            write_json(sidecar_of(target), content | _told(photograph))
+            if rows := _rows(photograph):
+                write_embeddings(embeddings_of(target), len(rows), len(rows[0]), [np.stack(rows)])
+                content["embeddings_sha256"] = sha256_of_file(embeddings_of(target))
+            else:
+                remove(embeddings_of(target))  # of an earlier call
+            write_json(sidecar_of(target), content | _told(photograph, 0))
             photographs += 1
             faces += len(photograph.faces)
             known += sum(_person(face) is not None for face in photograph.faces)
@@ -159,28 +166,53 @@ def recognise_film(
     info = read_info(film)
     if target.resolve() == film.resolve():
         raise DataError(f"{target}: it would be written over the film, expected another --output.")
-    frames = faces = known = 0
+    frames = faces = known = rows = dimension = 0
     with (
         open_writer(target, info) as write,
         atomic_path(lines_of(target)) as part,
         part.open("w", encoding="utf-8") as lines,
+        TemporaryFile() as spool,
     ):
         _line(lines, {**asked.head, "film": film.name})
         for batch in _in_batches(read_frames(film), asked.batch):
             for frame, photograph in zip(batch, asked.name(_looked_at(film, batch, asked.limits)), strict=True):
                 write(Frame(_drawn(asked, frame.image, photograph), frame.ticks))
                 seconds = round(float(frame.ticks * info.time_base), 4)
-                _line(lines, {"frame": frames, "seconds": seconds} | _told(photograph))
+                _line(lines, {"frame": frames, "seconds": seconds} | _told(photograph, rows))
+                for row in _rows(photograph):
+                    spool.write(row.tobytes())
+                    rows, dimension = rows + 1, len(row)
                 frames += 1
                 faces += len(photograph.faces)
                 known += sum(_person(face) is not None for face in photograph.faces)
             progress(len(batch))
+        if rows:
+            write_embeddings(embeddings_of(target), rows, dimension, _spooled(spool, dimension))
+        else:
+            remove(embeddings_of(target))  # of an earlier call
     return Recognised(frames, faces, known)
 
 
 def lines_of(target: Path) -> Path:
     """Where the answers for a drawn film's frames are."""
     return target.with_name(f"{target.name}.jsonl")
+
+
+def embeddings_of(target: Path) -> Path:
+    """Where the embeddings of a drawing's faces are, by `row`."""
+    return target.with_name(f"{target.name}.npy")
+
+
+def _rows(photograph: NamedPhotograph) -> list[np.ndarray]:
+    """The embeddings that a gallery was asked with."""
+    return [face.embedding for face in photograph.faces if face.embedding is not None]
+
+
+def _spooled(spool: IO[bytes], dimension: int) -> Iterator[np.ndarray]:
+    """Rows that were written one after the other, in blocks."""
+    spool.seek(0)
+    while content := spool.read(4 * dimension * 4096):
+        yield np.frombuffer(content, np.float32).reshape(-1, dimension)
 
 
 def _looked_at(film: Path, frames: Sequence[Frame], limits: Limits) -> list[np.ndarray]:
@@ -223,15 +255,14 @@ def plate_of(face: NamedFace) -> str:
     return f"{face.answer.text} {face.answer.similarity:.2f}"
 
 
-def _told(photograph: NamedPhotograph) -> dict[str, object]:
-    """The faces as JSON."""
+def _told(photograph: NamedPhotograph, row: int) -> dict[str, object]:
+    """The faces as JSON; `row` is that of the first one's embedding."""
     faces = []
     for named in photograph.faces:
-        told: dict[str, object] = {
-            "box": [round(value, 2) for value in named.face.box.tolist()],
-            "score": round(named.face.score, 5),
-            "landmarks": [[round(x, 2), round(y, 2)] for x, y in named.face.landmarks.tolist()],
-        }
+        told = face_as_json(named.face)
+        if named.embedding is not None:
+            told["row"] = row
+            row += 1
         if named.answer is not None:
             told["label"] = named.answer.label
             told["similarity"] = named.answer.similarity
