@@ -45,7 +45,7 @@ def test_a_data_sheet_holds_everything_that_is_known(
     spec, sheet = MODELS[name], printed(capsys, "models", name, "--weights", tmp_path)
     expected = [name, *(tensor.name for tensor in spec.outputs), spec.pixels.order, *spec.passes, f"{spec.opset}"]
     expected += [spec.weights.licence, str(spec.weights.origin), spec.weights.sha256 or "not published"]
-    expected += [spec.threshold.source] if spec.threshold else []
+    expected += [spec.thresholds.source] if spec.thresholds else []
     assert [part for part in expected if part not in sheet] == []
     assert ("means nothing" in sheet) is not spec.for_accuracy
 

@@ -23,7 +23,7 @@ from facepipe.errors import DataError
 MOST_FOLDS = 10
 SEED = 0
 _DEEPEST = 32  # folders of a path that are looked at
-_UNEVEN = 2  # times its share of the pairs that a fold may have at most
+_UNEVEN = 1.5  # times its share of the pairs that a fold may have at most
 
 Truth = tuple[str, str, bool]
 """Two keys, and whether they show the same person."""
@@ -48,12 +48,14 @@ def deal_folds(pairs: Sequence[Truth]) -> DealtFolds:
         DataError: there cannot be two such folds.
     """
     person, how = _people(pairs)
+    joined = _joined_people(pairs, person)
     for count in range(MOST_FOLDS, 1, -1):
-        folds = _apart(pairs, person, count)
+        folds = _apart(pairs, joined, count)
         if _each_has_both(folds, pairs, count) and max(Counter(folds).values()) * count <= _UNEVEN * len(pairs):
             return DealtFolds(folds, count, f"folds dealt with seed {SEED}, no person in two of them ({how})")
+    shuffled = sorted({(min(a, b), max(a, b)) for a, b, same in pairs if not same}, key=_shuffled)
     for count in range(MOST_FOLDS, 1, -1):
-        folds, crossing = _by_one_of_two(pairs, person, count)
+        folds, crossing = _by_one_of_two(pairs, person, shuffled, count)
         if _each_has_both(folds, pairs, count):
             told = f"folds dealt with seed {SEED} by person ({how}); {crossing:,} pairs have a person in another fold"
             return DealtFolds(folds, count, told)
@@ -97,26 +99,33 @@ def _components(members: Iterable[str], links: Iterable[tuple[str, str]]) -> dic
     return {member: root(member) for member in parent}
 
 
-def _apart(pairs: Sequence[Truth], person: dict[str, str], count: int) -> tuple[int, ...]:
-    """People whom pairs of two join go to one fold with all their pairs."""
+def _joined_people(pairs: Sequence[Truth], person: dict[str, str]) -> list[str]:
+    """The group of each pair: people whom pairs of two join, directly or by others."""
     group = _components(set(person.values()), ((person[first], person[second]) for first, second, _ in pairs))
+    return [group[person[first]] for first, _, _ in pairs]
+
+
+def _apart(pairs: Sequence[Truth], joined: Sequence[str], count: int) -> tuple[int, ...]:
+    """A group goes to one fold with all its pairs."""
     weights: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-    for first, _, same in pairs:
-        weights[group[person[first]]][same] += 1
+    for name, (_, _, same) in zip(joined, pairs, strict=True):
+        weights[name][same] += 1
     totals = [sum(weight[kind] for weight in weights.values()) for kind in (0, 1)]
     load = {name: weight[0] / max(totals[0], 1) + weight[1] / max(totals[1], 1) for name, weight in weights.items()}
     fold_of = _dealt(load, count)
-    return tuple(fold_of[group[person[first]]] for first, _, _ in pairs)
+    return tuple(fold_of[name] for name in joined)
 
 
-def _by_one_of_two(pairs: Sequence[Truth], person: dict[str, str], count: int) -> tuple[tuple[int, ...], int]:
-    """A person's own pairs in one fold; a pair of two in the one of their folds that has fewer by then. How many of
-    these have their people in two folds."""
+def _by_one_of_two(
+    pairs: Sequence[Truth], person: dict[str, str], shuffled: Sequence[tuple[str, str]], count: int
+) -> tuple[tuple[int, ...], int]:
+    """A person's own pairs in one fold; a pair of two, in the shuffled order of these, in the one of their folds that
+    has fewer by then. How many of these have their people in two folds."""
     own = Counter(person[first] for first, _, same in pairs if same)
     fold_of = _dealt({name: float(own[name]) for name in set(person.values())}, count)
     chosen: dict[frozenset[str], int] = {}
     filled = [0] * count
-    for first, second in sorted({(min(a, b), max(a, b)) for a, b, same in pairs if not same}, key=_shuffled):
+    for first, second in shuffled:
         fold = min(fold_of[person[first]], fold_of[person[second]], key=lambda fold: filled[fold])
         chosen[frozenset((first, second))] = fold
         filled[fold] += 1
