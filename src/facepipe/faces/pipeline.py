@@ -24,7 +24,7 @@ from facepipe.detect import Detector, DetectorSettings, open_detector
 from facepipe.embed import Embedder, open_embedder
 from facepipe.errors import DataError
 from facepipe.faces.select import NO_FACE, SELECTIONS, choose
-from facepipe.geometry.align import align, alignment_for, crop_scale, sharpness
+from facepipe.geometry.align import align, alignment_for, crop_scale, sharpness, surroundings
 from facepipe.results import Detections, EmbeddedFace, Face, NoFace, PictureFaces, UncutFace
 from facepipe.specs import Alignment, MarginCrop, ModelSpec
 
@@ -280,12 +280,14 @@ def _crops(image: Image, faces: Iterable[Face], alignment: Alignment) -> Iterato
         if by not in decoded:
             decoded[by] = image.at(by)
         one = decoded[by]
-        yield _aligned(one.pixels, face if one.by == 1 else face.scaled(*one.scale), alignment)
+        face = face if one.by == 1 else face.scaled(*one.scale)
+        yield _aligned(one.pixels, face, alignment, apart=image.by > 1)  # what was never reduced keeps its bits
 
 
-def _aligned(pixels: np.ndarray, face: Face, alignment: Alignment) -> np.ndarray | NoFace:
+def _aligned(pixels: np.ndarray, face: Face, alignment: Alignment, *, apart: bool = False) -> np.ndarray | NoFace:
+    """`apart`: cut the surroundings out first."""
     try:
-        return align(pixels, face, alignment)
+        return align(*(surroundings(pixels, face, alignment) if apart else (pixels, face)), alignment)
     except DataError as error:  # a box beside the picture: said of this face, the others go on
         return NoFace(error.what)
 

@@ -55,6 +55,28 @@ def crop_scale(face: Face, alignment: Alignment) -> float:
     return float(np.sqrt(abs(np.linalg.det(linear))))
 
 
+def surroundings(image: np.ndarray, face: Face, alignment: Alignment) -> tuple[np.ndarray, Face]:
+    """The part of a photograph that the face's crop shows, and the face in its pixels: to be aligned in place of all of
+    it, which costs a copy of the photograph for each face. Moved by whole pixels, so crops differ by rounding alone.
+
+    Raises:
+        DataError: the landmarks are all in one place.
+    """
+    if isinstance(alignment, MarginCrop):
+        return image, face  # it is cut out first as it is
+    matrix = _onto_template(face.landmarks, alignment)
+    side = alignment.size
+    corners = np.array([[0, 0], [0, side], [side, 0], [side, side]]) - matrix[:, 2]
+    shown = corners @ np.linalg.inv(matrix[:, :2]).T
+    ends = np.clip([shown.min(axis=0) - 2, shown.max(axis=0) + 3], 0, image.shape[1::-1]).astype(int)
+    (left, top), (right, bottom) = ends.tolist()
+    shift = np.array([left, top], np.float32)
+    part = image[top:bottom, left:right]
+    if 0 in part.shape:
+        return image, face
+    return part, Face(face.box - np.tile(shift, 2), face.score, face.landmarks - shift)
+
+
 def crop_with_margin(image: np.ndarray, box: np.ndarray, crop: MarginCrop) -> np.ndarray:
     """The box with its margin, stretched to a square; the aspect is not kept.
 
