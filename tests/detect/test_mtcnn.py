@@ -377,3 +377,18 @@ def test_the_first_threshold_is_pnets() -> None:
     for first, others, found in ((0.75, 0.95, 1), (0.85, 0.1, 0)):
         (faces,) = propose([item], run, MtcnnSettings(thresholds=(first, others, others)))
         assert len(faces) == found
+
+
+def test_no_call_of_pnet_is_much_larger_than_a_strip_and_a_small_level_is_one_call() -> None:
+    heights: list[int] = []
+
+    def run(scaled: np.ndarray) -> tuple[np.ndarray, ...]:
+        heights.append(scaled.shape[2])
+        rows, columns = ((side - 10) // 2 for side in scaled.shape[2:])
+        return np.zeros((1, 4, rows, columns), np.float32), np.zeros((1, 2, rows, columns), np.float32)
+
+    for height in (100, 101, 400):
+        offsets, _ = _pnet(np.zeros((1, 3, height, 40), np.float32), run, MtcnnSettings(strip_pixels=40 * 100))
+        assert offsets.shape[2] == (height - 10) // 2
+    # A strip brings ten rows of the next, and the last takes what is too little for a cell.
+    assert heights == [100, 101, 110, 110, 110, 100]
