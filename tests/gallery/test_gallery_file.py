@@ -26,6 +26,7 @@ from facepipe.gallery.file import (
     read_gallery,
     require_model,
     require_writable,
+    update_gallery,
     with_rows,
     without,
     write_gallery,
@@ -357,3 +358,15 @@ def test_a_gallery_takes_the_place_of_a_gallery_alone_and_only_when_told_to(tmp_
     require_writable(path, overwrite=True)
     write_gallery(path, other, overwrite=True)
     assert same(read_gallery(path), other)
+
+
+def test_the_folders_of_a_gallery_are_made(tmp_path: Path) -> None:
+    path = tmp_path / "of" / "mine" / "p.gallery"
+    write_gallery(path, friends())
+    assert same(read_gallery(path), friends())
+
+
+def test_a_gallery_that_is_not_there_is_not_changed_and_nothing_is_made(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"p\.gallery"):
+        update_gallery(tmp_path / "mistyped" / "p.gallery", lambda gallery: gallery)
+    assert not list(tmp_path.iterdir())
