@@ -126,7 +126,7 @@ def crops_for(
         random.Random(0).shuffle(paths)  # the same order every time, spread over all folders
         with open_pipeline("mtcnn", None, backend_by_name("onnxruntime"), ws.weights, 1) as finds:
             cuts = replace(finds, alignment=alignment_of("mtcnn", spec.name))
-            found = collect_crops(paths, cuts, wanted, tests, limits, progress)
+            found = collect_crops(paths, cuts, wanted, tests, limits, _told(folders), progress)
     if len(found.crops) < LEAST_FACES:
         raise DataError(
             f"quantise: {len(paths)} photographs show {len(found.crops)} usable faces, expected {LEAST_FACES} or more.",
@@ -134,6 +134,11 @@ def crops_for(
         )
     _require_enough(found.photographs, folders)
     return found
+
+
+def _told(folders: Sequence[Path] | None) -> Callable[[Path], str]:
+    """One's own photographs by path, for two folders may have one name twice; those of the fixed set by name alone."""
+    return (lambda path: path.name) if folders is None else Path.as_posix
 
 
 def _require_enough(photographs: Mapping[str, str], folders: Sequence[Path] | None) -> None:
@@ -157,7 +162,7 @@ def inputs_for(
         tempfile.TemporaryDirectory(prefix="facepipe-sample-") as made,
         open_single_shot(spec.name, backend, ws.weights, single_shot_settings(spec)) as shot,
     ):
-        found = collect_inputs(_whole_photographs(ws, folders, Path(made)), shot, tests, limits)
+        found = collect_inputs(_whole_photographs(ws, folders, Path(made)), shot, tests, limits, _told(folders))
     _require_enough(found.photographs, folders)
     return found
 
@@ -194,12 +199,14 @@ def collect_crops(
     wanted: int,
     tests: Sequence[HeldOut] = (),
     limits: Limits = EVERYDAY,
+    told: Callable[[Path], str] = Path.as_posix,
     progress: Callable[[int], None] = lambda _: None,
 ) -> CalibrationCrops:
     """The largest faces of each photograph, cut as the recogniser wants them, until there are `wanted`.
 
     Args:
         paths: photographs, taken in an order that spreads over all of them.
+        told: what the record calls a photograph.
         progress: told how many crops came with each photograph.
     """
     crops: list[np.ndarray] = []
@@ -223,7 +230,7 @@ def collect_crops(
                 crops.append(crop)
                 taken += 1
         if taken:
-            photographs[path.as_posix()] = photograph.sha256
+            photographs[told(path)] = photograph.sha256
         progress(taken)
     stacked = np.stack(crops) if crops else np.zeros((0, 1, 1, 3), np.uint8)
     return CalibrationCrops(stacked, photographs)
@@ -242,6 +249,7 @@ def collect_inputs(
     detector: SingleShotDetector,
     tests: Sequence[HeldOut] = (),
     limits: Limits = EVERYDAY,
+    told: Callable[[Path], str] = Path.as_posix,
 ) -> CalibrationInputs:
     """Each photograph as the detector sees it, and its quarters too where it is large, so that faces vary in size.
 
@@ -261,7 +269,7 @@ def collect_inputs(
         if min(height, width) >= LEAST_QUARTER:
             parts += [image[y : y + height, x : x + width] for y in (0, height) for x in (0, width)]
         inputs += [detector.inputs_of(part) for part in parts]
-        photographs[path.as_posix()] = photograph.sha256
+        photographs[told(path)] = photograph.sha256
     return CalibrationInputs(inputs, photographs)
 
 

@@ -134,7 +134,7 @@ def quantise_model(
                 "calibration photographs that are nearer to what it will see.",
             )
     told = Quantised(quantiser.figure, value, len(read.content), target.stat().st_size, calibration)
-    again = f"facepipe quantise {spec.name} --force"
+    again = f"facepipe quantise {spec.name} {'--photographs FOLDER' if calibration.named else '--force'}"
     write_record(target, spec.name, _made_from(read, quantiser, named=calibration.named), asdict(told), again=again)
     return told
 
