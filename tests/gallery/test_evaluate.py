@@ -62,3 +62,9 @@ def test_what_is_no_protocol_is_refused() -> None:
         evaluate([*keys, "loose.jpg"], rows)
     with pytest.raises(DataError, match="60 people enrolled, 120 mated and 0 non-mated probes"):
         evaluate([key for key in keys if key.startswith("p")], rows)
+
+
+def test_two_photographs_make_a_person_and_one_a_stranger() -> None:
+    keys, rows = _data()
+    found = evaluate([key for key in keys if not key.endswith("/2.jpg")], rows, (0.1,))
+    assert (found.enrolled, found.mated, found.non_mated) == (60, 60, 50)
