@@ -75,7 +75,7 @@ def test_a_crop_is_cut_of_as_many_pixels_as_it_needs(
     recogniser = FacePipeline(None, None, alignment)
     found = recogniser.crop(small, face)
     assert not isinstance(found, NoFace)
-    enough = small.larger(ENOUGH * crop_scale(face, alignment))
+    enough = small.at(small.enough(ENOUGH * crop_scale(face, alignment)))
     difference = np.abs(found.astype(int) - wanted)
     if side == 60:
         assert enough.by == 1 and difference.max() <= 1

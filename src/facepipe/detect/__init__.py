@@ -51,7 +51,7 @@ class Detector(Protocol):
 DEVICE_CROPS: Final = 512
 """Candidates that go to a device in one call, where a call costs more than a cache."""
 
-EVERYDAY_SIZES: Final = {"mtcnn": 1600, "retinaface.mobilenet0.25": 1280, "retinaface.resnet50": 1280}
+EVERYDAY_SIZES: Final = {"mtcnn": 1280, "retinaface.mobilenet0.25": 1600, "retinaface.resnet50": 1600}
 """Pixels of the longer side of the copy in which everyday commands look for faces: docs/decisions/0020."""
 
 EVERYDAY_DETECTOR: Final = "mtcnn"
