@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from facepipe.datasets.images import Decoded
 from facepipe.errors import DataError
 from facepipe.faces import photographs
 from facepipe.faces.photographs import Limits, checked, decoded_or_error, read_photograph, read_photographs
@@ -28,7 +29,7 @@ def test_a_file_that_is_exchanged_after_it_was_read_is_recorded_as_it_was_decode
     path, before = tmp_path / "a.png", _save(tmp_path / "a.png", 10)
     decode = photographs.decode_or_reason
 
-    def exchanged(*arguments: object) -> np.ndarray | Unread:
+    def exchanged(*arguments: object) -> Decoded | Unread:
         _save(path, 200)
         return decode(*arguments)  # type: ignore[arg-type]
 

@@ -18,6 +18,7 @@ import pytest
 from measured import embed_folder
 from PIL import Image
 
+from facepipe.datasets.images import Decoded
 from facepipe.faces import photographs as faces_of
 from facepipe.faces.photographs import EVERYDAY, read_photograph, read_photographs
 from facepipe.results import Unread
@@ -101,11 +102,11 @@ def test_batches_are_in_order_and_bounded_and_a_large_one_is_let_go_before_the_n
 
     decode = faces_of.decode_or_reason
 
-    def watched(*arguments: Any) -> np.ndarray | Unread:
+    def watched(*arguments: Any) -> Decoded | Unread:
         seen.append([reference().shape[0] for reference in alive if reference() is not None])
         outcome = decode(*arguments)
         if not isinstance(outcome, Unread):
-            alive.append(weakref.ref(outcome))
+            alive.append(weakref.ref(outcome.pixels))
         return outcome
 
     monkeypatch.setattr(faces_of, "decode_or_reason", watched)
