@@ -52,7 +52,6 @@ ALLOWED = {
     "skimage": {"datasets"},
     "matplotlib": {"reports"},
     "faiss": {"gallery"},
-    "sklearn": {"gallery"},
     "av": {"datasets"},
     "pillow_heif": {"datasets/heif.py"},
     "scipy": {"datasets", "metrics"},

@@ -21,7 +21,9 @@ from album import THRESHOLD
 from facepipe.cli import main
 from facepipe.datasets.images import read
 from facepipe.gallery.file import read_gallery
+from facepipe.store.files import sha256_of_file
 from facepipe.store.parts import host, part_name
+from facepipe.store.run_faces import read_embeddings
 
 EMBEDDER = "mobilefacenet.ms1m"
 CAST = ("Person_01", "Person_02", "Person_03")
@@ -69,6 +71,15 @@ def test_those_in_the_gallery_are_named_and_the_others_are_unknown(
     assert "1 photographs, 6 faces, 3 with a name" in out
     assert out.count("unknown") == 3
     assert _names(tmp_path / "group.jpg.json") == dict.fromkeys(CAST, 1) | {None: 3}
+    told = json.loads((tmp_path / "group.jpg.json").read_text())
+    rows = read_embeddings(tmp_path / "group.jpg.npy", 6)
+    assert told["embeddings_sha256"] == sha256_of_file(tmp_path / "group.jpg.npy")
+    assert [face["row"] for face in told["faces"]] == [face["face"] for face in told["faces"]] == list(range(6))
+    known = read_gallery(Path(common[1]))
+    for face in told["faces"]:
+        near = face["candidates"][0]
+        own = known.embeddings[next(i for i, source in enumerate(known.sources) if source == near["source"])]
+        assert float(rows[face["row"]] @ own) == pytest.approx(near["similarity"], abs=1e-6)
     drawn = read(tmp_path / "group.jpg")
     assert drawn.shape == read(photograph).shape
     assert (np.abs(drawn.astype(int) - read(photograph)) > 60).any(axis=2).mean() > 0.005
@@ -109,6 +120,8 @@ def test_a_film_streams_into_a_film_and_a_line_for_each_frame(
     assert "5 frames, 4 faces" in capsys.readouterr().out
     head, *lines = map(json.loads, (tmp_path / "out" / "in.mp4.jsonl").read_text().splitlines())
     assert head["film"] == "in.mp4"
+    assert [face["row"] for line in lines for face in line["faces"]] == [0, 1, 2, 3]
+    assert read_embeddings(tmp_path / "out/in.mp4.npy", 4).shape == (4, 128)
     assert [line["seconds"] for line in lines] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
     assert [[face["label"] for face in line["faces"]] for line in lines] == [["Person_03"]] * 3 + [
         [],
