@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from facepipe.catalogue.mobilefacenet import ARCFACE_112
-from facepipe.geometry.align import align, crop_with_margin, similarity, warp_five_point
+from facepipe.geometry.align import align, crop_with_margin, sharpness, similarity, warp_five_point
 from facepipe.geometry.mtcnn_boxes import Borders, cells_above, face_probability, has_pixels, pixel_regions
 from facepipe.geometry.normalise import normalise
 from facepipe.geometry.pyramid import pyramid_levels
@@ -176,3 +176,23 @@ def test_normalise_orders_and_scales_channels() -> None:
     out = normalise(image, Pixels("BGR", (1.0, 2.0, 3.0), (1.0, 0.5, 0.1)))
     assert out.dtype == np.float32 and out.flags.c_contiguous
     np.testing.assert_allclose(out[0, :, 0, 0], [29, 9, 0.7], rtol=1e-6)
+
+
+def test_sharpness_is_the_variance_of_the_laplacian_between_eyes_and_mouth() -> None:
+    ndimage = pytest.importorskip("scipy.ndimage", reason="SciPy is the oracle")
+    crop = np.random.default_rng(0).integers(0, 256, (112, 112, 3), np.uint8)
+    grey = np.floor(crop[44:89, 28:84].astype(float) @ [0.299, 0.587, 0.114] + 0.5)
+    expected = ndimage.laplace(grey)[1:-1, 1:-1].var()
+    assert sharpness(crop) == pytest.approx(expected, rel=1e-3)
+    crop[:44] = 0  # beyond the photograph's edge
+    assert sharpness(crop) == pytest.approx(expected, rel=1e-3)
+
+
+def test_a_blurred_face_and_an_enlarged_one_are_less_sharp_and_one_colour_not_at_all() -> None:
+    crop = np.random.default_rng(1).integers(0, 256, (112, 112, 3), np.uint8)
+    image = Image.fromarray(crop)
+    softer = np.asarray(image.filter(ImageFilter.GaussianBlur(2)))
+    enlarged = np.asarray(image.resize((16, 16)).resize((112, 112), Image.Resampling.BILINEAR))
+    assert sharpness(crop) > 10 * sharpness(softer)
+    assert sharpness(crop) > 10 * sharpness(enlarged)
+    assert sharpness(np.full((160, 160, 3), 90, np.uint8)) == 0

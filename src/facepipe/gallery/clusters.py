@@ -37,8 +37,8 @@ class Linking:
     """
 
     similarity: float = 0.425
-    side: float = 24
-    sharpness: float = 40
+    side: float = 20
+    sharpness: float = 16
     score: float = 0.9
 
     def why_weak(self, face: Face) -> str | None:
