@@ -144,10 +144,10 @@ def _onto_template(landmarks: np.ndarray, alignment: FivePoint) -> np.ndarray:
 def sharpness(crop: np.ndarray) -> float:
     """How sharp the face in a crop uint8 [S, S, 3] is: the variance of the Laplacian, as a float32; 0 without an edge.
 
-    Of the crop the part from eyes to mouth counts, from 2/5 to 4/5 of its height, in the middle half of its width. Where
-    the photograph ends, the crop is black, and that edge is sharp however blurred the face is. A small face, enlarged
-    to fill its crop, is as blurred as a large one out of focus, and measures so. All is counted in whole numbers: the
-    same on every machine.
+    Of the crop the part from eyes to mouth counts, from 2/5 to 4/5 of its height, in the middle half of its width.
+    Where the photograph ends, the crop is black, and that edge is sharp however blurred the face is. A small face,
+    enlarged to fill its crop, is as blurred as a large one out of focus, and measures so. All is counted in whole
+    numbers: the same on every machine.
 
     Source:
         Pech-Pacheco et al. 2000, "Diatom autofocusing in brightfield microscopy: a comparative study" (its LAP4 kernel
