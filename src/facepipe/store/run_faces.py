@@ -28,7 +28,7 @@ face        place of the face in the detector's order, from 0, the best score fi
 box         corners in pixels of the photograph, float32; may lie outside it
 score       the detector's probability, float32, 0..1
 landmarks   K points (5: left eye, right eye, nose, left and right mouth corner; 0 where the detector gives none)
-sharpness   of the crop: the variance of its Laplacian, float32
+sharpness   of the crop between eyes and mouth: the variance of its Laplacian, float32
 row         row of `embeddings.npy` that belongs to this line; counted over the lines with a face that was cut out: 0,
             1, 2, ... Absent from every line when the run made no embeddings.
 group       the person that the face was put to, where faces were grouped
