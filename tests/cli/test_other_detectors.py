@@ -124,6 +124,12 @@ def test_a_detector_without_landmarks_is_refused_to_a_recogniser_that_wants_them
     assert not [path for path in tmp_path.rglob("*") if path.name in ("embeddings.npy", "clusters.json")]
 
 
+def test_borders_are_the_cascades_alone(lfw: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photograph = str(next((lfw / "images").rglob("*.jpg")))
+    assert main(["detect", photograph, "--detector", "ultraface.rfb-320", "--borders", "stretch"]) == 1
+    assert "--borders: stretch was asked for, and ultraface.rfb-320 looks at no box" in capsys.readouterr().err
+
+
 def test_detect_draws_the_faces_of_a_detector_of_one_network(
     assets: Path, weights_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

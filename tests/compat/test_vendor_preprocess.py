@@ -93,6 +93,21 @@ def test_photographs_of_all_kinds_pass_in_one_batch_and_none_shifts_another(
     assert by_batch[1] == by_batch[4] == by_batch[16]
 
 
+def test_boxes_at_the_edge_are_cut_as_the_vendor_cuts_them(tmp_path: Path) -> None:
+    """The chain's results are compared with the vendor's, which has facenet-pytorch's arithmetic."""
+    Image.new("RGB", (60, 60), (200, 200, 200)).save(tmp_path / "one.png")
+    job, seen = SplitJob(str(tmp_path), 1, tmp_path / "output"), list[float]()
+    job.split.mkdir(parents=True)
+    (job.split / "pnet.json").write_text('{"0": {"boxes": [[-19, -19, 20, 20, 0.9]], "image_inds": [0]}}')
+
+    def run(crops: np.ndarray) -> tuple[np.ndarray, ...]:
+        seen.append(float(crops[0].min()) * 128 + 127.5)
+        return np.zeros((len(crops), 4), np.float32), np.zeros((len(crops), 2), np.float32)
+
+    run_rnet(job, run, silent)
+    assert seen == [pytest.approx(200)]  # no black
+
+
 def test_a_second_run_changes_nothing_and_a_lost_face_takes_its_crop_along(
     tmp_path: Path, weights_dir: Path, photographs: Path
 ) -> None:

@@ -167,6 +167,15 @@ def test_other_versions_of_what_computes_are_refused_by_name(
 
 
 @FORMS
+def test_a_run_keeps_its_borders(work: Path, tmp_path: Path, staged: bool, capfd: pytest.CaptureFixture[str]) -> None:
+    """What MTCNN sees beyond a photograph moves landmarks, so one run never has both."""
+    _, run, words = finished(work, tmp_path, staged)
+    before = content(run)
+    refused([*words, "--borders", "stretch"], capfd, "settings.borders", "pad", "stretch", "--force")
+    assert content(run) == before
+
+
+@FORMS
 def test_another_processor_is_refused_unless_told_and_each_shard_says_which(
     work: Path, tmp_path: Path, staged: bool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
