@@ -2,8 +2,7 @@
 """MTCNN's cascade: PNet proposes, RNet refines, ONet locates. One function for each arrow; the same for every driver.
 
 Zhang et al. 2016, "Joint Face Detection and Alignment using Multitask Cascaded Convolutional Networks", section II-A.
-The answers are those of facenet-pytorch, except where that has a bug: boxes are whole numbers and black beyond the
-photograph, as the authors' (`borders`; docs/decisions/0018-borders.md), a candidate without pixels is dropped together
+The answers are those of facenet-pytorch, except where that has a bug: a candidate without pixels is dropped together
 with its scores, a photograph smaller than the least face has no faces, and nothing is shared between photographs.
 
 Candidates of many photographs go through RNet and ONet together; suppression never crosses from one to another.
@@ -73,9 +72,9 @@ class MtcnnSettings:
         call_pixels: pixels of a pyramid level, of several photographs, that go through PNet in one call; the same.
         strip_pixels: pixels of a pyramid level of one photograph that go through PNet in one call; bounds memory to
             some 230 bytes for each. 0 means all, for compiled models that have only so many input shapes.
-        borders: "pad": the authors' way. What RNet and ONet see of a box beyond the photograph is black, and boxes are
-            whole numbers before they are looked at. "stretch": facenet-pytorch's way, to compare with it. What is left
-            of a box fills the input, landmarks of faces at an edge slide, and all lie half a pixel right and down.
+        borders: "pad": a box that leaves the photograph is black there, as the authors have it. "stretch": what is left
+            of it fills RNet's and ONet's input, and offsets and landmarks of faces at the edge slide: facenet-pytorch's
+            way, to compare with it.
         kernels: name of the host kernels; see `geometry.kernels`. All give the same bits.
     """
 
@@ -354,13 +353,10 @@ def _candidates(photographs: Sequence[Photograph], proposals: Sequence[Detection
     """All proposals in one table. A box without a pixel goes here, together with all that belongs to it."""
     images, boxes, regions = [], [], []
     for index, (item, detections) in enumerate(zip(photographs, proposals, strict=True)):
-        # Whole numbers, as the authors have them: offsets then count from the corner where the crop begins. The peer
-        # counts from the fraction, which moves landmarks half a pixel right and down, whatever the face's size.
-        corners = detections.boxes if borders == "stretch" else np.trunc(detections.boxes)
-        covered = pixel_regions(corners, item.height, item.width, borders)
+        covered = pixel_regions(detections.boxes, item.height, item.width, borders)
         seen = has_pixels(covered, item.height, item.width)
         images.append(np.full(int(seen.sum()), index, np.intp))
-        boxes.append(corners[seen])
+        boxes.append(detections.boxes[seen])
         regions.append(covered[seen])
     if not images:
         return _Candidates(np.zeros(0, np.intp), np.zeros((0, 4), np.float32), np.zeros((0, 4), np.int64))
