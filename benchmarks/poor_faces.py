@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from facepipe.backends import resolve_backend
-from facepipe.faces.photographs import pixels_of
+from facepipe.faces.photographs import decoded_or_error
 from facepipe.faces.pipeline import FacePipeline, open_pipeline
 from facepipe.gallery.cluster_folder import Pile, pile_of_run
 from facepipe.gallery.clusters import EVERYDAY_LINKING
@@ -70,7 +70,7 @@ def chosen_faces(pile: Pile, until: str, each: int) -> list[tuple[str, Face]]:
 def smaller(root: Path, chosen: Sequence[tuple[str, Face]], side: int, pipeline: FacePipeline) -> Iterator[np.ndarray]:
     """Crops from photographs that are made so small that the face has this side."""
     for key, face in chosen:
-        image = Image.fromarray(pixels_of(root / key))
+        image = Image.fromarray(decoded_or_error(root / key).pixels)
         factor = side / float(min(face.box[2:] - face.box[:2]))
         width, height = (max(1, round(length * factor)) for length in image.size)
         by = np.array([width / image.width, height / image.height], np.float32)
@@ -84,7 +84,7 @@ def blurred(
     """Crops from photographs out of focus."""
     for key, face in chosen:
         radius = share * float(min(face.box[2:] - face.box[:2]))
-        image = Image.fromarray(pixels_of(root / key)).filter(ImageFilter.GaussianBlur(radius))
+        image = Image.fromarray(decoded_or_error(root / key).pixels).filter(ImageFilter.GaussianBlur(radius))
         yield _crop(np.asarray(image), face, pipeline)
 
 

@@ -141,6 +141,9 @@ def test_nothing_large_or_binary_is_tracked() -> None:
 
 
 def test_the_command_line_stays_thin() -> None:
-    """What a command does is a function of runs/, gallery/ or convert/, which a program can call as well."""
+    """What a command does is a function of runs/, gallery/ or convert/, which a program can call as well.
+
+    It was 3,300 lines when the rooms were made; docs/decisions/0013-size.md says what the rest is for.
+    """
     lines = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in (SRC / "cli").glob("*.py"))
-    assert lines <= 3300, f"cli/ has {lines:,} lines, expected at most 3,300: move what is no command line out of it"
+    assert lines <= 3400, f"cli/ has {lines:,} lines, expected at most 3,400: move what is no command line out of it"

@@ -124,9 +124,12 @@ def test_a_detector_without_landmarks_is_refused_to_a_recogniser_that_wants_them
     assert not [path for path in tmp_path.rglob("*") if path.name in ("embeddings.npy", "clusters.json")]
 
 
-def test_borders_are_the_cascades_alone(lfw: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    photograph = str(next((lfw / "images").rglob("*.jpg")))
-    assert main(["detect", photograph, "--detector", "ultraface.rfb-320", "--borders", "stretch"]) == 1
+def test_borders_are_the_cascades_alone(
+    album: Path, seeded: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    photograph, weights = str(album / "group.jpg"), seeded("ultraface.rfb-320")
+    options = ["--weights", str(weights), "--detector", "ultraface.rfb-320", "--borders", "stretch"]
+    assert main(["detect", photograph, *options]) == 1
     assert "--borders: stretch was asked for, and ultraface.rfb-320 looks at no box" in capsys.readouterr().err
 
 
