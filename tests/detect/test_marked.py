@@ -24,8 +24,8 @@ NAME = "ultraface.rfb-320+onet"
 
 
 @pytest.fixture(scope="module")
-def detectors(weights_dir: Path) -> Iterator[tuple[Detector, Detector, Detector]]:
-    """With the landmarks, without, and MTCNN."""
+def detectors(assets: Path, weights_dir: Path) -> Iterator[tuple[Detector, Detector, Detector]]:
+    """With the landmarks, without, and MTCNN; UltraFace's weights come from the mirror."""
     backend = backend_by_name("onnxruntime", RuntimeOptions())
     with (
         open_detector(NAME, backend, weights_dir, 4) as marked,
@@ -69,7 +69,7 @@ def test_boxes_stay_and_landmarks_are_where_mtcnn_has_them(
 
 @pytest.mark.weights
 def test_a_photograph_alone_has_the_landmarks_that_it_has_among_others(
-    detectors: tuple[Detector, Detector, Detector], sample: Path
+    sample: Path, detectors: tuple[Detector, Detector, Detector]
 ) -> None:
     marked, *_ = detectors
     images = [read(path) for path in sorted((sample / "images").rglob("*.jpg"))[:12]]

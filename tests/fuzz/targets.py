@@ -139,7 +139,7 @@ def _sealed(content: bytes, _: Path) -> object:
 
 
 def _faces() -> bytes:
-    face = {"key": "a.jpg", "box": [1, 2, 3.5, 4], "score": 0.9, "landmarks": [[1, 2]] * 5, "row": 0}
+    face = {"key": "a.jpg", "face": 0, "box": [1, 2, 3.5, 4], "score": 0.9, "landmarks": [[1, 2]] * 5, "row": 0}
     return "".join(json.dumps(line) + "\n" for line in (face, {"key": "b.jpg", "reason": "is empty"})).encode()
 
 

@@ -188,7 +188,7 @@ def test_odd_pictures_give_right_results_or_reasons(weights_dir: Path, sample: P
     wide = Image.new("RGB", (20000, 260))
     wide.paste(portrait, (5000, 5))
     wide.save(folder / "wide.png")
-    content = embed(folder, tmp_path / "run", weights_dir, "--workers", "1")
+    content = embed(folder, tmp_path / "run", weights_dir, "--workers", "1", "--size", "0")
     lines = {line["key"]: line for line in map(json.loads, content.splitlines())}
     assert lines["plain.png"]["box"] == lines["ä ö/plain.png"]["box"]
     for key in ("grey.png", "cmyk.jpg", "palette.png"):

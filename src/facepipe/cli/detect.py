@@ -21,6 +21,7 @@ from facepipe.cli.run_options import (
     few_settings,
     limits,
     print_note,
+    print_notes_of,
 )
 from facepipe.faces.pipeline import open_pipeline
 from facepipe.reports.detected import (
@@ -68,4 +69,8 @@ def run(args: argparse.Namespace) -> int:
                 say(f"facepipe detect: {one.as_text()}" if is_unread else one.as_text(), is_unread)
             unread += is_unread
             progress(1)
+    seen = [path for path in photographs if path not in content]
+    print_notes_of(Path(), [str(path) for path in seen])
+    for folder in (path for path in args.photographs if path.is_dir()):
+        print_notes_of(folder, (), out=args.draw or folder / "drawings")
     return 1 if unread else 0
