@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from cfp_protocol import write_cfp_protocol
 
 from facepipe.datasets.cfp import cfp_protocol, read_cfp_pairs
 from facepipe.datasets.lfw import Pair, read_verification_set
@@ -15,17 +16,7 @@ from facepipe.errors import DataError
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """The protocol alone, of eleven people."""
-    protocol = tmp_path / "cfp" / "Protocol"
-    protocol.mkdir(parents=True)
-    for letter, kind in (("F", "frontal"), ("P", "profile")):
-        lines = [f"{i} ../Data/Images/{i:03d}/{kind}/01.jpg" for i in range(1, 12)]
-        (protocol / f"Pair_list_{letter}.txt").write_text("\n".join(lines))
-    for split in ("FP", "FF"):
-        for fold in range(1, 11):
-            folder = protocol / "Split" / split / f"{fold:02d}"
-            folder.mkdir(parents=True)
-            (folder / "same.txt").write_text(f"{fold},{fold}\n")
-            (folder / "diff.txt").write_text(f"{fold},{fold + 1}\n")
+    write_cfp_protocol(tmp_path / "cfp")
     return tmp_path / "cfp"
 
 

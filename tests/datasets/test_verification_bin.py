@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cfp_protocol import write_cfp_protocol
 from PIL import Image
 
 from facepipe.datasets.cfp import read_cfp_pairs
@@ -136,28 +137,14 @@ def test_pairs_that_the_form_cannot_hold_are_refused(tmp_path: Path) -> None:
         pack_folder(tmp_path, lost)
 
 
-def _cfp_like(root: Path) -> None:
-    protocol = root / "Protocol"
-    protocol.mkdir(parents=True)
-    for letter, kind in (("F", "frontal"), ("P", "profile")):
-        lines = [f"{i} ../Data/Images/{i:03d}/{kind}/01.jpg" for i in range(1, 12)]
-        (protocol / f"Pair_list_{letter}.txt").write_text("\r\n".join(lines))
-    for split in ("FP", "FF"):
-        for fold in range(1, 11):
-            folder = protocol / "Split" / split / f"{fold:02d}"
-            folder.mkdir(parents=True)
-            (folder / "same.txt").write_text(f"{fold},{fold}\n")
-            (folder / "diff.txt").write_text(f"{fold},{fold + 1}\n")
-
-
 def test_cfps_root_without_a_protocol_is_told_from_a_folder_without_pairs(tmp_path: Path) -> None:
-    _cfp_like(tmp_path)
+    write_cfp_protocol(tmp_path, "\r\n")
     with pytest.raises(DataError, match=r"it looks like CFP's root.*--cfp FP"):
         folder_pairs(tmp_path, None, None)
 
 
 def test_cfps_pairs_are_frontal_against_profile_or_frontal_against_frontal(tmp_path: Path) -> None:
-    _cfp_like(tmp_path)
+    write_cfp_protocol(tmp_path, "\r\n")
     crossed = read_cfp_pairs(tmp_path, "FP")
     assert crossed.name == "cfp_fp"
     assert len(crossed.pairs) == 20
@@ -177,7 +164,7 @@ def test_cfps_pairs_are_frontal_against_profile_or_frontal_against_frontal(tmp_p
     ],
 )
 def test_a_protocol_of_another_form_is_shown(tmp_path: Path, file: str, text: str, said: str) -> None:
-    _cfp_like(tmp_path)
+    write_cfp_protocol(tmp_path, "\r\n")
     (tmp_path / "Protocol" / file).write_text(text)
     with pytest.raises(DataError, match=said):
         read_cfp_pairs(tmp_path, "FP")
