@@ -12,7 +12,7 @@ from facepipe.backends.base import Run
 from facepipe.detect.mtcnn import MtcnnSettings, mark, photograph
 from facepipe.detect.single_shot import SingleShotDetector, Size
 from facepipe.geometry.kernels import kernels_by_name
-from facepipe.results import Detections
+from facepipe.results import Detections, no_detections
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +41,10 @@ class MarkedDetector:
         answers = []
         for image, size, faces in zip(images, sizes, self.detector.detect_scaled(images, sizes), strict=True):
             if not len(faces):
-                answers.append(Detections(faces.boxes, faces.scores, np.zeros((0, self.landmark_count, 2), np.float32)))
+                answers.append(no_detections(self.landmark_count))
                 continue
-            scale = np.array([image.shape[1] / size[1], image.shape[0] / size[0]], np.float32)
-            copied = Detections(faces.boxes * np.tile(scale, 2), faces.scores, faces.landmarks)
-            (marked,) = mark([photograph(image, kernels)], [copied], self.onet, self.settings)
-            answers.append(Detections(faces.boxes, faces.scores, marked.landmarks / scale))
+            across, down = image.shape[1] / size[1], image.shape[0] / size[0]
+            (marked,) = mark([photograph(image, kernels)], [faces.scaled(across, down)], self.onet, self.settings)
+            landmarks = marked.landmarks / np.array([across, down], np.float32)
+            answers.append(Detections(faces.boxes, faces.scores, landmarks))
         return answers

@@ -43,10 +43,6 @@ _PIECE = 1 << 20
 _MOST_KINDS, _MOST_NAMED = 8, 3
 _NUMBERS = re.compile(r"\d[\d,.]*")
 
-Image = np.ndarray
-"""The pixels of a photograph: uint8 [H, W, 3], RGB."""
-
-
 FULL_SIZE_PIXELS, REDUCED_PIXELS = 12_500_000, 25_000_000
 """Pixels of the largest photograph that is looked at: where a detector sees all of them, and where it sees a copy of a
 working size. Either way a process takes at most some 400 MB for it."""

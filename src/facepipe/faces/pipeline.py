@@ -36,10 +36,11 @@ ARITHMETIC = 2
 
 
 ENOUGH = 2 / 3
-"""Pixels that a face is cut out of, for each of its crop's, along a side: with fewer the file is decoded again. Down to
-here crops are as much like those of all pixels as crops of more (docs/decisions/0020)."""
+"""Pixels that a face is cut out of, for each of its crop's, along a side: with fewer the file is decoded again. A crop
+of all pixels skips most of them (docs/decisions/0020)."""
 
 Image = np.ndarray | Decoded
+"""A picture: uint8 [H, W, 3] RGB, or what was decoded of a photograph."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
