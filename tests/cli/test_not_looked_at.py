@@ -57,6 +57,16 @@ def test_detect_names_each(folder: Path, weights_dir: Path, capsys: pytest.Captu
     assert "moving.webp" in said.err
 
 
+def test_detect_says_what_else_lies_in_a_folder(
+    folder: Path, weights_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "drawings").mkdir()
+    (folder / "film.mp4").rename(folder / "drawings/film.mp4")
+    options = ["--weights", str(weights_dir), "--max-pixels", "20000"]
+    assert main(["detect", str(folder), *MODELS, *options]) == 1
+    assert "1 file of another kind was not looked at (.mp4 1)" in capsys.readouterr().err
+
+
 def test_a_size_that_no_detector_takes_is_refused(
     folder: Path, weights_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

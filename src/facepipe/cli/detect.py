@@ -72,5 +72,5 @@ def run(args: argparse.Namespace) -> int:
     seen = [path for path in photographs if path not in content]
     print_notes_of(Path(), [str(path) for path in seen])
     for folder in (path for path in args.photographs if path.is_dir()):
-        print_notes_of(folder, (), out=args.draw or folder / "drawings")
+        print_notes_of(folder, (), out=args.draw or folder)
     return 1 if unread else 0
