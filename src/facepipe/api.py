@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from facepipe.assets.workspace import open_workspace
-from facepipe.backends import AUTO, resolve_backend
+from facepipe.backends import AUTO, resolve_backend, takes_compiled
 from facepipe.backends.base import Backend, MadeBy, RuntimeOptions
 from facepipe.convert.onnx import models as conversion
 from facepipe.convert.onnx.report import ConversionReport
@@ -108,7 +108,8 @@ class Models:
         """Of the detector, with its working size; None without a detector."""
         if self.detector is None:
             return None
-        return replace(everyday_settings(self.detector, self.size), batch=self.batch)
+        settings = everyday_settings(self.detector, self.size, compiled=takes_compiled(self.backend))
+        return replace(settings, batch=self.batch)
 
     def require_alignment(self) -> None:
         """Raise DataError where the detector gives no landmarks and the embedder wants them, unless that is allowed."""

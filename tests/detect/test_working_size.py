@@ -21,6 +21,9 @@ def test_each_detectors_size() -> None:
     assert looked_at(default_settings("mtcnn")) == 0 and looked_at(everyday_settings("mtcnn", 0)) == 0
     assert looked_at(everyday_settings("mtcnn")) == EVERYDAY_SIZES["mtcnn"]
     assert looked_at(everyday_settings("mtcnn", 700)) == 700
+    for name in ("mtcnn", "retinaface.mobilenet0.25"):
+        assert everyday_settings(name, compiled=True) == default_settings(name)
+    assert looked_at(everyday_settings("mtcnn", 700, compiled=True)) == 700
     assert everyday_settings("retinaface.mobilenet0.25", 960).fit == Inside(960, 960, grow=False)  # type: ignore[union-attr]
     assert everyday_settings("ultraface.rfb-320", 640).fit == Stretch(480, 640)  # type: ignore[union-attr]
     for name in ("retinaface.mobilenet0.25", "ultraface.rfb-320", "blazeface.back"):

@@ -55,6 +55,15 @@ def backend_by_name(name: str, options: RuntimeOptions | None = None) -> Backend
     return _BACKENDS[name](options or RuntimeOptions())
 
 
+def takes_compiled(name: str) -> bool:
+    """Whether the back end of that name, or of "auto", runs models that were compiled, for sizes that they tell.
+
+    Raises:
+        BackendError: there is no such back end.
+    """
+    return name != AUTO and backend_by_name(name).traits.compiled
+
+
 def resolve_backend(
     name: str, options: RuntimeOptions | None = None, made_by: MadeBy | None = None, where: Path | None = None
 ) -> Backend:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from facepipe.assets.workspace import open_workspace, trained_embedder
-from facepipe.backends import AUTO, FASTEST_FIRST, backend_by_name, backend_names, resolve_backend
+from facepipe.backends import AUTO, FASTEST_FIRST, backend_by_name, backend_names, resolve_backend, takes_compiled
 from facepipe.backends.base import Backend, MadeBy, RuntimeOptions, require_available
 from facepipe.backends.by_model import engines
 from facepipe.catalogue import DETECTORS, EMBEDDERS, MODELS, detector_models
@@ -215,7 +215,7 @@ def detector_settings(args: argparse.Namespace) -> DetectorSettings:
     Raises:
         DataError: no such detector, or --borders for one that is no cascade.
     """
-    settings = everyday_settings(args.detector, args.size)
+    settings = everyday_settings(args.detector, args.size, compiled=takes_compiled(args.backend))
     if args.borders is not None and not isinstance(settings, MtcnnSettings):
         raise DataError(f"--borders: {args.borders} was asked for, and {args.detector} looks at no box a second time.")
     return asked_settings(

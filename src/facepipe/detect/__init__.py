@@ -72,19 +72,20 @@ def default_settings(name: str) -> DetectorSettings:
     return MtcnnSettings() if first.single_shot is None else single_shot_settings(first)
 
 
-def everyday_settings(name: str, size: int | None = None) -> DetectorSettings:
+def everyday_settings(name: str, size: int | None = None, *, compiled: bool = False) -> DetectorSettings:
     """The settings for photographs of any size: faces are looked for in a copy of a working size.
 
     Args:
         size: pixels of the copy's longer side; None: EVERYDAY_SIZES, else what the detector was trained for. 0: the
             photograph as it is for a cascade, and for a detector of one network what it was trained for.
+        compiled: the models were compiled for sizes, so that None is 0.
 
     Raises:
         DataError: no such detector, or it takes no such size.
     """
     settings, spec = default_settings(name), detector_models(name)[0]
     if size is None:
-        size = EVERYDAY_SIZES.get(name, 0)
+        size = 0 if compiled else EVERYDAY_SIZES.get(name, 0)
     if isinstance(settings, MtcnnSettings):
         if size < 0 or 0 < size < CELL:
             raise DataError(f"detector {name}: a working size of {size} pixels, expected 0, or {CELL} or more.", _SIZE)
