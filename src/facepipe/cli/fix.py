@@ -18,7 +18,7 @@ from facepipe.store.owned import require_free
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("pass_name", metavar="PASS", help="match_prelu_slope or bound_clip")
+    parser.add_argument("pass_name", metavar="PASS", help="match_prelu_slope, bound_clip or fold_identity")
     parser.add_argument("source", type=Path, metavar="IN", help="an ONNX file")
     parser.add_argument("target", type=Path, metavar="OUT", help="where the result goes")
     add_overwrite(parser)

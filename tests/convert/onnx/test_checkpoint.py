@@ -57,6 +57,44 @@ def test_the_prefix_of_parallel_training_is_stripped(tmp_path: Path) -> None:
     load(PNET, _saved(state, tmp_path / "parallel.pt"), any_digest=True)
 
 
+@pytest.mark.parametrize(
+    ("wrapper", "prefix"),
+    [
+        ("state_dict", "model."),
+        ("state_dict_backbone", "module."),
+        ("model", ""),
+        ("model_state_dict", "module.backbone."),
+        ("net", ""),
+    ],
+)
+def test_a_trainers_checkpoint_is_unwrapped(wrapper: str, prefix: str, tmp_path: Path) -> None:
+    state = build("pnet").state_dict()
+    named = {prefix + key: tensor for key, tensor in state.items()}
+    whole = {"epoch": 3, "optimizer": {"state": {}, "param_groups": [{"lr": 0.1}]}, wrapper: named}
+    found = read_state(_saved(whole, tmp_path / "resume.ckpt"))
+    assert found.keys() == state.keys()
+    assert all(torch.equal(found[key], state[key]) for key in state)
+
+
+def test_a_checkpoint_in_a_checkpoint_is_refused(tmp_path: Path) -> None:
+    state = build("pnet").state_dict()
+    whole = {"model": {"state_dict": state, "epoch": 1}}
+    with pytest.raises(WeightsError, match="a dict with model, expected a plain state dict"):
+        read_state(_saved(whole, tmp_path / "deep.pt"))
+
+
+def test_two_sets_of_weights_in_one_checkpoint_are_refused_by_name(tmp_path: Path) -> None:
+    state = build("pnet").state_dict()
+    with pytest.raises(WeightsError, match=r"weights in 2 of them.*checkpoint\['state_dict'\]"):
+        read_state(_saved({"model": state, "state_dict": state}, tmp_path / "two.pt"))
+
+
+def test_a_prefix_that_only_some_names_have_stays(tmp_path: Path) -> None:
+    state = build("pnet").state_dict()
+    mixed = {("module." if number else "") + key: tensor for number, (key, tensor) in enumerate(state.items())}
+    assert list(read_state(_saved(mixed, tmp_path / "mixed.pt"))) == list(mixed)
+
+
 def test_weights_of_another_network_name_what_is_missing_and_unexpected(tmp_path: Path) -> None:
     path = _saved(build("onet").state_dict(), tmp_path / "onet.pt")
     with pytest.raises(WeightsError) as caught:
@@ -135,7 +173,7 @@ def test_a_pickle_with_foreign_classes_is_never_executed(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("content", "kind"),
     [
-        ({"state_dict": {"a": torch.zeros(1)}, "epoch": 3}, "a dict with state_dict, epoch"),
+        ({"best": {"a": torch.zeros(1)}, "epoch": 3}, "a dict with best, epoch"),
         (torch.zeros(3), "a Tensor"),
         ([torch.zeros(3)], "a list"),
         ({}, "a dict with no entries"),

@@ -54,6 +54,18 @@ def test_torch_and_the_final_onnx_give_the_same_embeddings(name: str, roomy: Pat
     np.testing.assert_allclose(alone[0], found[1], rtol=0, atol=1e-4 * scale)
 
 
+@pytest.mark.parametrize("name", ["mobilefacenet.paddle", "arcface.iresnet18"])
+def test_a_network_whose_slopes_are_all_equal_converts(name: str, roomy: Path) -> None:
+    """As it comes from its constructor: every PReLU at 0.25, every scale 1, every shift 0."""
+    spec = model(name)
+    torch.manual_seed(0)
+    network = build(spec.network)
+    torch.save(network.state_dict(), roomy / spec.weights.file)
+    report = convert_model(spec, roomy / spec.weights.file, roomy / "weights")
+    assert report.steps[-1].cosine > 0.99999
+    assert all(step.max_abs_difference < 1e-4 for step in report.steps), report.steps
+
+
 def test_the_weights_of_another_depth_are_refused(tmp_path: Path) -> None:
     checkpoint = write_checkpoint("iresnet18", tmp_path / "arcface.iresnet34.pth")
     with pytest.raises(WeightsError, match=r"arcface\.iresnet34\.pth"):

@@ -9,6 +9,7 @@ import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeGuard, cast
 
 import torch
 from torch import nn
@@ -18,6 +19,13 @@ from facepipe.errors import WeightsError, first_line
 from facepipe.networks import TRAINING_ONLY, build
 from facepipe.networks.seeded import RECIPES
 from facepipe.specs import ModelSpec, Recipe
+
+WRAPPERS = ("state_dict_backbone", "state_dict", "model_state_dict", "model", "net", "network")
+"""Entries under which trainers keep the weights beside an epoch and an optimiser: arcface_torch's, Lightning's and
+timm's, PyTorch's own tutorials', and others'."""
+
+PREFIXES = ("module.", "model.", "backbone.", "net.")
+"""What parallel training and modules around a network put before every name."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,7 +68,9 @@ def load(spec: ModelSpec, path: Path | None, *, any_digest: bool = False) -> Loa
 
 
 def read_state(path: Path, content: bytes | None = None) -> dict[str, torch.Tensor]:
-    """The tensors of a .pt, .pth or (Paddle's) .pdparams file by name, `module.` stripped; nothing in it is executed.
+    """The tensors of a .pt, .pth or (Paddle's) .pdparams file by name; nothing in it is executed.
+
+    A trainer's checkpoint is unwrapped (WRAPPERS), and a prefix of every name is stripped (PREFIXES).
 
     Args:
         content: of the file, where it was read already.
@@ -84,12 +94,43 @@ def read_state(path: Path, content: bytes | None = None) -> dict[str, torch.Tens
             f"{path}: it cannot be read as PyTorch weights ({first_line(error)}).",
             "delete it and fetch it again; a truncated download is the usual cause.",
         ) from error
-    if not isinstance(state, Mapping) or not state or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        kind = f"a {type(state).__name__}"
-        if isinstance(state, Mapping):
-            kind += f" with {', '.join(map(str, list(state)[:3])) or 'no entries'}"
-        raise WeightsError(f"{path}: it holds {kind}, expected a plain state dict of tensors.")
-    return {str(key).removeprefix("module."): tensor for key, tensor in state.items()}
+    return _without_prefix(_unwrapped(state, path))
+
+
+def _unwrapped(content: object, path: Path) -> Mapping[object, torch.Tensor]:
+    """The state dict itself, or the one that a trainer's checkpoint holds.
+
+    Raises:
+        WeightsError: there is none, or several.
+    """
+    if _is_state(content):
+        return content
+    inside = [name for name in WRAPPERS if _is_state(content.get(name))] if isinstance(content, Mapping) else []
+    if len(inside) == 1:
+        assert isinstance(content, Mapping)
+        return cast(Mapping[object, torch.Tensor], content[inside[0]])
+    kind = f"a {type(content).__name__}"
+    if isinstance(content, Mapping):
+        kind += f" with {', '.join(map(str, list(content)[:3])) or 'no entries'}"
+    raise WeightsError(
+        f"{path}: it holds {kind}{f', weights in {len(inside)} of them' if inside else ''}, expected a plain state "
+        f"dict of tensors, or one below {', '.join(WRAPPERS[:-1])} or {WRAPPERS[-1]}.",
+        f"save the weights alone: torch.save(checkpoint[{inside[0] if inside else WRAPPERS[1]!r}], file).",
+    )
+
+
+def _is_state(content: object) -> TypeGuard[Mapping[object, torch.Tensor]]:
+    return isinstance(content, Mapping) and bool(content) and all(isinstance(v, torch.Tensor) for v in content.values())
+
+
+def _without_prefix(state: Mapping[object, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors by name, without what stands before every one of them."""
+    named = {str(key): tensor for key, tensor in state.items()}
+    while True:
+        prefix = next((one for one in PREFIXES if all(key.startswith(one) for key in named)), None)
+        if prefix is None:
+            return named
+        named = {key.removeprefix(prefix): tensor for key, tensor in named.items()}
 
 
 def _fitting(

@@ -12,6 +12,7 @@ import onnx
 import torch
 from torch import nn
 
+from facepipe.convert.onnx.passes.fold_identity import fold_identity
 from facepipe.convert.onnx.passes.graph import default_opset
 from facepipe.errors import ConversionError
 from facepipe.specs import ModelSpec, TensorSpec
@@ -27,7 +28,8 @@ def onnx_from_network(network: nn.Module, spec: ModelSpec) -> onnx.ModelProto:
     """The network as ONNX of the catalogue's opset, names and axes.
 
     The exporter behind `dynamo=True` silently writes opset 18 and IR 10 when asked for 11 to 13 (torch 2.13), so the
-    TorchScript exporter is named here and what it wrote is checked.
+    TorchScript exporter is named here and what it wrote is checked. Equal tensors are stored once, and every reader
+    reads the stored one (`fold_identity`).
 
     Raises:
         ConversionError: the exporter fails, or wrote another opset, IR, name, rank or size than it was asked for.
@@ -51,6 +53,7 @@ def onnx_from_network(network: nn.Module, spec: ModelSpec) -> onnx.ModelProto:
         except Exception as error:  # the exporter raises classes of its own, RuntimeError, TypeError, AssertionError
             raise ConversionError(f"{spec.name}: torch cannot export the network ({error}).") from error
         model = onnx.load(written)
+    fold_identity(model)
     # The exporter forgets the last size behind a Reshape to (0, -1, size); ONNX's own inference finds it.
     inferred = onnx.shape_inference.infer_shapes(model)
     for output, known in zip(model.graph.output, inferred.graph.output, strict=True):

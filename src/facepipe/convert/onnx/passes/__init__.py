@@ -14,6 +14,7 @@ from pathlib import Path
 import onnx
 
 from facepipe.convert.onnx.passes.bound_clip import bound_clip
+from facepipe.convert.onnx.passes.fold_identity import fold_identity
 from facepipe.convert.onnx.passes.match_prelu_slope import match_prelu_slope
 from facepipe.errors import ConversionError, first_line
 from facepipe.store.files import write_bytes
@@ -28,6 +29,7 @@ class GraphPass:
 
 
 PASSES: dict[str, GraphPass] = {
+    "fold_identity": GraphPass("Identity", fold_identity),
     "match_prelu_slope": GraphPass("PRelu", match_prelu_slope),
     "bound_clip": GraphPass("Clip", bound_clip),
 }
@@ -36,7 +38,8 @@ PASSES: dict[str, GraphPass] = {
 def fix_model(pass_name: str, source: Path, target: Path, *, overwrite: bool = False) -> int:
     """Apply one pass to any ONNX file and write the result whole; return the number of edits.
 
-    Both may be one file, with `overwrite`.
+    Constants behind `Identity` are folded before the other passes, which read constants; that counts as an edit each.
+    Both files may be one, with `overwrite`.
 
     Raises:
         ConversionError: there is no such pass, the source is no valid ONNX model, or the pass refuses it.
@@ -49,7 +52,7 @@ def fix_model(pass_name: str, source: Path, target: Path, *, overwrite: bool = F
     except Exception as error:  # protobuf's DecodeError, ValidationError, OSError: all mean "no model in this file"
         raise ConversionError(f"{source}: it is no valid ONNX model ({first_line(error)}).") from error
     try:
-        edits = PASSES[pass_name].apply(model)
+        edits = fold_identity(model) + (0 if pass_name == "fold_identity" else PASSES[pass_name].apply(model))
         onnx.checker.check_model(model)
     except (ConversionError, onnx.checker.ValidationError) as error:
         raise ConversionError(f"{source}: pass {pass_name}: {first_line(error)}") from error

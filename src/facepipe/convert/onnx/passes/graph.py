@@ -32,7 +32,7 @@ def nodes(model: onnx.ModelProto, operator: str) -> list[onnx.NodeProto]:
     Raises:
         ConversionError: one sits in a branch, loop body or function, where its surroundings cannot be judged.
     """
-    hidden = any(node.op_type == operator for graph in _inner_graphs(model.graph) for node in graph.node)
+    hidden = any(node.op_type == operator for graph in inner_graphs(model.graph) for node in graph.node)
     if hidden or any(node.op_type == operator for function in model.functions for node in function.node):
         raise ConversionError(
             f"a {operator} node is inside a branch, loop or function, expected all in the main graph."
@@ -80,7 +80,7 @@ def add_constant(model: onnx.ModelProto, wanted_name: str, array: np.ndarray) ->
 def remove_unused_constants(model: onnx.ModelProto, candidates: set[str]) -> None:
     """Remove those constants among `candidates` that no node reads any more and that are no output."""
     graph = model.graph
-    used = {name for inner in (graph, *_inner_graphs(graph)) for node in inner.node for name in node.input}
+    used = {name for inner in (graph, *inner_graphs(graph)) for node in inner.node for name in node.input}
     unused = candidates - used - {value.name for value in graph.output}
     for tensor in [t for t in graph.initializer if t.name in unused]:
         graph.initializer.remove(tensor)
@@ -100,10 +100,10 @@ def describe(node: onnx.NodeProto) -> str:
     return f"{node.op_type} '{node.name or node.output[0]}'"
 
 
-def _inner_graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+def inner_graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
     """Every graph below `graph`: branches and loop bodies."""
     for node in graph.node:
         for attribute in node.attribute:
             for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
                 yield inner
-                yield from _inner_graphs(inner)
+                yield from inner_graphs(inner)
