@@ -50,7 +50,9 @@ ODD: list[tuple[object, str]] = [
     (PIXELS[:0], r"uint8 \[0, 60, 3\], expected uint8 \[H, W, 3\] in RGB\.$"),
     (np.zeros(()), r"float64 \[\] from 0 to 0, expected"),
     (io.BytesIO(b"x"), r"of type BytesIO, expected a path, the bytes of a file, a PIL image, .* Try: its .read\(\)"),
-    (Tensor(), r"of type Tensor, .* Try: numpy.asarray"),
+    (Tensor(), r"of type Tensor, .* Try: list\(...\) of several photographs; of one numpy.asarray"),
+    (np.array(["a.jpg", "b.jpg"]), r"<U5 \[2\], .* Try: list\(array\), where it holds several photographs"),
+    (np.array([Path("a.jpg")]), r"object \[1\], .* Try: list\(array\)"),
     (7, "of type int, expected a path"),
     (None, "of type NoneType, expected a path"),
 ]

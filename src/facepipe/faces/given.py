@@ -66,7 +66,7 @@ def checked_form(given: PhotographLike, where: str = "photograph") -> Form:
         return Path(given)
     attempt = "its .read()." if hasattr(given, "read") else None
     if hasattr(given, "__array__"):
-        attempt = "numpy.asarray(...), with height and width first and pixels from 0 to 255."
+        attempt = "list(...) of several photographs; of one numpy.asarray(...), height and width first, 0 to 255."
     raise DataError(f"{where}: is of type {type(given).__name__}, {_EXPECTED}.", attempt)
 
 
@@ -92,6 +92,8 @@ def _attempt(array: np.ndarray) -> str | None:
         if array.dtype == np.uint16:
             return "(array / 257).round().astype(numpy.uint8), where 65535 is white."
         return "the pixels from 0 to 255, before they were normalised."
+    if array.dtype.kind in "UO":
+        return "list(array), where it holds several photographs."
     if array.dtype != np.uint8:
         return None
     if array.ndim == 3 and array.shape[0] == 3 and array.shape[2] > 4:
