@@ -270,8 +270,9 @@ def test_without_a_name_the_embedder_is_the_first_that_is_converted(
 
 
 def test_a_curve_is_not_cut_by_the_models_options(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"run_wider: models name min_face, .* Try: run_wider\(threshold"):
-        facepipe.run_wider(tmp_path, facepipe.Models("ultraface.rfb-320", least_score=0.5))
+    for asked in ({"least_score": 0.5}, {"min_face": 20}, {"size": 640}, {"borders": "pad"}):
+        with pytest.raises(DataError, match=r"run_wider: models name \w+=.*, expected none: .* Try: run_wider\(size"):
+            facepipe.run_wider(tmp_path, facepipe.Models("ultraface.rfb-320", **asked))
 
 
 @pytest.mark.weights

@@ -539,7 +539,7 @@ def run_wider(
     """A detector on WIDER FACE's validation set, as `facepipe wider`: the content of `run`/wider.json.
 
     Args:
-        models: its detector; no embedder is asked.
+        models: its detector, and how it runs; no embedder is asked.
         size, aspect, protocol: see `runs.wider_protocol`.
         data, images: the folder of WIDER FACE, and the photographs where they lie elsewhere.
         threshold: least score; curves need the low ones too.
@@ -547,15 +547,18 @@ def run_wider(
 
     Raises:
         AssetError: WIDER FACE is not here.
-        DataError: no such detector or size; or a photograph cannot be read.
+        DataError: no such detector or size; models name another one, or which faces are found; or a photograph cannot
+            be read.
         BackendError, StageError: as `embed_folder`.
     """
     detector = _named(models.detector, "detector")
-    if (models.min_face, models.least_score, models.borders) != (None, None, None):
-        raise DataError(
-            "run_wider: models name min_face, least_score or borders, expected none: a curve needs every face.",
-            "run_wider(threshold=...).",
-        )
+    for option in ("size", "min_face", "least_score", "borders"):
+        if (value := getattr(models, option)) not in (None, 0):
+            raise DataError(
+                f"run_wider: models name {option}={value!r}, expected none: the protocol has its sizes, a curve "
+                "needs every face.",
+                "run_wider(size=..., threshold=...).",
+            )
     folder = wider.wider_folder(_path(data))
     truth = wider.wider_truth(folder)
     photographs = wider.wider_photographs(folder, truth, _path(images))
