@@ -424,21 +424,21 @@ def load(
         BackendError: the back end is unavailable here, or a model was not converted yet.
     """
     models = Models(
-        detector,
-        embedder,
-        backend,
-        weights,
-        batch,
-        threads,
-        precision,
-        selection,
-        max_pixels,
-        size,
-        allow_margin_crop,
-        min_face,
-        least_score,
-        borders,
-        device,
+        detector=detector,
+        embedder=embedder,
+        backend=backend,
+        weights=weights,
+        batch=batch,
+        threads=threads,
+        precision=precision,
+        selection=selection,
+        max_pixels=max_pixels,
+        size=size,
+        allow_margin_crop=allow_margin_crop,
+        min_face=min_face,
+        least_score=least_score,
+        borders=borders,
+        device=device,
     ).chosen()
     models.require_alignment()
     opened = open_pipeline(
