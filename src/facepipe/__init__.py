@@ -29,8 +29,11 @@ if TYPE_CHECKING:
         UnsealedError,
         WeightsError,
     )
-    from facepipe.faces.pipeline import FacePipeline
-    from facepipe.gallery.file import Gallery
+    from facepipe.faces.given import PhotographLike
+    from facepipe.faces.pipeline import CutFace, FacePipeline, PictureCrops
+    from facepipe.faces.verdict import Verdict
+    from facepipe.gallery.file import Gallery, read_gallery
+    from facepipe.gallery.naming import NamedFace, NamedPhotograph
     from facepipe.results import Detections, EmbeddedFace, Face, Killed, NoFace, PictureFaces, Unread
 
 __version__ = "0.1.0"
@@ -46,8 +49,11 @@ _HOMES = {
         "enrol",
         "recognise",
     ),
-    "facepipe.faces.pipeline": ("FacePipeline",),
-    "facepipe.gallery.file": ("Gallery",),
+    "facepipe.faces.given": ("PhotographLike",),
+    "facepipe.faces.pipeline": ("CutFace", "FacePipeline", "PictureCrops"),
+    "facepipe.faces.verdict": ("Verdict",),
+    "facepipe.gallery.file": ("Gallery", "read_gallery"),
+    "facepipe.gallery.naming": ("NamedFace", "NamedPhotograph"),
     "facepipe.results": ("Detections", "Face", "NoFace", "Unread", "Killed", "EmbeddedFace", "PictureFaces"),
     "facepipe.errors": (
         "FacepipeError",
@@ -65,6 +71,7 @@ __all__ = [
     "AssetError",
     "BackendError",
     "ConversionError",
+    "CutFace",
     "DataError",
     "Detections",
     "EmbeddedFace",
@@ -75,18 +82,24 @@ __all__ = [
     "Gallery",
     "Killed",
     "Models",
+    "NamedFace",
+    "NamedPhotograph",
     "NoFace",
+    "PhotographLike",
+    "PictureCrops",
     "PictureFaces",
     "StageError",
     "TensorError",
     "Unread",
     "UnsealedError",
+    "Verdict",
     "WeightsError",
     "__version__",
     "convert_models",
     "embed_folder",
     "enrol",
     "load",
+    "read_gallery",
     "recognise",
     "run_lfw",
     "run_wider",

@@ -2,38 +2,48 @@
 """facepipe for programs: open models once and ask them about photographs, or do a whole run with one call.
 
     import facepipe
-    faces = facepipe.load(detector="mtcnn", embedder="mobilefacenet.ms1m")
-    print(faces.distance("one.jpg", "other.jpg"))
+    faces = facepipe.load()
+    print(faces.verify("one.jpg", "other.jpg").same)
 
 docs/api.md shows all of it. What a command prints, these functions return; nothing here parses or prints.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
-from facepipe.assets.workspace import open_workspace
+from facepipe.assets.workspace import open_workspace, trained_embedder
 from facepipe.backends import AUTO, resolve_backend, takes_compiled
 from facepipe.backends.base import Backend, MadeBy, RuntimeOptions
 from facepipe.convert.onnx import models as conversion
 from facepipe.convert.onnx.report import ConversionReport
 from facepipe.datasets.images import list_keys
 from facepipe.datasets.video import is_film
-from facepipe.detect import EVERYDAY_DETECTOR, DetectorSettings, everyday_settings, looked_at
+from facepipe.detect import EVERYDAY_DETECTOR, DetectorSettings, asked_settings, everyday_settings, looked_at
 from facepipe.engine.local import Local
-from facepipe.errors import DataError
+from facepipe.errors import BackendError, DataError
+from facepipe.faces.given import Form, PhotographLike, checked_form, is_one, many
 from facepipe.faces.photographs import Limits, limits_for, photographs_of, read_given
-from facepipe.faces.pipeline import DEFAULT_SELECTION, FacePipeline, Image, open_pipeline, require_alignment
+from facepipe.faces.pipeline import (
+    DEFAULT_SELECTION,
+    FacePipeline,
+    Image,
+    PictureCrops,
+    open_pipeline,
+    require_alignment,
+)
 from facepipe.faces.verdict import Verdict, verdict
 from facepipe.gallery import enrol as enrolment
-from facepipe.gallery.faces import Recogniser, open_recogniser
+from facepipe.gallery.faces import Recogniser, open_recogniser, recogniser_of
 from facepipe.gallery.file import (
     Gallery,
     Threshold,
@@ -43,7 +53,11 @@ from facepipe.gallery.file import (
     require_writable,
     write_gallery,
 )
+from facepipe.gallery.naming import NamedPhotograph, Namer
 from facepipe.gallery.recognise import Recognised, recognise_film, recognise_photographs, recognition
+from facepipe.gallery.search import Index, Rule, build_index
+from facepipe.geometry.mtcnn_boxes import Borders
+from facepipe.geometry.pyramid import CELL
 from facepipe.metrics.verification import squared_distances
 from facepipe.results import Detections, EmbeddedFace, NoFace, PictureFaces, Unread
 from facepipe.runs import lfw, wider
@@ -52,9 +66,6 @@ from facepipe.runs.job import RunJob, WhichFaces, made_by
 from facepipe.runs.score import Policies
 from facepipe.runs.wider_protocol import wider_protocol
 from facepipe.runs.wider_run import WiderJob
-
-Picture = str | Path | np.ndarray
-"""A path, or uint8 [H, W, 3] in RGB."""
 
 Progress = Callable[[int], None]
 
@@ -68,7 +79,8 @@ class Models:
     """Which models are run, and how; what `load` and every run take.
 
     Attributes:
-        detector, embedder: names of the catalogue; `facepipe models` lists them.
+        detector, embedder: names of the catalogue; `facepipe models` lists them. Embedder "auto": the first that is
+            converted here.
         backend: what executes them; `facepipe backends` lists what can run here.
         weights: the folder that `convert_models` (or `facepipe om`) wrote.
         batch: the most photographs or crops in one call of a network.
@@ -80,10 +92,18 @@ class Models:
         size: pixels of the longer side of the copy in which faces are looked for; None: the detector's everyday size;
             0: all pixels. Answers are in pixels of the photograph.
         allow_margin_crop: a detector without landmarks may serve an embedder that wants them, much less accurately.
+        min_face: pixels of the longer side of the least face that is looked for, 12 or more; None: the detector's own.
+        least_score: faces score above this, in [0, 1); None: the detector's own.
+        borders: what MTCNN sees of a face beyond the photograph: "pad", black (None is that), or "stretch", the rest
+            stretched, as facenet-pytorch.
+        device: number of the device, where the back end has several.
+
+    Raises:
+        DataError: a number is out of bounds; it is named.
     """
 
     detector: str | None = EVERYDAY_DETECTOR
-    embedder: str | None = "facenet.vggface2"
+    embedder: str | None = AUTO
     backend: str = AUTO
     weights: Path | str = "weights"
     batch: int = 16
@@ -93,10 +113,41 @@ class Models:
     max_pixels: int | None = None
     size: int | None = None
     allow_margin_crop: bool = False
+    min_face: int | None = None
+    least_score: float | None = None
+    borders: Borders | None = None
+    device: int = 0
+
+    def __post_init__(self) -> None:
+        bounds = {"batch": 1, "threads": 1, "device": 0, "max_pixels": 1, "size": 0, "min_face": CELL}
+        for name, least in bounds.items():
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise DataError(f"{name}: is {value}, expected {least} or more.")
+        if self.least_score is not None and not 0 <= self.least_score < 1:
+            raise DataError(f"least_score: is {self.least_score}, expected 0 up to, but not including, 1.")
+        asked = [name for name in ("size", "min_face", "least_score", "borders") if getattr(self, name) is not None]
+        if self.detector is None and asked:
+            raise DataError(f"{asked[0]}: was given, and there is no detector, expected one.", "detector='mtcnn'.")
+        if self.borders not in (None, "pad", "stretch"):
+            raise DataError(f"borders: are '{self.borders}', expected pad or stretch.")
+
+    def chosen(self) -> Models:
+        """These with an embedder's name in place of "auto".
+
+        Raises:
+            BackendError: none is converted.
+        """
+        if self.embedder != AUTO:
+            return self
+        workspace = replace(open_workspace(), weights=Path(self.weights))
+        return replace(self, embedder=trained_embedder(workspace).name)
 
     def options(self) -> RuntimeOptions:
-        """What a session is told."""
-        return RuntimeOptions(threads=self.threads, precision=self.precision)
+        """What a session is told; compiled models are kept below the weights, if they can be written."""
+        weights = Path(self.weights)
+        cache = weights / "cache" if os.access(weights, os.W_OK) else None
+        return RuntimeOptions(self.threads, self.device, self.precision, cache)
 
     def limits(self) -> Limits:
         """What is decoded of photographs, and the largest one that is looked at."""
@@ -109,7 +160,13 @@ class Models:
         if self.detector is None:
             return None
         settings = everyday_settings(self.detector, self.size, compiled=takes_compiled(self.backend))
-        return replace(settings, batch=self.batch)
+        return asked_settings(
+            settings,
+            batch=self.batch,
+            min_face_px=self.min_face,
+            least_score=self.least_score,
+            borders=self.borders,
+        )
 
     def require_alignment(self) -> None:
         """Raise DataError where the detector gives no landmarks and the embedder wants them, unless that is allowed."""
@@ -125,15 +182,23 @@ LFW_MODELS = Models(detector="mtcnn", size=0)
 class Faces:
     """Open models. `load` makes one; `close` ends it, and so does leaving a `with` block.
 
-    One photograph that cannot be read, or has no face, never loses the others: it has that answer in its place.
+    A photograph is a path, the bytes of a file, a PIL image, or an array uint8 [H, W, 3] in RGB. One gives one answer;
+    a list of them, or anything that brings them one by one, gives a list of answers. One that cannot be read, or has
+    no face, never loses the others: it has that answer in its place. What is no photograph at all (an array of floats,
+    say) is a DataError that names its place.
+
+    Several threads may ask at once, and get the bits that one would get. `close` is called when none asks any more.
     """
 
     def __init__(self, pipeline: FacePipeline, models: Models, stack: ExitStack) -> None:
-        self.pipeline = pipeline
+        self._pipeline: FacePipeline | None = pipeline
         self._models = models
         self._stack = stack
+        self._lock = threading.Lock()
+        self._searched: tuple[Gallery, Index] | None = None
 
     def __enter__(self) -> Faces:
+        self._opened()
         return self
 
     def __exit__(
@@ -142,29 +207,136 @@ class Faces:
         self.close()
 
     def close(self) -> None:
-        """Give the models back. Closing again does nothing; asking afterwards is an error of the back end's."""
+        """Give the models back. Closing again does nothing; to ask afterwards is a BackendError."""
+        self._pipeline = self._searched = None
         self._stack.close()
+
+    @property
+    def pipeline(self) -> FacePipeline:
+        """What answers, step by step, for arrays."""
+        return self._opened()
+
+    def _opened(self) -> FacePipeline:
+        """The models.
+
+        Raises:
+            BackendError: they were closed.
+        """
+        if self._pipeline is None:
+            raise BackendError(
+                "these models were closed, expected them open.", "facepipe.load(...) again, or ask before .close()."
+            )
+        return self._pipeline
 
     @property
     def note(self) -> str | None:
         """What a user has to know of this pair of models; None when there is nothing."""
         return self.pipeline.note
 
-    def detect(self, photographs: Sequence[Picture]) -> list[Detections | Unread]:
-        """Every face of every photograph, in their order."""
+    @overload
+    def detect(self, photographs: PhotographLike) -> Detections | Unread: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def detect(self, photographs: Iterable[PhotographLike]) -> list[Detections | Unread]: ...
+
+    def detect(self, photographs: PhotographLike | Iterable[PhotographLike]) -> Any:
+        """Every face of each photograph, best score first."""
         return self._answers(photographs, self.pipeline.detect)
 
-    def embed(self, photographs: Sequence[Picture]) -> list[EmbeddedFace | NoFace | Unread]:
+    @overload
+    def embed(self, photographs: PhotographLike) -> EmbeddedFace | NoFace | Unread: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def embed(self, photographs: Iterable[PhotographLike]) -> list[EmbeddedFace | NoFace | Unread]: ...
+
+    def embed(self, photographs: PhotographLike | Iterable[PhotographLike]) -> Any:
         """The main face of each photograph with its embedding, or why there is none, or why it cannot be read."""
-        self._need_embedder()
-        return self._answers(photographs, self.pipeline.main_faces)
+        return self._answers(photographs, self._embedding().main_faces)
 
-    def embed_all(self, photographs: Sequence[Picture]) -> list[PictureFaces | Unread]:
+    @overload
+    def embed_all(self, photographs: PhotographLike) -> PictureFaces | Unread: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def embed_all(self, photographs: Iterable[PhotographLike]) -> list[PictureFaces | Unread]: ...
+
+    def embed_all(self, photographs: PhotographLike | Iterable[PhotographLike]) -> Any:
         """All faces of each photograph with their embeddings, and why some could not be cut out."""
-        self._need_embedder()
-        return self._answers(photographs, self.pipeline.all_faces)
+        return self._answers(photographs, self._embedding().all_faces)
 
-    def distance(self, one: Picture, other: Picture) -> float:
+    @overload
+    def crops(self, photographs: PhotographLike) -> PictureCrops | Unread: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def crops(self, photographs: Iterable[PhotographLike]) -> list[PictureCrops | Unread]: ...
+
+    def crops(self, photographs: PhotographLike | Iterable[PhotographLike]) -> Any:
+        """All faces of each photograph, cut out and aligned as the embedder wants them: uint8 [S, S, 3] in RGB.
+
+        `faces.pipeline.embed` makes embeddings of crops.
+        """
+        return self._answers(photographs, self._embedding().all_crops)
+
+    @overload
+    def identify(  # type: ignore[overload-overlap]
+        self,
+        photographs: PhotographLike,
+        gallery: Gallery | Path | str,
+        *,
+        threshold: float | None = None,
+        candidates: int = 5,
+        rule: Rule = "best",
+    ) -> NamedPhotograph | Unread: ...
+
+    @overload
+    def identify(
+        self,
+        photographs: Iterable[PhotographLike],
+        gallery: Gallery | Path | str,
+        *,
+        threshold: float | None = None,
+        candidates: int = 5,
+        rule: Rule = "best",
+    ) -> list[NamedPhotograph | Unread]: ...
+
+    def identify(
+        self,
+        photographs: PhotographLike | Iterable[PhotographLike],
+        gallery: Gallery | Path | str,
+        *,
+        threshold: float | None = None,
+        candidates: int = 5,
+        rule: Rule = "best",
+    ) -> Any:
+        """All faces of each photograph with the names that a gallery gives them, as `facepipe recognise`.
+
+        Args:
+            gallery: read once by `read_gallery` for many calls: what searches it is kept for the next one. A path is
+                read in every call.
+            threshold: least cosine for a name; None: the gallery's.
+            candidates: how many neighbours are looked at and listed.
+            rule: "best" or "majority"; see `gallery.search.identify`.
+
+        Raises:
+            DataError: the gallery is of another model, or neither it nor `threshold` tells who is unknown.
+            BackendError: faiss, which searches, is not installed.
+            StageError: nothing tells the weights of the embedder.
+        """
+        pipeline = self._embedding()
+        known, where = (gallery, "gallery") if isinstance(gallery, Gallery) else (read_gallery(gallery), str(gallery))
+        least = least_similarity(known, threshold, where, "identify(threshold=...), or `facepipe gallery calibrate`.")
+        recogniser = recogniser_of(pipeline, Path(self._models.weights))
+        require_model(known, recogniser.model, recogniser.weights_sha256, where)
+        namer = Namer(pipeline, known, self._index(known), least, candidates, rule)
+        return self._answers(photographs, namer)
+
+    def _index(self, gallery: Gallery) -> Index:
+        """What searches a gallery; the last one's is kept."""
+        with self._lock:
+            if self._searched is None or self._searched[0] is not gallery:
+                self._searched = (gallery, build_index(gallery.embeddings))
+            return self._searched[1]
+
+    def distance(self, one: PhotographLike, other: PhotographLike) -> float:
         """The squared Euclidean distance of the two main faces' embeddings, in [0, 4]: small means the same person.
 
         Raises:
@@ -173,35 +345,46 @@ class Faces:
         first, second = self._two(one, other)
         return float(squared_distances(first[None], second[None])[0])
 
-    def verify(self, one: Picture, other: Picture, *, threshold: float | None = None) -> Verdict:
+    def verify(self, one: PhotographLike, other: PhotographLike, *, threshold: float | None = None) -> Verdict:
         """Whether the two main faces are one person's: by the catalogue's threshold, or by a cosine that is given.
 
         Raises:
-            DataError: one of the photographs cannot be read or has no face.
+            DataError: one of the photographs cannot be read or has no face, or `threshold` is no cosine.
         """
         first, second = self._two(one, other)
         assert self.pipeline.embedder is not None, "it embedded"
         return verdict(first, second, self.pipeline.embedder.spec, self.note, threshold)
 
-    def _two(self, one: Picture, other: Picture) -> list[np.ndarray]:
+    def _two(self, one: PhotographLike, other: PhotographLike) -> list[np.ndarray]:
         """The embeddings of the main faces of two photographs.
 
         Raises:
             DataError: one of them cannot be read or has no face.
         """
+        given = ((one, "first photograph"), (other, "second photograph"))
+        answers = self._in_order((checked_form(*photograph) for photograph in given), self._embedding().main_faces)
         rows = []
-        for photograph, answer in zip((one, other), self.embed([one, other]), strict=True):
+        for (photograph, where), answer in zip(given, answers, strict=True):
             if not isinstance(answer, EmbeddedFace):
-                name = "the array" if isinstance(photograph, np.ndarray) else photograph
+                name = photograph if isinstance(photograph, str | Path) else where
                 raise DataError(f"{name}: {answer.reason}, expected a photograph with a face.")
             rows.append(answer.embedding)
         return rows
 
-    def _need_embedder(self) -> None:
+    def _embedding(self) -> FacePipeline:
         if self.pipeline.embedder is None:
             raise DataError("load: no embedder was named, expected one to embed with.", "load(embedder=...)")
+        return self.pipeline
 
-    def _answers(self, photographs: Sequence[Picture], ask: Callable[[Sequence[Image]], Sequence[Any]]) -> Any:
+    def _answers(
+        self, given: PhotographLike | Iterable[PhotographLike], ask: Callable[[Sequence[Image]], Sequence[Any]]
+    ) -> Any:
+        """One answer for one photograph, a list for many."""
+        if is_one(given):
+            return self._in_order([checked_form(given)], ask)[0]  # type: ignore[arg-type]
+        return self._in_order(many(given), ask)  # type: ignore[arg-type]
+
+    def _in_order(self, photographs: Iterable[Form], ask: Callable[[Sequence[Image]], Sequence[Any]]) -> list[Any]:
         """What `ask` says of each photograph that can be read, Unread in the others' places."""
         answers: list[Any] = []
         for group in read_given(photographs, self._models.batch, self._models.limits()):
@@ -213,7 +396,7 @@ class Faces:
 
 def load(
     detector: str | None = EVERYDAY_DETECTOR,
-    embedder: str | None = "facenet.vggface2",
+    embedder: str | None = AUTO,
     *,
     backend: str = AUTO,
     weights: Path | str = "weights",
@@ -224,24 +407,43 @@ def load(
     max_pixels: int | None = None,
     size: int | None = None,
     allow_margin_crop: bool = False,
+    min_face: int | None = None,
+    least_score: float | None = None,
+    borders: Borders | None = None,
+    device: int = 0,
 ) -> Faces:
-    """A detector and an embedder, loaded from converted models; arguments as `Models`' attributes.
+    """A detector and an embedder, loaded from converted models; arguments as `Models`' attributes, which are the
+    options of the commands.
 
     Args:
         detector: None: photographs are faces that are cut out and aligned already.
         embedder: None: nothing is embedded.
 
     Raises:
-        DataError: a name is not in the catalogue, or the two do not go together.
+        DataError: a name is not in the catalogue, a number is out of bounds, or the two do not go together.
         BackendError: the back end is unavailable here, or a model was not converted yet.
     """
     models = Models(
-        detector, embedder, backend, weights, batch, threads, precision, selection, max_pixels, size, allow_margin_crop
-    )
+        detector=detector,
+        embedder=embedder,
+        backend=backend,
+        weights=weights,
+        batch=batch,
+        threads=threads,
+        precision=precision,
+        selection=selection,
+        max_pixels=max_pixels,
+        size=size,
+        allow_margin_crop=allow_margin_crop,
+        min_face=min_face,
+        least_score=least_score,
+        borders=borders,
+        device=device,
+    ).chosen()
     models.require_alignment()
     opened = open_pipeline(
         detector,
-        embedder,
+        models.embedder,
         resolve_backend(backend, models.options()),
         Path(weights),
         batch,
@@ -337,7 +539,7 @@ def run_wider(
     """A detector on WIDER FACE's validation set, as `facepipe wider`: the content of `run`/wider.json.
 
     Args:
-        models: its detector; no embedder is asked.
+        models: its detector, and how it runs; no embedder is asked.
         size, aspect, protocol: see `runs.wider_protocol`.
         data, images: the folder of WIDER FACE, and the photographs where they lie elsewhere.
         threshold: least score; curves need the low ones too.
@@ -345,10 +547,18 @@ def run_wider(
 
     Raises:
         AssetError: WIDER FACE is not here.
-        DataError: no such detector or size; or a photograph cannot be read.
+        DataError: no such detector or size; models name another one, or which faces are found; or a photograph cannot
+            be read.
         BackendError, StageError: as `embed_folder`.
     """
     detector = _named(models.detector, "detector")
+    for option in ("size", "min_face", "least_score", "borders"):
+        if (value := getattr(models, option)) not in (None, 0):
+            raise DataError(
+                f"run_wider: models name {option}={value!r}, expected none: the protocol has its sizes, a curve "
+                "needs every face.",
+                "run_wider(size=..., threshold=...).",
+            )
     folder = wider.wider_folder(_path(data))
     truth = wider.wider_truth(folder)
     photographs = wider.wider_photographs(folder, truth, _path(images))
@@ -408,6 +618,7 @@ def enrol(
         StageError: nothing tells the weights of the embedder.
     """
     require_writable(Path(out), overwrite=overwrite)
+    models = models.chosen()
     names = enrolment.named_photographs(Path(photographs), _path(labels))
     backend = resolve_backend(models.backend, models.options())
     with _recogniser(models, backend) as recogniser:
@@ -442,6 +653,8 @@ def recognise(
         StageError: the gallery is of other weights.
     """
     given, known = Path(photographs), read_gallery(Path(gallery))
+    if models.embedder == AUTO:
+        models = replace(models, embedder=known.model)
     attempt = "recognise(threshold=...), or `facepipe gallery calibrate`."
     least = least_similarity(known, threshold, str(gallery), attempt)
     backend = resolve_backend(models.backend, models.options(), known.made_by, Path(gallery))
@@ -470,7 +683,7 @@ def _recogniser(models: Models, backend: Backend) -> AbstractContextManager[Reco
 
 
 def _run_job(root: Path, run: Path, models: Models, shard: int, *, force: bool) -> RunJob:
-    detector = _named(models.detector, "detector")
+    detector, models = _named(models.detector, "detector"), models.chosen()
     models.require_alignment()
     return RunJob(
         root=root,

@@ -129,7 +129,7 @@ def test_borders_are_the_cascades_alone(
     photograph, weights = str(album / "group.jpg"), seeded("ultraface.rfb-320")
     options = ["--weights", str(weights), "--detector", "ultraface.rfb-320", "--borders", "stretch"]
     assert main(["detect", photograph, *options]) == 1
-    assert "--borders: stretch was asked for, and ultraface.rfb-320 looks at no box" in capsys.readouterr().err
+    assert "borders: stretch was asked for, and a detector of one network looks at no box" in capsys.readouterr().err
 
 
 def test_detect_draws_the_faces_of_a_detector_of_one_network(

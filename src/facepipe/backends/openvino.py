@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -33,7 +34,8 @@ INT8_SHARE: Final = 0.8  # least share of the heavy layers of a quantised networ
 
 @dataclass(frozen=True, slots=True)
 class OpenVinoSession:
-    """One compiled model. Every call may have another shape, unless the file itself fixes it.
+    """One compiled model. Every call may have another shape, unless the file itself fixes it. Threads take turns: a
+    request has one memory for its outputs.
 
     Attributes:
         requests: inference requests; a call is shared among them, so that each computes on threads of its own.
@@ -44,13 +46,15 @@ class OpenVinoSession:
     fixed_batch: int | None
     precision: str
     path: Path
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self, inputs: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
         try:
-            if len(self.requests) == 1 or self.fixed_batch is not None:
-                self.requests[0].infer(list(inputs), share_inputs=True)
-                return _outputs(self.requests[0])
-            return self._run_shared(inputs)
+            with self.lock:
+                if len(self.requests) == 1 or self.fixed_batch is not None:
+                    self.requests[0].infer(list(inputs), share_inputs=True)
+                    return _outputs(self.requests[0])
+                return self._run_shared(inputs)
         except RuntimeError as error:  # the only class that OpenVINO's own errors have
             raise BackendError(f"{self.path}: OpenVINO failed ({_last_line(error)}).") from error
 

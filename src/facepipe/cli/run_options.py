@@ -216,8 +216,6 @@ def detector_settings(args: argparse.Namespace) -> DetectorSettings:
         DataError: no such detector, or --borders for one that is no cascade.
     """
     settings = everyday_settings(args.detector, args.size, compiled=takes_compiled(args.backend))
-    if args.borders is not None and not isinstance(settings, MtcnnSettings):
-        raise DataError(f"--borders: {args.borders} was asked for, and {args.detector} looks at no box a second time.")
     return asked_settings(
         settings, batch=args.batch, min_face_px=args.min_face, least_score=args.least_score, borders=args.borders
     )

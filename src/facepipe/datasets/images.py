@@ -25,6 +25,7 @@ import os
 import stat
 import struct
 import sys
+import threading
 import warnings
 from collections import Counter
 from collections.abc import Iterator
@@ -79,6 +80,12 @@ _SIGNATURES = {
     b"GIF8": "GIF",
 }
 MORE = " (more with --max-pixels)"
+
+PillowImage = Image.Image
+"""A picture that Pillow has opened or made."""
+
+# Python's list of warning filters is the process's: of two threads that set it and set it back, one undoes the other.
+_FILTERS = threading.Lock()
 _OF_COLOURS = ("RGB", "RGBA", "RGBX", "P", "PA")
 # Formats that can hold several frames.
 _MAY_MOVE = heif.SUFFIXES | {".gif", ".webp", ".png", ".tif", ".tiff", ".avif"}
@@ -202,7 +209,7 @@ def read(path: Path) -> np.ndarray:
     """One photograph, upright, as uint8 [H, W, 3] RGB. Any size from 1x1 to MAX_PIXELS pixels.
 
     Warnings that Pillow gives about size and metadata are silenced while the file is opened, since this module decides
-    what they warn of. (Python's list of warning filters belongs to the process: call this in processes, not threads.)
+    what they warn of.
 
     Raises:
         DataError: there is no such file, or it cannot be read whole as a photograph; the reason is named.
@@ -248,6 +255,35 @@ def decode_or_reason(
         return _read(content, max_pixels, max_side, size, memory)
     except Unreadable as error:
         return Unread(str(error))
+
+
+def of_pillow(
+    image: PillowImage, max_pixels: int = MAX_PIXELS, max_side: int = MAX_SIDE, memory: int | None = None
+) -> Decoded | Unread:
+    """A picture that Pillow holds, by the rules for files (upright, sRGB, no transparency); or why it cannot be had.
+
+    The picture stays as it is. What Pillow has not decoded yet is decoded by Pillow, in full: damage is seen as far as
+    that tells, and colour of 16 bits has lost the low ones. Of an animation the frame counts at which it stands.
+
+    Args:
+        max_pixels, max_side, memory: as `decode_or_reason` takes them.
+    """
+    try:
+        with _reasons(max_pixels):
+            if 0 in image.size:
+                raise Unreadable(f"has {image.width}x{image.height} pixels, expected some")
+            _refuse_large(image, 1, max_pixels)
+            _refuse_long(image, max_side)
+            if memory is not None:
+                _refuse_costly(image, 1, 0, memory)
+            image.load()
+            colour = _rgb(image)
+            if colour is image and "icc_profile" in image.info:
+                colour = image.copy()  # colours are converted in place
+            pixels = np.array(_as_seen(image, colour), np.uint8)
+    except Unreadable as error:
+        return Unread(str(error))
+    return Decoded(pixels, *pixels.shape[:2])
 
 
 def size_or_reason(content: bytes, size: int = 0) -> tuple[int, int] | Unread:
@@ -353,27 +389,39 @@ def _read(
         if image.format == "PNG":
             refuse_missing_rows(image, content)
         colour = _rounded(image, rawmode, content) if ";16" in rawmode else _rgb(image)
-        if image.mode in _OF_COLOURS and (profile := image.info.get("icc_profile")):
-            colour = in_srgb(colour, profile)
-        # Asked for after loading: Pillow then has turned a TIFF, and says so.
-        if (orientation := _orientation(image)) in _UPRIGHT:
-            colour = colour.transpose(_UPRIGHT[orientation])
-            if orientation in _ON_ITS_SIDE:
-                height, width = width, height
-        pixels = np.array(colour, np.uint8)
+        if _orientation(image) in _ON_ITS_SIDE:
+            height, width = width, height
+        pixels = np.array(_as_seen(image, colour), np.uint8)
     if by == 1:
         return Decoded(pixels, *pixels.shape[:2])
     return Decoded(pixels, height, width, by, content, memory)
 
 
-def _refuse_large(image: ImageFile.ImageFile, by: int, max_pixels: int) -> None:
+def _as_seen(image: Image.Image, colour: Image.Image) -> Image.Image:
+    """The RGB of a picture in sRGB, which may be done in place, and upright.
+
+    Args:
+        image: loaded: Pillow then has turned a TIFF, and says so.
+    """
+    if image.mode in _OF_COLOURS and (profile := image.info.get("icc_profile")):
+        colour = in_srgb(colour, profile)
+    orientation = _orientation(image)
+    return colour.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else colour
+
+
+def _refuse_large(image: Image.Image, by: int, max_pixels: int) -> None:
     width, height = (-(-side // by) for side in image.size)
     if width * height > max_pixels:
         reduced = "" if by == 1 else f", {width}x{height} of them at the least scale that serves"
         raise Unreadable(f"has {image.width}x{image.height} pixels{reduced}, at most {max_pixels:,} are read{MORE}")
 
 
-def _refuse_costly(image: ImageFile.ImageFile, by: int, held: int, memory: int) -> None:
+def _refuse_long(image: Image.Image, max_side: int) -> None:
+    if max(image.size) > max_side:
+        raise Unreadable(f"has a side of {max(image.size)} pixels, expected at most {max_side}")
+
+
+def _refuse_costly(image: Image.Image, by: int, held: int, memory: int) -> None:
     """Refuse what would take more than `memory` bytes: its pixels, and `held` bytes beside them."""
     width, height = (-(-side // by) for side in image.size)
     is_deep = image.mode.startswith(("I", "F")) or ";16" in _rawmode(image)
@@ -402,18 +450,23 @@ def _opened(
     Args:
         whole: refuse more than `max_pixels` here; else the caller does, who knows at what scale it decodes.
     """
+    with _reasons(max_pixels), file:
+        try:
+            image = _header(file)
+        except UnidentifiedImageError as error:
+            raise Unreadable(_unknown(file)) from error
+        with image:
+            if whole:
+                _refuse_large(image, 1, max_pixels)
+            _refuse_long(image, max_side)
+            yield image
+
+
+@contextmanager
+def _reasons(max_pixels: int) -> Iterator[None]:
+    """Whatever goes wrong with a picture in the block is a reason."""
     try:
-        with file:
-            try:
-                image = _header(file)
-            except UnidentifiedImageError as error:
-                raise Unreadable(_unknown(file)) from error
-            with image:
-                if whole:
-                    _refuse_large(image, 1, max_pixels)
-                if max(image.size) > max_side:
-                    raise Unreadable(f"has a side of {max(image.size)} pixels, expected at most {max_side}")
-                yield image
+        yield
     except (Unreadable, MemoryError):
         raise
     except Image.DecompressionBombError as error:
@@ -461,7 +514,7 @@ def _header(file: BinaryIO) -> ImageFile.ImageFile:
     file.seek(0)
     if head[4:8] == b"ftyp" and heif.is_heif(head):
         return heif.open_heif(file)
-    with warnings.catch_warnings():
+    with _FILTERS, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of size, which is decided on in _refuse_large, and of metadata
         if not head.startswith(jpeg.SIGNATURE):
             return Image.open(file, formats=FORMATS)
@@ -473,7 +526,7 @@ def _header(file: BinaryIO) -> ImageFile.ImageFile:
 
 def _orientation(image: Image.Image) -> int:
     """1 to 8 by EXIF or XMP, 1 being upright; a damaged EXIF block turns nothing, the pixels are good without it."""
-    with warnings.catch_warnings():
+    with _FILTERS, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             value = image.getexif().get(_EXIF_ORIENTATION, 1)
@@ -482,9 +535,10 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) else 1
 
 
-def _rawmode(image: ImageFile.ImageFile) -> str:
-    """Pillow's word for the samples as they lie in the file; "" where its decoder knows better."""
-    arguments = image.tile[0][3] if image.tile else ""
+def _rawmode(image: Image.Image) -> str:
+    """Pillow's word for the samples as they lie in the file; "" where its decoder knows better, or there is no file."""
+    tile = image.tile if isinstance(image, ImageFile.ImageFile) else ()
+    arguments = tile[0][3] if tile else ""
     rawmode = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
     return rawmode if isinstance(rawmode, str) and not rawmode.startswith(("I", "F")) else ""
 

@@ -122,7 +122,16 @@ def asked_settings(
         min_face_px: of the cascade's pyramid; for the others a filter of the boxes.
         least_score: of the cascade it is ONet's threshold: PNet's and RNet's let candidates through.
         borders: of the cascade alone.
+
+    Raises:
+        DataError: borders of another detector.
     """
+    if borders is not None and not isinstance(settings, MtcnnSettings):
+        raise DataError(
+            f"borders: {borders} was asked for, and a detector of one network looks at no box a second time, expected "
+            "a cascade.",
+            "detector mtcnn, or no borders.",
+        )
     settings = replace(settings, batch=batch)
     if min_face_px is not None:
         settings = replace(settings, min_face_px=min_face_px)

@@ -19,10 +19,12 @@ import numpy as np
 from facepipe.datasets.images import (
     MORE,
     Decoded,
+    PillowImage,
     decode_or_reason,
     file_or_reason,
     is_animated,
     list_keys,
+    of_pillow,
     other_kinds,
     size_or_reason,
 )
@@ -121,18 +123,19 @@ def read_photographs(
 
 
 def read_given(
-    given: Sequence[str | Path | bytes | np.ndarray], batch: int, limits: Limits = EVERYDAY
+    given: Iterable[Path | bytes | np.ndarray | PillowImage], batch: int, limits: Limits = EVERYDAY
 ) -> Iterator[list[Photograph]]:
-    """The same for files anywhere, for the bytes of files, and for pictures in memory, uint8 [H, W, 3] RGB; neither
-    bytes nor pictures have a key and a digest."""
-    sources = (
-        ("", one, "", "") if isinstance(one, np.ndarray | bytes) else (str(one), *_bytes_of(Path(one))) for one in given
-    )
+    """The same for files anywhere, for the bytes of files, for arrays uint8 [H, W, 3] RGB and for what Pillow holds;
+    these three have no key and no digest."""
+    sources = ((str(one), *_bytes_of(one)) if isinstance(one, Path) else ("", one, "", "") for one in given)
     yield from _in_batches(sources, batch, limits)
 
 
+_Content = bytes | np.ndarray | PillowImage | Unread
+
+
 def _in_batches(
-    sources: Iterable[tuple[str, bytes | np.ndarray | Unread, str, str]], batch: int, limits: Limits
+    sources: Iterable[tuple[str, _Content, str, str]], batch: int, limits: Limits
 ) -> Iterator[list[Photograph]]:
     """Photographs of (key, content, sha256, stamp), in bounded batches."""
     members: list[Photograph] = []
@@ -260,8 +263,10 @@ def _held(image: Decoded) -> int:
     return image.pixels.shape[0] * image.pixels.shape[1] + len(image.content) // 3
 
 
-def _declared(content: bytes | np.ndarray | Unread, limits: Limits) -> int:
+def _declared(content: _Content, limits: Limits) -> int:
     """The pixels that a photograph would be decoded at, as it says; 0 when it will not be."""
+    if isinstance(content, PillowImage):
+        return content.width * content.height
     if isinstance(content, np.ndarray):
         content = checked(content, limits)
         return 0 if isinstance(content, Unread) else content.shape[0] * content.shape[1]
@@ -272,9 +277,11 @@ def _declared(content: bytes | np.ndarray | Unread, limits: Limits) -> int:
     return height * width if height * width <= limits.max_pixels else 0
 
 
-def _decoded(content: bytes | np.ndarray | Unread, limits: Limits) -> Decoded | Unread:
+def _decoded(content: _Content, limits: Limits) -> Decoded | Unread:
     if isinstance(content, Unread):
         return content
+    if isinstance(content, PillowImage):
+        return of_pillow(content, limits.max_pixels, limits.max_side, limits.memory)
     if isinstance(content, np.ndarray):
         image = checked(content, limits)
         return image if isinstance(image, Unread) else Decoded(image, *image.shape[:2])

@@ -51,6 +51,14 @@ class CutFace:
     crop: np.ndarray
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class PictureCrops:
+    """All faces of one picture with their crops, in the detector's order, and why some could not be cut out."""
+
+    faces: tuple[CutFace, ...]
+    left_out: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class FacePipeline:
     """From pictures to faces, crops and embeddings. `open_pipeline` makes one.
@@ -161,6 +169,15 @@ class FacePipeline:
             PictureFaces(tuple(EmbeddedFace(face, next(rows)) for face in faces), tuple(reasons))
             for faces, reasons in zip(kept, left_out, strict=True)
         ]
+
+    def all_crops(self, images: Sequence[Image]) -> list[PictureCrops]:
+        """Every face of each picture with its crop, and why some could not be cut out."""
+        pictures = []
+        for image, found in zip(images, self.detect(images), strict=True):
+            cut = list(self.cut_each(image, found))
+            faces = tuple(one for one in cut if isinstance(one, CutFace))
+            pictures.append(PictureCrops(faces, tuple(one.reason for one in cut if isinstance(one, UncutFace))))
+        return pictures
 
     def _embedder(self) -> Embedder:
         assert self.embedder is not None, "a pipeline without an embedder embeds nothing"

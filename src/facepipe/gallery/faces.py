@@ -36,6 +36,23 @@ class Recogniser:
         return self.pipeline.dimension
 
 
+def recogniser_of(pipeline: FacePipeline, weights: Path) -> Recogniser:
+    """A pipeline that embeds, with the digest of the weights behind it, which lie in the folder `weights`.
+
+    Raises:
+        StageError: nothing tells which weights the model file was made from, so no gallery could be bound to them.
+    """
+    loaded = None if pipeline.embedder is None else pipeline.embedder.file
+    assert loaded is not None, "open_pipeline loads the embedder's file"
+    if loaded.weights_sha256 is None:
+        raise StageError(
+            f"{weights / loaded.file}: nothing beside it tells which weights it was made from, expected "
+            f"{loaded.file}.json.",
+            f"`facepipe onnx {pipeline.model}`",
+        )
+    return Recogniser(pipeline, loaded.weights_sha256)
+
+
 @contextmanager
 def open_recogniser(
     detector: str | None,
@@ -52,7 +69,7 @@ def open_recogniser(
     Raises:
         DataError: there is no such model.
         BackendError: the back end is unavailable, or a model file is not there.
-        StageError: nothing tells which weights the model file was made from, so no gallery could be bound to them.
+        StageError: as `recogniser_of`.
     """
     with open_pipeline(
         detector,
@@ -63,15 +80,7 @@ def open_recogniser(
         settings=settings,
         selection=selection,
     ) as pipeline:
-        loaded = None if pipeline.embedder is None else pipeline.embedder.file
-        assert loaded is not None, "open_pipeline loads the embedder's file"
-        if loaded.weights_sha256 is None:
-            raise StageError(
-                f"{weights / loaded.file}: nothing beside it tells which weights it was made from, expected "
-                f"{loaded.file}.json.",
-                f"`facepipe onnx {embedder}`",
-            )
-        yield Recogniser(pipeline, loaded.weights_sha256)
+        yield recogniser_of(pipeline, weights)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -163,8 +163,10 @@ def least_similarity(gallery: Gallery, given: float | None, where: str, attempt:
         attempt: how one is given or made.
 
     Raises:
-        DataError: there is neither.
+        DataError: there is neither, or what was given is no cosine.
     """
+    if given is not None and not -1 <= given <= 1:
+        raise DataError(f"{where}: the threshold is {given}, expected a cosine from -1 to 1.")
     if given is not None:
         return Threshold(given, None, "given by hand")
     if gallery.threshold is None:
@@ -308,13 +310,14 @@ def _write(path: Path, gallery: Gallery, overwrite: bool) -> None:
         target.write(rows.data)
 
 
-def read_gallery(path: Path) -> Gallery:
+def read_gallery(path: Path | str) -> Gallery:
     """The gallery in `path`, every field checked; the rows stay on the disk until they are used. A writer may replace
     the file meanwhile: what is read is the gallery that was opened.
 
     Raises:
         DataError: it cannot be read, is no gallery, or is damaged; what is wrong is named.
     """
+    path = Path(path)
     if path.exists() and not path.is_file():  # opening a pipe would wait for ever
         raise DataError(f"{path}: is no file, expected a gallery.")
     try:
