@@ -169,7 +169,6 @@ def test_crops_are_what_the_embedder_is_given(weights_dir: Path, sample: Path, t
 def test_a_gallery_names_the_faces_of_photographs_in_any_form(
     weights_dir: Path, album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("faiss", reason="galleries need the extra [gallery]")
     people = album / "people"
     keys = list_keys(people)
     models = facepipe.Models("mtcnn", "facenet.seeded", weights=weights_dir)

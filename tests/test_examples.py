@@ -121,7 +121,6 @@ def test_wrong_use_of_one_and_many_is_a_type_error(tmp_path: Path) -> None:
 def test_the_tour_runs_but_for_the_data_that_is_not_here(
     weights_dir: Path, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("faiss", reason="galleries need the extra [gallery]")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("FACEPIPE_ASSETS", raising=False)
     (tmp_path / "weights").symlink_to(weights_dir)

@@ -318,7 +318,6 @@ class Faces:
 
         Raises:
             DataError: the gallery is of another model, or neither it nor `threshold` tells who is unknown.
-            BackendError: faiss, which searches, is not installed.
             StageError: nothing tells the weights of the embedder.
         """
         pipeline = self._embedding()

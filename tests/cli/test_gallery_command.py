@@ -12,9 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-pytest.importorskip("faiss", reason="gallery search needs the extra [gallery]")
-
 from album import THRESHOLD, album_pairs
 
 from facepipe.catalogue import model

@@ -12,11 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
-
-pytest.importorskip("faiss", reason="gallery search needs the extra [gallery]")
-
 from album import THRESHOLD
+from PIL import Image
 
 from facepipe.cli import main
 from facepipe.datasets.images import read

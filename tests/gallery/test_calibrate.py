@@ -6,8 +6,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-pytest.importorskip("faiss", reason="gallery search needs the extra [gallery]")
-
 from facepipe.datasets.lfw import Pair, VerificationSet
 from facepipe.errors import DataError
 from facepipe.gallery.calibrate import calibrate
@@ -52,7 +50,7 @@ def test_a_thousand_sets_keep_the_promise_to_the_pair(dimension: int) -> None:
         near = np.abs(similarity - threshold.similarity) < 1e-5
         assert near.any()
         sure = int((similarity[~near] > threshold.similarity).sum())
-        # One in ten also beside sixty other probes, for which faiss sums in another order.
+        # One in ten also beside sixty other probes, for which the product sums in another order.
         assert sure + named(first[near], second[near], threshold, together=False) == ALLOWED, number
         if number % 10 == 0:
             assert sure + named(first[near], second[near], threshold, together=True) == ALLOWED, number

@@ -6,8 +6,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-pytest.importorskip("faiss", reason="gallery search needs the extra [gallery]")
-
 from facepipe.errors import DataError
 from facepipe.gallery.evaluate import evaluate
 

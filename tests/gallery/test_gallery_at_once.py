@@ -146,7 +146,6 @@ def test_a_link_to_a_gallery_stays_a_link(tmp_path: Path) -> None:
 
 @pytest.mark.process
 def test_two_add_commands_at_once_add_both(album: Path, seeded: Callable[..., Path], tmp_path: Path) -> None:
-    pytest.importorskip("faiss", reason="gallery search needs the extra [gallery]")
     people = {"Person_06": "first", "Person_07": "second", "Person_04": "enrolled"}
     for name, folder in people.items():
         (tmp_path / folder / name).mkdir(parents=True)

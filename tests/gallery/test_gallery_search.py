@@ -3,16 +3,22 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-pytest.importorskip("faiss", reason="gallery search needs the extra [gallery]")
-
-from facepipe.errors import DataError
+from facepipe.errors import BackendError, DataError
+from facepipe.gallery import search
 from facepipe.gallery.file import Gallery, Threshold, empty_gallery, with_rows
 from facepipe.gallery.search import IndexKind, build_index, identify
+from facepipe.metrics.identification import cosines
+
+needs_faiss = pytest.mark.skipif(
+    importlib.util.find_spec("faiss") is None, reason="approximate search needs the extra [gallery]"
+)
 
 
 def unit(count: int, dimension: int = 128, seed: int = 0) -> np.ndarray:
@@ -45,6 +51,7 @@ def test_an_empty_gallery_knows_nobody() -> None:
     assert (answer.label, answer.similarity, answer.candidates, answer.text) == (None, None, (), "unknown")
 
 
+@needs_faiss
 def test_the_approximate_index_finds_noisy_copies_with_exact_similarities() -> None:
     rows = unit(20_000, 64)
     noise = unit(200, 64, seed=1)
@@ -56,6 +63,26 @@ def test_the_approximate_index_finds_noisy_copies_with_exact_similarities() -> N
     assert np.mean([len(set(a) & set(b)) / 5 for a, b in zip(found, near, strict=True)]) >= 0.9
     same = found == near
     np.testing.assert_allclose(similarities[same], exact[same], atol=1e-5)
+
+
+def test_exact_search_needs_no_faiss_and_the_approximate_one_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    rows = unit(10_000, 8)
+    assert build_index(rows).search(rows[:3], 1)[1].ravel().tolist() == [0, 1, 2]
+    with pytest.raises(
+        BackendError, match=r"approximate search is unavailable: no module named 'faiss'.*Try: the exact"
+    ):
+        build_index(rows, "approximate")
+
+
+def test_the_nearest_are_found_across_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "_BLOCK", 64)
+    rows, probes = unit(1000, 16), unit(20, 16, seed=1)
+    similarities, found = build_index(rows).search(probes, 5)
+    products = cosines(np.repeat(probes, 1000, axis=0), np.tile(rows, (20, 1))).reshape(20, 1000)
+    np.testing.assert_array_equal(found, np.argsort(-products, axis=1, kind="stable")[:, :5])
+    np.testing.assert_array_equal(similarities, np.take_along_axis(products, found, axis=1))
 
 
 def test_an_approximate_index_of_few_rows_is_refused() -> None:
@@ -135,9 +162,9 @@ def test_a_face_at_the_threshold_has_no_name_and_one_above_it_has(dimension: int
         assert above.label == near.label
 
 
-@pytest.mark.parametrize("kind", ["exact", "approximate"])
+@pytest.mark.parametrize("kind", ["exact", pytest.param("approximate", marks=needs_faiss)])
 def test_a_similarity_has_the_same_bits_in_any_company(kind: IndexKind) -> None:
-    """faiss sums in another order from twenty probes on."""
+    """A product of matrices sums in another order for one probe and for many."""
     rows, probes = unit(12_000, 64), unit(300, 64, seed=2)
     index = build_index(rows, kind)
     together = index.search(probes, 3)
@@ -155,6 +182,7 @@ def test_of_equal_rows_the_first_is_the_nearest() -> None:
     assert (similarities[:, 0] == similarities[:, 2]).all()
 
 
+@needs_faiss
 def test_dense_people_are_found_by_the_approximate_index() -> None:
     """Twenty people with five hundred pictures each: their sketches hardly differ, and the majority votes on five."""
     rng = np.random.default_rng(0)

@@ -77,7 +77,6 @@ def evaluate(
 
     Raises:
         DataError: a photograph lies in no person's folder, or there are no mated or no non-mated probes.
-        BackendError: faiss is not installed.
     """
     photographs: dict[str, list[str]] = {}
     for key in sorted(keys):

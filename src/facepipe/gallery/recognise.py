@@ -87,7 +87,7 @@ def recognition(
         font: for the names; None: one that has their letters.
 
     Raises:
-        BackendError: faiss, which searches, is not installed.
+        BackendError: faiss, which the approximate search needs, is not installed.
     """
     index = build_index(gallery.embeddings, search)
     namer = Namer(recogniser.pipeline, gallery, index, threshold, candidates=candidates, rule=rule)

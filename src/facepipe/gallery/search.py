@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who in a gallery is nearest to a face, by faiss; and what to call the face, or not to.
+"""Who in a gallery is nearest to a face; and what to call the face, or not to.
 
-Exact search compares with every row. The approximate index is for millions of rows: it scans a sketch of each row
-(four bits for every two numbers, learnt from the rows) and compares exactly with those whose sketches are nearest. It
-may miss a neighbour; the similarities that it gives are exact.
+Exact search compares with every row, block after block. The approximate index, faiss's, is for millions of rows: it
+scans a sketch of each row (four bits for every two numbers, learnt from the rows) and compares exactly with those whose
+sketches are nearest. It may miss a neighbour; the similarities that it gives are exact.
 
-faiss says which rows are near. How near they are is computed again, by the function that thresholds are calibrated with
-(`metrics.identification.cosines`): faiss sums in one order for a few probes and in another for many, and a face would
-pass a threshold alone and miss it in company.
+A product of matrices says which rows are near. How near they are is computed again, by the function that thresholds are
+calibrated with (`metrics.identification.cosines`): the product sums in one order for a few probes and in another for
+many, and a face would pass a threshold alone and miss it in company.
 
 Source of the sketches: Andre et al. 2015, "Cache locality is not enough: high-performance nearest neighbor search with
 product quantization fast scan". Groups around centres (inverted lists) were tried first and found half the neighbours
@@ -32,8 +32,9 @@ Rule = Literal["best", "majority"]
 
 _TRAINED_ON = 50_000  # rows, spread over the gallery; faiss takes a part of them
 _LEAST_APPROXIMATE = 10_000  # below, comparing with every row is as quick
-_SPARE = 8  # neighbours beyond those wanted: among equals to faiss's last bits the nearest may stand a little behind
+_SPARE = 8  # neighbours beyond those wanted: among equals to the product's last bits the nearest may stand behind
 _AT_ONCE = 256  # probes whose neighbours' rows are held
+_BLOCK = 1 << 15  # rows that they are compared with at a time: 34 MB of products
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +72,14 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Index:
-    """Rows ready to be searched. Keeps the rows in memory."""
+    """Rows ready to be searched.
+
+    Attributes:
+        inner: of exact search the rows, float32 [N, D]; of the approximate one a faiss.Index (faiss has no types).
+    """
 
     kind: IndexKind
-    inner: Any  # faiss.Index; faiss has no types
+    inner: Any
     rows: int
     effort: int
 
@@ -98,23 +103,42 @@ class Index:
         return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
     def _nearest(self, probes: np.ndarray, wanted: int) -> tuple[np.ndarray, np.ndarray]:
-        """`search` for some probes: faiss's neighbours in the order of their cosines."""
+        """`search` for some probes: what the product or the sketches find, in the order of the cosines."""
         looked_at = min(wanted + _SPARE, self.rows)
-        options: dict[str, Any] = {}
-        if self.kind == "approximate":
-            from faiss import IndexRefineSearchParameters
-
-            options["params"] = IndexRefineSearchParameters()
-            options["params"].k_factor = max(1.0, self.effort / looked_at)
-        _, rows = self.inner.search(probes, looked_at, **options)  # (P, looked_at)
-        found = self.inner.reconstruct_batch(np.maximum(rows, 0).ravel())
+        rows = self._near(probes, looked_at) if self.kind == "exact" else self._sketched(probes, looked_at)
+        known = np.maximum(rows, 0).ravel()
+        found = self.inner[known] if self.kind == "exact" else self.inner.reconstruct_batch(known)  # (P * looked_at, D)
         near = cosines(np.repeat(probes, looked_at, axis=0), found).reshape(rows.shape)
         near[rows < 0] = -2
         order = np.lexsort((rows, -near))[:, :wanted]
         return np.take_along_axis(near, order, axis=1), np.take_along_axis(rows, order, axis=1)
 
+    def _near(self, probes: np.ndarray, looked_at: int) -> np.ndarray:
+        """Rows with the greatest products, int64 [P, looked_at], in no order."""
+        products, rows = list[np.ndarray](), list[np.ndarray]()
+        for start in range(0, self.rows, _BLOCK):
+            block = probes @ self.inner[start : start + _BLOCK].T  # (P, B)
+            best = _greatest(block, looked_at)
+            products.append(np.take_along_axis(block, best, axis=1))
+            rows.append(best + start)
+        best = _greatest(np.hstack(products), looked_at)
+        return np.take_along_axis(np.hstack(rows), best, axis=1)
 
-def why_no_search() -> str | None:
+    def _sketched(self, probes: np.ndarray, looked_at: int) -> np.ndarray:
+        """Rows that faiss's sketches lead to, int64 [P, looked_at], -1 where they lead to none."""
+        from faiss import IndexRefineSearchParameters
+
+        options = IndexRefineSearchParameters()
+        options.k_factor = max(1.0, self.effort / looked_at)
+        return np.asarray(self.inner.search(probes, looked_at, params=options)[1])
+
+
+def _greatest(values: np.ndarray, count: int) -> np.ndarray:
+    """Where the greatest of each row are, int64 [P, count], in no order; all, where there are fewer."""
+    return np.argpartition(values, -min(count, values.shape[1]), axis=1)[:, -count:]
+
+
+def why_no_sketches() -> str | None:
     """None when faiss is here; else what to install."""
     import importlib.util
 
@@ -133,38 +157,35 @@ def build_index(embeddings: np.ndarray, kind: IndexKind = "exact", effort: int =
             less; people with a thousand photographs each, whose sketches hardly differ, need as many.
 
     Raises:
-        BackendError: faiss is not installed.
+        BackendError: faiss, which makes the sketches, is not installed.
         DataError: too few rows for an approximate index, or numbers that make no pairs.
     """
-    reason = why_no_search()
-    if reason is not None:
-        raise BackendError(f"gallery search is unavailable: {reason}")
+    if kind == "exact":
+        return Index(kind, np.array(embeddings, np.float32, order="C"), len(embeddings), effort)
+    count, dimension = embeddings.shape
+    if count < _LEAST_APPROXIMATE:
+        raise DataError(
+            f"gallery: {count:,} rows are few for an approximate index, expected {_LEAST_APPROXIMATE:,} or more.",
+            "the exact one; it is quicker here and misses nothing.",
+        )
+    if dimension % 2:
+        raise DataError(
+            f"gallery: rows of {dimension} numbers, expected an even number for an approximate index, whose sketch "
+            "has four bits for every two.",
+            "the exact one.",
+        )
+    if (reason := why_no_sketches()) is not None:
+        raise BackendError(f"approximate search is unavailable: {reason}", "the exact one, which needs nothing.")
     import faiss
 
-    count, dimension = embeddings.shape
-    inner: Any
-    if kind == "exact":
-        inner = faiss.IndexFlatIP(dimension)
-    else:
-        if count < _LEAST_APPROXIMATE:
-            raise DataError(
-                f"gallery: {count:,} rows are few for an approximate index, expected {_LEAST_APPROXIMATE:,} or more.",
-                "the exact one; it is quicker here and misses nothing.",
-            )
-        if dimension % 2:
-            raise DataError(
-                f"gallery: rows of {dimension} numbers, expected an even number for an approximate index, whose sketch "
-                "has four bits for every two.",
-                "the exact one.",
-            )
-        # One sketch of four bits for two numbers; RFlat keeps the rows for the exact comparison. faiss draws the rows
-        # that it learns from by a seed of its own, which never changes.
-        inner = faiss.index_factory(dimension, f"PQ{dimension // 2}x4fs,RFlat", faiss.METRIC_INNER_PRODUCT)
-        inner.train(np.ascontiguousarray(embeddings[:: max(1, count // _TRAINED_ON)], np.float32))
+    # One sketch of four bits for two numbers; RFlat keeps the rows for the exact comparison. faiss draws the rows
+    # that it learns from by a seed of its own, which never changes.
+    sketches = faiss.index_factory(dimension, f"PQ{dimension // 2}x4fs,RFlat", faiss.METRIC_INNER_PRODUCT)
+    sketches.train(np.ascontiguousarray(embeddings[:: max(1, count // _TRAINED_ON)], np.float32))
     block = 1 << 18  # a gallery on the disk is copied piece by piece
     for start in range(0, count, block):
-        inner.add(np.ascontiguousarray(embeddings[start : start + block], np.float32))
-    return Index(kind, inner, count, effort)
+        sketches.add(np.ascontiguousarray(embeddings[start : start + block], np.float32))
+    return Index(kind, sketches, count, effort)
 
 
 def identify(
