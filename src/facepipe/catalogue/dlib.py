@@ -8,7 +8,17 @@ the embedding as long as it is; here, as everywhere in facepipe, it is brought t
 
 from __future__ import annotations
 
-from facepipe.specs import AtcOptions, Dim, FivePoint, ModelSpec, Pixels, TensorSpec, Weights, WheelMember, fixed
+from facepipe.specs import (
+    AtcOptions,
+    Dim,
+    FivePoint,
+    ModelSpec,
+    Pixels,
+    TensorSpec,
+    Weights,
+    WheelMember,
+    fixed,
+)
 
 _BATCH = Dim("batch", 1, 1024)
 _SIDE = 150
