@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """dlib's recogniser beside dlib itself: fifty crops through weights that both read from one file.
 
-The answers in dlib_seeded.npy are dlib's own, made with dlib-bin 20.0.1.post1 by `make accept ONLY=dlib_seeded`, which
-writes them again and compares. The published weights, on fifty faces, are `make accept ONLY=dlib_outputs`.
+The answers in dlib_seeded.npy are dlib's own, the mean of a crop's and of its mirror image's, made with dlib-bin
+20.0.1.post1 by `make accept ONLY=dlib_seeded`, which writes them again and compares. The published weights, on fifty
+faces, are `make accept ONLY=dlib_outputs`.
 """
 
 from __future__ import annotations
@@ -47,6 +48,15 @@ def test_twenty_nine_convolutions_and_a_dense_layer_with_the_published_count_of_
     # Of the file's 5,614,592 numbers a factor and an offset of each channel are part of the convolutions.
     folded = sum(2 * one.out_channels for one in convolutions)
     assert len(convolutions) == 29 and sum(one.numel() for one in network.parameters()) == 5_614_592 - folded
+
+
+def test_a_face_and_its_mirror_image_have_the_same_answer() -> None:
+    network = DlibResNet().eval()
+    image = torch.rand(2, 3, 150, 150)
+    with torch.inference_mode():
+        assert torch.equal(torch.matmul(image, network.reversal), image.flip(3)), "to the bit"
+        assert torch.allclose(network(image), network(image.flip(3)), atol=1e-6)
+        assert not torch.allclose(network.one(image), network.one(image.flip(3)), atol=1e-4)
 
 
 def test_maps_of_unlike_size_are_filled_with_zeros_at_their_end() -> None:

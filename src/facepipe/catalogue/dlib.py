@@ -3,7 +3,8 @@
 
 King 2017, "High Quality Face Recognition with Deep Metric Learning" (blog.dlib.net), dlib-models: "licensed in the
 public domain or under CC0 1.0 Universal". The same file lies in the wheel of face_recognition_models 0.1.3. dlib leaves
-the embedding as long as it is; here, as everywhere in facepipe, it is brought to length 1 (decision 23).
+the embedding as long as it is; here, as everywhere in facepipe, it is brought to length 1, and it is the mean of a face's
+and of its mirror image's (decision 23).
 """
 
 from __future__ import annotations

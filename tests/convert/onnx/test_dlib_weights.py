@@ -66,7 +66,7 @@ def test_it_converts_with_parity_and_without_any_operator_that_reads_a_shape(see
 
     model = onnx.load(any_weights().final(tmp_path))
     kinds = {node.op_type for node in model.graph.node}
-    expected = {"Conv", "Relu", "MaxPool", "AveragePool", "Pad", "Add", "GlobalAveragePool", "Flatten"}
+    expected = {"Conv", "Relu", "MaxPool", "AveragePool", "Pad", "Add", "GlobalAveragePool", "Flatten", "Mul"}
     assert kinds - {"Gemm", "MatMul"} == expected  # the dense layer is one or the other
     constants = {tensor.name for tensor in model.graph.initializer}
     assert all(node.input[1] in constants for node in model.graph.node if node.op_type == "Pad"), "fixed fillings"
