@@ -2,9 +2,9 @@
 """dlib's recogniser, the one here whose weights anybody may have and use: 128 numbers from a face of 150x150.
 
 King 2017, "High Quality Face Recognition with Deep Metric Learning" (blog.dlib.net), dlib-models: "licensed in the
-public domain or under CC0 1.0 Universal". The same file lies in the wheel of face_recognition_models 0.1.3. dlib leaves
-the embedding as long as it is; here, as everywhere in facepipe, it is brought to length 1, and it is the mean of a face's
-and of its mirror image's (decision 23).
+public domain or under CC0 1.0 Universal". The same file lies in the wheel of face_recognition_models 0.1.3. Here the
+embedding is the mean of a face's and of its mirror image's, and of length 1 as everywhere in facepipe; dlib leaves it
+as long as it is. Decision 23 tells what was measured.
 """
 
 from __future__ import annotations
