@@ -64,4 +64,5 @@ DLIB_RESNET = ModelSpec(
         ),
         source="4,829 photographs of CFP, of 345 people outside LFW's pairs, by retinaface.mobilenet0.25",
     ),
+    linking=0.95,  # decision 21
 )
