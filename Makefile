@@ -111,7 +111,7 @@ wider: $(READY)  ## a detector on WIDER FACE [DETECTOR SIZE PROTOCOL DATA RUN BA
 	  $(call option,protocol,PROTOCOL) $(call option,data,DATA) $(call option,run,RUN) $(call option,precision,PRECISION) \
 	  $(call option,threads,THREADS) $(call option,workers,WORKERS)
 
-demo: $(READY)  ## the whole job on a sample that is made on the spot; needs only the package index
+demo: $(READY)  ## six real photographs recognised, then the whole job on a made sample; needs only the package index
 	@$(FACEPIPE) demo
 
 test: lint  ## every check a change must pass

@@ -21,27 +21,31 @@ from pathlib import Path
 
 import numpy as np
 
+from facepipe.catalogue import embedder
 from facepipe.gallery.cluster_folder import pile_of_run
-from facepipe.gallery.clusters import EVERYDAY_LINKING, Linking, agreement, group_faces
+from facepipe.gallery.clusters import Linking, agreement, group_faces, similarity_of
 from facepipe.gallery.linkage import average_linkage
 
 SIMILARITIES = (0.45, 0.5, 0.55, 0.6)
 """Of DBSCAN: 0.5 was the default."""
+MADE_SIMILARITY = 0.425
+"""At which made embeddings are joined."""
 
 
 def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.clusters", description=__doc__)
     parser.add_argument("run", nargs="?", type=Path, help="a finished run over people's folders")
     parser.add_argument("--from", dest="first", default="", metavar="NAME", help="people from this name on")
+    parser.add_argument("--until", default="\U0010ffff", metavar="NAME", help="people up to this name")
     parser.add_argument("--two", action="store_true", help="people with two photographs or more alone")
-    parser.add_argument("--similarity", type=float, nargs="+", default=[EVERYDAY_LINKING.similarity])
+    parser.add_argument("--similarity", type=float, nargs="+", help="default: the recogniser's")
     parser.add_argument("--faces", type=int, default=100_000, help="made embeddings, without a run (default: 100,000)")
     parser.add_argument("--dimension", type=int, default=128)
     args = parser.parse_args(words)
     if args.run is None:
         print(timed(args.faces, args.dimension))
     else:
-        for line in compared(args.run, args.first, args.similarity, two=args.two):
+        for line in compared(args.run, args.first, args.until, args.similarity, two=args.two):
             print(line, flush=True)
     return 0
 
@@ -50,7 +54,7 @@ def timed(faces: int, dimension: int) -> str:
     """Seconds of processor and memory for made people."""
     rows = made_people(faces, dimension)
     began = time.process_time()
-    groups = average_linkage(rows, np.arange(faces), EVERYDAY_LINKING.similarity)
+    groups = average_linkage(rows, np.arange(faces), MADE_SIMILARITY)
     seconds = time.process_time() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if sys.platform == "darwin" else 1024) / 1024
     return (
@@ -71,12 +75,13 @@ def made_people(faces: int, dimension: int, seed: int = 0) -> np.ndarray:
     return found
 
 
-def compared(run: Path, first: str, similarities: Sequence[float], *, two: bool) -> list[str]:
+def compared(run: Path, first: str, until: str, similarities: Sequence[float] | None, *, two: bool) -> list[str]:
     """A line for each way to group the faces of a run."""
-    found = pile_of_run(run).found
+    pile = pile_of_run(run)
+    found, similarities = pile.found, similarities or [similarity_of(embedder(pile.embedder))]
     people = [key.partition("/")[0] for key in found.keys]
     counts = Counter(people)
-    rows = [i for i, person in enumerate(people) if person >= first and (not two or counts[person] > 1)]
+    rows = [i for i, person in enumerate(people) if first <= person <= until and (not two or counts[person] > 1)]
     faces, embeddings = [found.faces[i] for i in rows], found.embeddings[rows]
     keys = [key for key, _ in faces]
     ways = {f"average linkage {one:g}": group_faces(faces, embeddings, Linking(one)).groups for one in similarities}

@@ -17,10 +17,11 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from facepipe.backends import resolve_backend
+from facepipe.catalogue import embedder
 from facepipe.faces.photographs import decoded_or_error
 from facepipe.faces.pipeline import FacePipeline, open_pipeline
 from facepipe.gallery.cluster_folder import Pile, pile_of_run
-from facepipe.gallery.clusters import EVERYDAY_LINKING
+from facepipe.gallery.clusters import similarity_of
 from facepipe.geometry.align import sharpness
 from facepipe.results import Face
 
@@ -39,16 +40,16 @@ def main(words: Sequence[str] | None = None) -> int:
     args = parser.parse_args(words)
     pile = pile_of_run(args.run)
     chosen = chosen_faces(pile, args.until, args.each)
-    people = np.array([key.partition("/")[0] for key, _ in chosen])
+    people, similarity = np.array([key.partition("/")[0] for key, _ in chosen]), similarity_of(embedder(pile.embedder))
     with open_pipeline("mtcnn", pile.embedder, resolve_backend("auto"), args.weights, 16) as pipeline:
-        print(f"{len(chosen)} faces of {len(set(people.tolist()))} people; linked at {EVERYDAY_LINKING.similarity:g}")
+        print(f"{len(chosen)} faces of {len(set(people.tolist()))} people; linked at {similarity:g}")
         for name, crops in {
             **{f"side {side}": smaller(pile.root, chosen, side, pipeline) for side in SIDES},
             **{f"blur {blur} %": blurred(pile.root, chosen, blur / 100, pipeline) for blur in BLURS},
         }.items():
             held = list(crops)
             measured = np.median([sharpness(crop) for crop in held])
-            near = (rows := pipeline.embed(held)) @ rows.T >= EVERYDAY_LINKING.similarity
+            near = (rows := pipeline.embed(held)) @ rows.T >= similarity
             same, upper = people[:, None] == people, np.triu(np.ones(near.shape, bool), 1)
             told = " ".join(f"{near[upper & kind].mean():.4f}" for kind in (~same, same))
             print(f"{name:10} sharpness {measured:6.0f}; linked of two people, of one: {told}", flush=True)

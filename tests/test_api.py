@@ -358,7 +358,7 @@ def test_the_limit_of_pixels_is_the_commands(
         ["detect", str(photograph), *weights],
         ["verify", str(photograph), str(photograph), *weights, *embeds],
         ["recognise", "--det", "--input", str(tmp_path / "a.jpg"), "--output", str(tmp_path / "o"), *weights],
-        ["cluster", str(tmp_path), "--out", str(tmp_path / "c"), *weights, *embeds],
+        ["cluster", str(tmp_path), "--out", str(tmp_path / "c"), "--similarity", "0.5", *weights, *embeds],
         ["embed", str(tmp_path), "--out", str(tmp_path / "run"), *weights, *embeds, "--workers", "1"],
     ):
         main(words)

@@ -297,6 +297,7 @@ class ModelSpec:
     alignment: Alignment | None = None
     parity_tolerance: float = 1e-5  # of max|a - b|, times max(1, max|reference|)
     thresholds: MeasuredThresholds | None = None
+    linking: float | None = None  # mean cosine down to which two groups of faces are one person; None: never measured
     for_accuracy: bool = True  # False: seeded weights; the numbers say nothing about the network
     single_shot: SingleShot | None = None  # of a detector that is one network
 

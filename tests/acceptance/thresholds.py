@@ -3,7 +3,8 @@
 
 All pairs of different people among CFP's photographs of those whom LFW's View 2 does not name: 345 of its 500 people.
 (LFW's own photographs of others than View 2's are in no mirror.) The run is everyday's, `facepipe embed`; the
-arithmetic is `metrics.far_thresholds`. What to put into the catalogue stands in runs/accept.json, for each detector.
+arithmetic is `metrics.far_thresholds`. What to put into the catalogue stands in runs/accept.json, for each recogniser
+and detector.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from facepipe.metrics.far_thresholds import far_thresholds, is_measured, strange
 from facepipe.metrics.identification import cosines
 from facepipe.store.run_faces import EMBEDDINGS_FILE, FACES_FILE, read_embeddings, read_faces
 
-EMBEDDER = "mobilefacenet.ms1m"
+# The beginning of a check's name: whose thresholds it measures.
+EMBEDDERS = {"thresholds": "mobilefacenet.ms1m", "thresholds_dlib": "dlib.resnet"}
 DETECTORS = ("retinaface.mobilenet0.25", "mtcnn")
 RATES = (1e-2, 1e-3, 1e-4, 1e-5)
 
@@ -53,10 +55,10 @@ def outside_view_2(root: Path) -> set[str]:
     return {f"{number:03d}" for number, name in enumerate(names, 1) if name.strip() and letters(name) not in tested}
 
 
-def embedded(detector: str) -> Path:
+def embedded(recogniser: str, detector: str) -> Path:
     """A run of everyday's command over CFP's photographs."""
-    run = anew(f"thresholds-{detector}")
-    words = ("--detector", detector, "--embedder", EMBEDDER, "--out", run)
+    run = anew(f"thresholds-{recogniser}-{detector}")
+    words = ("--detector", detector, "--embedder", recogniser, "--out", run)
     facepipe("embed", cfp() / "Data" / "Images", *words, log=run.name)
     return run
 
@@ -71,14 +73,14 @@ def rows_of(run: Path, people: set[str]) -> tuple[np.ndarray, list[str]]:
 
 
 @functools.cache
-def measured(detector: str) -> dict[str, Any]:
+def measured(recogniser: str, detector: str) -> dict[str, Any]:
     """What the photographs say of each rate, and how often the catalogue's threshold is passed on them."""
-    rows, people = rows_of(embedded(detector), outside_view_2(cfp()))
+    rows, people = rows_of(embedded(recogniser, detector), outside_view_2(cfp()))
     strangers = stranger_pairs(rows, people)
     names = np.asarray(people)
     one, other = np.nonzero(np.triu(names[:, None] == names[None, :], 1))
     same = cosines(rows[one], rows[other])
-    known = embedder(EMBEDDER).thresholds
+    known = embedder(recogniser).thresholds
     return {
         "photographs": len(rows),
         "people": strangers.people,
@@ -101,18 +103,18 @@ def measured(detector: str) -> dict[str, Any]:
     }
 
 
-def holds(detector: str) -> Measured:
+def holds(recogniser: str, detector: str) -> Measured:
     """Whether each threshold of the catalogue stands for its rate, within the rate's interval, behind this detector."""
-    found, known = measured(detector), embedder(EMBEDDER).thresholds
+    found, known = measured(recogniser, detector), embedder(recogniser).thresholds
     seen = found["far_at_the_catalogues"]
     right = known is not None and all(rate.low <= seen[str(rate.far)] <= rate.high for rate in known.rates)
     told = "; ".join(f"{one['far']:g}: {one['similarity']:.4f}" for one in found["rates"] if one["measured"])
     return Measured(found, right, f"{found['pairs']:,} pairs of {found['people']} people; cosine at FAR {told}")
 
 
-def same_source() -> Measured:
+def same_source(recogniser: str) -> Measured:
     """The catalogue's numbers are what the first detector gives, to the last bit."""
-    found, known = measured(DETECTORS[0]), embedder(EMBEDDER).thresholds
+    found, known = measured(recogniser, DETECTORS[0]), embedder(recogniser).thresholds
     told = [(one["far"], one["similarity"]) for one in found["rates"] if one["measured"]]
     kept = [(rate.far, rate.similarity) for rate in known.rates] if known else []
     gaps = [abs(a[1] - b[1]) for a, b in zip(told, kept, strict=False)]
@@ -121,14 +123,23 @@ def same_source() -> Measured:
 
 
 CHECKS = (
-    Check("thresholds", "the catalogue's thresholds are those that CFP gives", "within 0.001", same_source),
     *(
         Check(
-            f"thresholds_{name.partition('.')[0]}",
-            f"FAR at these thresholds behind {name}",
-            "in their intervals",
-            functools.partial(holds, name),
+            check,
+            f"the catalogue's thresholds of {name} are those that CFP gives",
+            "within 0.001",
+            functools.partial(same_source, name),
         )
-        for name in DETECTORS
+        for check, name in EMBEDDERS.items()
+    ),
+    *(
+        Check(
+            f"{check}_{detector.partition('.')[0]}",
+            f"FAR at the thresholds of {name} behind {detector}",
+            "in their intervals",
+            functools.partial(holds, name, detector),
+        )
+        for check, name in EMBEDDERS.items()
+        for detector in DETECTORS
     ),
 )

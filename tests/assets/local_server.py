@@ -50,6 +50,8 @@ def served(site: Site) -> Iterator[Site]:
                 self.send_header("Content-Range", f"bytes {first}-{len(content) - 1}/{len(content)}")
             else:
                 self.send_response(200)
+                if self.path.endswith("/"):  # a page of a package index: pip reads no other kind
+                    self.send_header("Content-Type", "text/html")
             body = content[first:]
             if site.tells_length:
                 self.send_header("Content-Length", str(len(body)))

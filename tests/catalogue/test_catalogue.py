@@ -90,6 +90,8 @@ def test_thresholds_are_cosines_with_intervals_and_a_source_and_never_of_seeded_
         assert spec.thresholds.source
         assert spec.for_accuracy
     assert spec.for_accuracy is not isinstance(spec.weights.origin, Recipe)
+    if spec.linking is not None:  # groups are not joined by what one pair of strangers in a hundred has
+        assert spec.thresholds is not None and spec.thresholds.rates[0].similarity < spec.linking < 1
 
 
 @pytest.mark.parametrize("name", DETECTORS)

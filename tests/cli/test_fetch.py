@@ -46,7 +46,7 @@ def test_all_is_everything_that_can_be_fetched() -> None:
 
 def test_a_wrong_name_lists_the_choices_and_guesses() -> None:
     with pytest.raises(
-        DataError, match=r"'mtccn' is nothing that can be fetched, expected one of all, mtcnn, .*lfw\. "
+        DataError, match=r"'mtccn' is nothing that can be fetched, expected one of all, mtcnn, .*lfw, portraits\. "
     ):
         names_of(["mtccn"])
     with pytest.raises(DataError, match=r"did you mean 'facenet\.casia'"):

@@ -88,7 +88,7 @@ def test_every_command_that_looks_for_faces_takes_the_same_two_filters(
         ["detect", picture, *told],
         ["embed", str(tmp_path), "--out", str(tmp_path / "run"), *told, *some],
         ["verify", picture, picture, *told, *some],
-        ["cluster", str(tmp_path), "--out", str(tmp_path / "groups"), *told, *some],
+        ["cluster", str(tmp_path), "--out", str(tmp_path / "groups"), "--similarity", "0.5", *told, *some],
         ["gallery", "build", str(tmp_path), "--name", "Ann", "--out", str(tmp_path / "x.gallery"), *told, *some],
         ["recognise", "--det", "--input", picture, "--output", str(tmp_path / "out"), *told],
     ):

@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from dlib_file import SMALL, dlib_file, seeded
 from packed_rows import read_bins
 
 from facepipe.compat.port_index import read_port_index
 from facepipe.datasets.cfp import read_cfp_pairs
+from facepipe.datasets.dlib_network import read_dlib_network
 from facepipe.datasets.image_records import ImageRecord, bytes_from_record, read_labels, record_from_bytes
 from facepipe.datasets.images import decode
 from facepipe.datasets.lfw import read_pairs
@@ -261,6 +263,7 @@ TARGETS: dict[str, Target] = {
         lambda content, _: read_pickle(content, "x", KINDS),
         lambda _: [PORT, *(pickle.dumps([1, (b"x", "y", None, True, 1.5), {"a": [2]}], protocol=p) for p in range(5))],
     ),
+    "dlib_network": Target(lambda content, _: read_dlib_network(content, "x"), lambda _: [dlib_file(seeded, SMALL)]),
     "verification_bin": Target(
         _in_file("v.bin", read_verification_bin), lambda _: [verification_bin([b"a", b"b", b"c", b"d"], [True, False])]
     ),

@@ -22,6 +22,8 @@ from facepipe.reports.contact_sheets import label_of
 from facepipe.results import Face
 from facepipe.store.run_faces import read_embeddings, read_faces
 
+LINKING = Linking(similarity=0.425)
+
 
 def face(side: float = 100, sharpness: float = 500, score: float = 1, number: int = 0) -> Face:
     box = np.array([10, 20, 10 + side, 20 + 2 * side], np.float32)
@@ -39,7 +41,7 @@ def _people(sizes: list[int], spread: float = 0.5) -> tuple[np.ndarray, np.ndarr
 
 def groups_of(rows: np.ndarray, faces: list[Face] | None = None, keys: list[str] | None = None) -> np.ndarray:
     names = keys or [f"{number:03d}.jpg" for number in range(len(rows))]
-    return group_faces(list(zip(names, faces or [face()] * len(rows), strict=True)), rows).groups
+    return group_faces(list(zip(names, faces or [face()] * len(rows), strict=True)), rows, LINKING).groups
 
 
 def test_people_are_told_apart_largest_first_and_single_faces_stay_alone() -> None:
@@ -66,7 +68,7 @@ def test_a_poor_face_links_nobody_and_is_put_to_the_person_it_is_like(poor: Face
     rows, truth = _people([6, 6])
     bridge = rows[truth == 0].sum(axis=0) + rows[truth == 1].sum(axis=0)
     rows = np.concatenate([rows, (bridge / np.linalg.norm(bridge)).astype(np.float32)[None], rows[:1]])
-    good, kind = [face()] * 12, group_faces([("x", poor)], rows[:1]).weak[0]
+    good, kind = [face()] * 12, group_faces([("x", poor)], rows[:1], LINKING).weak[0]
     assert kind is not None
     groups = groups_of(rows, [*good, poor, poor])
     assert groups[truth.argmin()] != groups[truth.argmax()]
@@ -84,6 +86,19 @@ def test_nobody_and_nobody_alike() -> None:
     assert groups_of(_people([1, 1, 1])[0]).tolist() == [-1, -1, -1]
     with pytest.raises(DataError, match=r"the similarity is 1\.5, expected a cosine"):
         group_faces([], np.zeros((0, 128), np.float32), Linking(similarity=1.5))
+
+
+def test_a_recogniser_without_a_measured_similarity_is_refused_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"")
+    words = ["cluster", str(tmp_path), "--out", str(tmp_path / "out"), "--embedder", "arcface.iresnet18"]
+    assert main(words) == 1
+    told = capsys.readouterr().err
+    assert "how similar one person's faces are for arcface.iresnet18 was not measured, expected a similarity." in told
+    assert "Try: --similarity COSINE" in told
+    assert main([*words, "--similarity", "0.5", "--weights", str(tmp_path)]) == 1
+    assert "no such model file" in capsys.readouterr().err, "a similarity that is given is taken"
 
 
 def test_a_label_tells_where_the_face_is() -> None:

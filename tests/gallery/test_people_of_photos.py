@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from facepipe.catalogue import embedder
 from facepipe.cli import main
 from facepipe.gallery.cluster_folder import pile_of_run
-from facepipe.gallery.clusters import Linking, group_faces
+from facepipe.gallery.clusters import Linking, group_faces, similarity_of
 from facepipe.geometry.boxes import iou_matrix
 from facepipe.metrics.clustering import pairwise
 
@@ -60,13 +61,14 @@ def test_people_of_group_photographs_are_told_apart_and_found_again(
     truth = np.array(people)
     assert len(truth) > 300 and Counter(Counter(people).values())[2] > 100, "most faces are found on both copies"
 
-    grouped = group_faces(found.faces, found.embeddings)
+    similarity = similarity_of(embedder("mobilefacenet.ms1m"))
+    grouped = group_faces(found.faces, found.embeddings, Linking(similarity))
     for group in range(grouped.people):
         keys = [key for key, own in zip(found.keys, grouped.groups, strict=True) if own == group]
         assert len(set(keys)) == len(keys), "two faces of one photograph"
     rates = pairwise(grouped.groups, truth)
     everybody = pairwise(
-        group_faces(found.faces, found.embeddings, Linking(side=0, sharpness=0, score=0)).groups, truth
+        group_faces(found.faces, found.embeddings, Linking(similarity, side=0, sharpness=0, score=0)).groups, truth
     )
     print(f"pairs: {rates}; without limits for poor faces: {everybody}; {grouped.people} people")
     assert rates.precision >= 0.98 and everybody.precision >= 0.98

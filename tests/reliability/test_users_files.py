@@ -246,7 +246,9 @@ CASES: dict[str, Case] = {
         "recognise", "--index", lambda desk: desk.gallery, "--threshold", "0.5", "--input", IMAGES, "--output", "named",
         *LOOK, targets=("named",),
     ),
-    "cluster": case("cluster", lambda desk: desk.run, "--out", "out", *WEIGHTS, targets=("out",)),
+    "cluster": case(
+        "cluster", lambda desk: desk.run, "--out", "out", "--similarity", "0.5", *WEIGHTS, targets=("out",)
+    ),
     "verification": case(
         "verification", "photos", "--pairs", lambda desk: desk.sample / "pairs.txt", "--run", "out", *WEIGHTS, *MODEL,
         targets=("out",), prepare=photographs_here,

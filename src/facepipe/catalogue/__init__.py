@@ -7,6 +7,7 @@ import difflib
 
 from facepipe.catalogue.arcface import IRESNET18, IRESNET34, IRESNET50, IRESNET100, MOBILEFACENET_PADDLE
 from facepipe.catalogue.blazeface import BLAZEFACE_BACK, BLAZEFACE_FRONT
+from facepipe.catalogue.dlib import DLIB_RESNET
 from facepipe.catalogue.facenet import FACENET_CASIA, FACENET_SEEDED, FACENET_VGGFACE2
 from facepipe.catalogue.mobilefacenet import MOBILEFACENET_MS1M
 from facepipe.catalogue.mtcnn import ONET, PNET, RNET
@@ -30,6 +31,7 @@ MODELS: dict[str, ModelSpec] = {
         FACENET_CASIA,
         FACENET_SEEDED,
         MOBILEFACENET_MS1M,
+        DLIB_RESNET,
         MOBILEFACENET_PADDLE,
         IRESNET18,
         IRESNET34,

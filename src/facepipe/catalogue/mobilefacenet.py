@@ -66,4 +66,5 @@ MOBILEFACENET_MS1M = ModelSpec(
         ),
         source="4,829 photographs of CFP, of 345 people outside LFW's pairs, by retinaface.mobilenet0.25",
     ),
+    linking=0.425,  # decision 21
 )

@@ -24,7 +24,7 @@ from facepipe.escape import for_terminal
 
 COMMANDS: dict[str, tuple[str, str]] = {
     # name: (module, one line of help)
-    "demo": ("facepipe.cli.demo", "the whole job on a sample that is made on the spot"),
+    "demo": ("facepipe.cli.demo", "six real photographs recognised, then the whole job on a made sample"),
     "fetch": ("facepipe.cli.fetch", "put weights and data sets where they belong, digests checked"),
     "models": ("facepipe.cli.models", "list the catalogue, or show one data sheet"),
     "backends": ("facepipe.cli.backends", "which back ends can run here, and why the others cannot"),

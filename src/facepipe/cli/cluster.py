@@ -16,6 +16,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from facepipe.backends.base import MadeBy
+from facepipe.catalogue import embedder
 from facepipe.cli._bar import bar
 from facepipe.cli.run_options import (
     add_model_arguments,
@@ -30,7 +31,7 @@ from facepipe.cli.run_options import (
 from facepipe.escape import for_terminal
 from facepipe.faces.photographs import photographs_of
 from facepipe.gallery.cluster_folder import Pile, pile_of_run, remove_sheets, write_clusters
-from facepipe.gallery.clusters import EVERYDAY_LINKING, Linking, group_faces
+from facepipe.gallery.clusters import Linking, group_faces, similarity_of
 from facepipe.gallery.faces import folder_faces, open_recogniser
 from facepipe.reports.contact_sheets import write_sheets
 from facepipe.store.owned import claim
@@ -50,8 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, required=True, metavar="FOLDER", help="gets the sheets, the faces and clusters.json")
     for field in fields(Linking):
         option = "--similarity" if field.name == "similarity" else f"--link-{field.name}"
-        default = getattr(EVERYDAY_LINKING, field.name)
-        add(option, dest=field.name, type=float, default=default, help=f"{_LINKING[field.name]} (default: {default})")
+        default = None if field.name == "similarity" else field.default
+        told = "the recogniser's" if default is None else default
+        add(option, dest=field.name, type=float, default=default, help=f"{_LINKING[field.name]} (default: {told})")
     add("--truth", action="store_true", help="the first sub-folder is the person: print precision and recall")
     add("--no-sheets", action="store_true", help="draw nothing")
     add_model_arguments(parser)
@@ -61,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     claim(args.out, "--out with another folder.")
     pile = pile_of_run(args.photographs) if (args.photographs / FACES_FILE).is_file() else _of_folder(args)
     print_left_out(pile.root, pile.found.left_out)
-    linking = Linking(*(getattr(args, field.name) for field in fields(Linking)))
+    linking = _linking(args, pile.embedder)
     grouped = group_faces(pile.found.faces, pile.found.embeddings, linking)
     remove_sheets(args.out)
     told = write_clusters(args.out, pile, grouped, linking, truth=args.truth)
@@ -90,6 +92,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _of_folder(args: argparse.Namespace) -> Pile:
     name, root = chosen_embedder(args), args.photographs
+    _linking(args, name)  # what is refused is refused before the work
     keys = photographs_of(root, args.out)
     backend = chosen_backend(args, name)
     settings = detector_settings(args)
@@ -102,3 +105,8 @@ def _of_folder(args: argparse.Namespace) -> Pile:
         found = folder_faces(root, keys, faces, batch=args.batch, limits=limits(args), progress=progress)
         print_notes_of(root, keys, out=args.out)
         return Pile(root, name, recogniser.weights_sha256, MadeBy(args.backend, args.precision), found, faces.note)
+
+
+def _linking(args: argparse.Namespace, name: str) -> Linking:
+    similarity = similarity_of(embedder(name)) if args.similarity is None else args.similarity
+    return Linking(similarity, args.side, args.sharpness, args.score)

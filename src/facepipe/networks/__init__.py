@@ -13,6 +13,7 @@ from functools import partial
 from torch import nn
 
 from facepipe.networks.blazeface import BlazeFaceBack, BlazeFaceFront
+from facepipe.networks.dlib_resnet import DlibResNet
 from facepipe.networks.inception_resnet_v1 import InceptionResnetV1
 from facepipe.networks.iresnet import DEPTHS, IResNet
 from facepipe.networks.mobilefacenet import MobileFaceNetReLU6
@@ -26,6 +27,7 @@ _NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "rnet": RNet,
     "onet": ONet,
     "inception_resnet_v1": InceptionResnetV1,
+    "dlib_resnet": DlibResNet,
     "mobilefacenet_relu6": MobileFaceNetReLU6,
     "mobilefacenet_prelu": MobileFaceNetPReLU,
     **{f"iresnet{depth}": partial(IResNet, depth) for depth in DEPTHS},

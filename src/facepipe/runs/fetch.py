@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from facepipe.assets.download import Progress
 from facepipe.assets.lfw import fetch_lfw
+from facepipe.assets.portraits import fetch_portraits
 from facepipe.assets.workspace import Workspace, fetch_weights, find_weights, known_digest
 from facepipe.catalogue import DETECTORS, MODELS
 from facepipe.convert.onnx.report import finished
@@ -15,7 +16,10 @@ from facepipe.errors import DataError
 from facepipe.specs import ModelSpec, Recipe, UserFile
 from facepipe.store.parts import remove_parts
 
-DATA_SETS: dict[str, Callable[[Workspace, Progress], tuple[object, ...]]] = {"lfw": fetch_lfw}
+DATA_SETS: dict[str, Callable[[Workspace, Progress], tuple[object, ...]]] = {
+    "lfw": fetch_lfw,
+    "portraits": fetch_portraits,
+}
 
 
 def names_of(given: Sequence[str]) -> list[str]:

@@ -14,7 +14,7 @@ from typing import TypeGuard, cast
 import torch
 from torch import nn
 
-from facepipe.convert.onnx import paddle_weights
+from facepipe.convert.onnx import dlib_weights, paddle_weights
 from facepipe.errors import WeightsError, first_line
 from facepipe.networks import TRAINING_ONLY, build
 from facepipe.networks.seeded import RECIPES
@@ -68,7 +68,7 @@ def load(spec: ModelSpec, path: Path | None, *, any_digest: bool = False) -> Loa
 
 
 def read_state(path: Path, content: bytes | None = None) -> dict[str, torch.Tensor]:
-    """The tensors of a .pt, .pth or (Paddle's) .pdparams file by name; nothing in it is executed.
+    """The tensors of a .pt, .pth, (Paddle's) .pdparams or (dlib's) .dat file by name; nothing in it is executed.
 
     A trainer's checkpoint is unwrapped (WRAPPERS), and a prefix of every name is stripped (PREFIXES).
 
@@ -80,6 +80,8 @@ def read_state(path: Path, content: bytes | None = None) -> dict[str, torch.Tens
     """
     if path.suffix == paddle_weights.SUFFIX:
         return paddle_weights.read_paddle_state(path, content)
+    if path.suffix == dlib_weights.SUFFIX:
+        return dlib_weights.read_dlib_state(path, content)
     try:
         whole = io.BytesIO(path.read_bytes() if content is None else content)
         state = torch.load(whole, map_location="cpu", weights_only=True)
