@@ -21,9 +21,8 @@ from facepipe.assets.workspace import find_weights, open_workspace
 from facepipe.backends.ascend.bin_folder import OnnxRuntimeFolder
 from facepipe.backends.base import RuntimeOptions
 from facepipe.catalogue import model
-from facepipe.cli._bar import bar
 from facepipe.cli._main import main
-from facepipe.cli.run_options import positive
+from facepipe.cli.run_options import add_weights, positive
 from facepipe.convert.onnx.report import finished
 from facepipe.datasets.lfw import read_pairs
 from facepipe.datasets.sample import SampleSettings, make_sample
@@ -38,6 +37,7 @@ from facepipe.store.model_content import read_model
 from facepipe.store.owned import claim
 from facepipe.store.provenance import versions
 from facepipe.store.run_record import ACCURACY_FILE
+from facepipe.terminal.output import add_quiet, bar
 
 # Module to what it is needed for; all come with the extra [demo].
 _NEEDED = {
@@ -59,6 +59,7 @@ class _Demo:
     weights: Path
     batch: int
     spec: ModelSpec
+    args: argparse.Namespace
 
     @property
     def sample(self) -> Path:
@@ -85,13 +86,16 @@ class _Failed(Exception):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder of everything that is made")
-    parser.add_argument("--weights", type=Path, default=Path("weights"), help="folder of weights and models")
-    parser.add_argument("--batch", type=positive, default=16, help="photographs, or crops, in one call")
+    text = "folder of everything that is made (default: runs/demo)"
+    parser.add_argument("--out", type=Path, default=Path("runs/demo"), metavar="FOLDER", help=text)
+    add_weights(parser, "folder of weights and models")
+    text = "photographs, or crops, in one call (default: 16)"
+    parser.add_argument("--batch", type=positive, default=16, metavar="N", help=text)
+    add_quiet(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    demo = _Demo(args.out, args.weights, args.batch, _recogniser(args.weights))
+    demo = _Demo(args.out, args.weights, args.batch, _recogniser(args.weights), args)
     note = _note(demo.spec)
     print(note, flush=True)
     _require_extras()
@@ -146,7 +150,7 @@ def _set_up(demo: _Demo) -> None:
 def _photographs(demo: _Demo) -> None:
     """Photographs of invented people, and pairs of them"""
     settings = SampleSettings()
-    with bar("photographs", settings.people * settings.photographs, quiet=False) as progress:
+    with bar(demo.args, "photographs", settings.people * settings.photographs) as progress:
         sample = make_sample(demo.sample, settings, progress)
     print(
         f"{len(sample.keys)} photographs of {settings.people} people in {sample.images}, "

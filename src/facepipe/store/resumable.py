@@ -196,8 +196,8 @@ def _refuse_difference(work: Resumable, old: Mapping[str, Any], new: Mapping[str
     if names:
         name = min(names, key=_tells_least)
         raise StageError(
-            f"{work.name}: {work.folder} was begun with {name}={was.get(name, _NOTHING)}, this run asks for "
-            f"{now.get(name, _NOTHING)}.",
+            f"{work.folder}: was begun with {name.removeprefix('parameters.')}={was.get(name, _NOTHING)}, this run "
+            f"asks for {now.get(name, _NOTHING)}.",
             START_OVER,
         )
 
