@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import shlex
 from functools import cache
 
 import pytest
@@ -36,6 +37,24 @@ def test_help_says_of_every_argument_what_it_is_and_what_a_value_is(words: str) 
             told = action.metavar or "|".join(map(str, action.choices or ()))
             again = [option.lstrip("-").upper() for option in action.option_strings]
             assert told and told not in again, f"{name}: '{told}' says nothing of its values"
+
+
+@pytest.mark.parametrize("words", parsers())
+def test_help_begins_with_an_example_that_parses(words: str) -> None:
+    first = parsers()[words].format_help().splitlines()[0]
+    _, *given = shlex.split(first.split("   ")[0], comments=True)
+    assert given[: len(words.split())] == words.split()
+    command_parser(importlib.import_module(COMMANDS[given[0]][0]), f"facepipe {given[0]}").parse_args(given[1:])
+
+
+@pytest.mark.parametrize("words", parsers())
+def test_usage_is_one_line_of_what_must_be_given(words: str) -> None:
+    parser = parsers()[words]
+    line = parser.format_usage()
+    assert line.startswith(f"usage: facepipe {words}") and line.endswith(" [options]\n") and line.count("\n") == 1
+    assert all(
+        action.option_strings[0] in line for action in parser._actions if action.required and action.option_strings
+    )
 
 
 @pytest.mark.parametrize("words", parsers())

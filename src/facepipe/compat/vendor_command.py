@@ -4,6 +4,11 @@
 The commands of the vendor's FaceNet project, with its options, files and folders: `preprocess/` and `postprocess/` are
 doors to them. Where the vendor ran an .om, the environment's BACKEND chooses what runs, onnxruntime when it is unset.
 Models are looked for in ./weights under the vendor's names (PNet_truncated_fix.onnx), then under facepipe's.
+
+  facepipe vendor facenet-preprocess --crop_dir data/lfw_crop --save_dir data/input --batch_size 16
+  facepipe vendor gen-dataset-info bin data/input/Facenet_16/xb_results data/facenet.info 160 160
+  facepipe vendor batch-utils --batch_size 16 --data_root_path data/output --save_root_path data/output/split
+  facepipe vendor facenet-postprocess --crop_dir lfw_crop --test_dir output/split --ONet_output_dir onet.json
 """
 
 from __future__ import annotations

@@ -36,6 +36,27 @@ class CommandParser(argparse.ArgumentParser):
         advice = "" if message.endswith("?") else f". Try: `{self.prog} --help`"
         self.exit(USAGE, f"{self.prog}: {for_terminal(message.rstrip('.'))}{advice}\n")
 
+    def format_help(self) -> str:
+        """The description first, which begins with an example; then what must be given; then everything."""
+        formatter = self.formatter_class(prog=self.prog)
+        formatter.add_text(self.description)
+        formatter.add_text(self.format_usage())
+        for group in self._action_groups:
+            formatter.start_section(group.title)
+            formatter.add_arguments(group._group_actions)
+            formatter.end_section()
+        formatter.add_text(self.epilog)
+        return formatter.format_help()
+
+    def format_usage(self) -> str:
+        """What must be given, in one line."""
+        if self.usage is not None:
+            return super().format_usage()
+        formatter = argparse.HelpFormatter(self.prog, width=1000)
+        required = [action for action in self._actions if action.required or not action.option_strings]
+        formatter.add_usage(None, required, ())
+        return f"{formatter.format_help().strip()} [options]\n"
+
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
             choices = [str(choice) for choice in action.choices]
@@ -50,7 +71,11 @@ def command_parser(module: ModuleType, program: str) -> CommandParser:
         prog=program, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     module.add_arguments(parser)
-    for _, leaf in leaves(parser):
+    for names, leaf in leaves(parser):
+        if names:  # a sub-command's help is its lines among the examples
+            lines = map(str.strip, (module.__doc__ or "").splitlines())
+            leaf.description = "\n".join(line for line in lines if f"{line} ".startswith(f"{leaf.prog} "))
+            leaf.formatter_class = argparse.RawDescriptionHelpFormatter
         leaf.add_argument("--traceback", action="store_true", help="show the whole traceback of an error")
     return parser
 
