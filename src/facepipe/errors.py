@@ -65,12 +65,15 @@ def first_line(error: BaseException) -> str:
 def nearest(name: str, choices: Iterable[str]) -> str | None:
     """The choice that is most like a name that is none of them, for a "did you mean"; None where none is like it.
 
+    A name that was cut short stands for the first that begins so.
+
     Example:
-        >>> nearest("mtcn", ["mtcnn", "blazeface.front"])
-        'mtcnn'
+        >>> nearest("mtcn", ["mtcnn", "blazeface.front"]), nearest("blaze", ["mtcnn", "blazeface.front"])
+        ('mtcnn', 'blazeface.front')
     """
     by_letters = {choice.lower(): choice for choice in choices}
-    near = difflib.get_close_matches(name.lower(), by_letters, n=1)
+    begun = [letters for letters in by_letters if len(name) > 2 and letters.startswith(name.lower())]
+    near = begun or difflib.get_close_matches(name.lower(), by_letters, n=1)
     return by_letters[near[0]] if near else None
 
 

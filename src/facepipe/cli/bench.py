@@ -77,7 +77,5 @@ def _shapes(spec: ModelSpec, args: argparse.Namespace) -> list[Shape]:
     _, *rest = spec.input.dims
     if not all(dim.is_fixed for dim in rest):
         sizes = ", ".join(map(str, rest))
-        raise DataError(
-            f"bench: {spec.name} takes any size of [{sizes}], expected one to measure.", "--shape 1x3x40x48"
-        )
+        raise DataError(f"{spec.name} takes any size of [{sizes}], expected one to measure.", "--shape 1x3x40x48")
     return [(batch, *(dim.low for dim in rest)) for batch in args.batch]

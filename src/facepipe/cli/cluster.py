@@ -26,6 +26,7 @@ from facepipe.cli.run_options import (
     note_models,
     note_not_looked_at,
 )
+from facepipe.errors import DataError
 from facepipe.escape import for_terminal
 from facepipe.faces.photographs import photographs_of
 from facepipe.gallery.cluster_folder import Pile, pile_of_run, remove_sheets, write_clusters
@@ -34,6 +35,7 @@ from facepipe.gallery.faces import folder_faces, open_recogniser
 from facepipe.reports.contact_sheets import write_sheets
 from facepipe.store.owned import claim
 from facepipe.store.run_faces import FACES_FILE
+from facepipe.store.run_record import RUN_FILE
 from facepipe.terminal.output import add_output_arguments, bar, result
 
 _LINKING = {
@@ -70,6 +72,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     claim(args.out, "--out with another folder.")
+    if (args.out / RUN_FILE).is_file():
+        raise DataError(f"{args.out}: is a run, whose files stay, expected a folder.", "--out with another folder.")
     pile = pile_of_run(args.photographs) if (args.photographs / FACES_FILE).is_file() else _of_folder(args)
     note_left_out(args, pile.root, pile.found.left_out)
     linking = Linking(*(getattr(args, field.name) for field in fields(Linking)))
@@ -102,8 +106,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _of_folder(args: argparse.Namespace) -> Pile:
-    name, root = chosen_embedder(args), args.photographs
+    root = args.photographs
     keys = photographs_of(root, args.out)
+    name = chosen_embedder(args)
     backend = chosen_backend(args, name)
     settings = detector_settings(args)
     with (

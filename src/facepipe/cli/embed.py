@@ -52,8 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    args.embedder = chosen_embedder(args)
     keys = list_keys(args.folder)
+    args.embedder = chosen_embedder(args)
     chosen_backend(args, args.embedder, None if args.force else made_by(args.out), args.out)
     job = replace(run_job(args, args.folder, args.out, len(keys)), faces=args.faces)
     note_models(args, alignment_note(job.detector, job.embedder))

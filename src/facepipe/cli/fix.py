@@ -14,6 +14,7 @@ from pathlib import Path
 
 from facepipe.cli.run_options import add_overwrite
 from facepipe.errors import ConversionError
+from facepipe.store.files import lacking
 from facepipe.store.owned import require_free
 from facepipe.terminal.output import add_output_arguments, result
 
@@ -27,6 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if not args.source.is_file():
+        raise ConversionError(f"{args.source}: {lacking(args.source, 'file')}, expected an ONNX model.")
     overwrite = args.overwrite or (args.target.exists() and args.target.samefile(args.source))  # named twice: told so
     require_free([args.target], overwrite)
     try:

@@ -156,8 +156,8 @@ def _build(args: argparse.Namespace) -> int:
         gallery = gallery_of_clusters(args.photographs, args.names, args.labels, args.threshold)
         finish_gallery(args, args.out, gallery)
         return 0
-    args.embedder = chosen_embedder(args)
     names = given_names(args)
+    args.embedder = chosen_embedder(args)
     with _open(args, args.embedder, None) as recogniser:
         found = enrolled(args, args.photographs, recogniser, names)
         made_by = MadeBy(args.backend, args.precision)

@@ -59,13 +59,13 @@ def run(args: argparse.Namespace) -> int:
     if args.runs:
         return _runs(args)
     if not args.models:
-        raise DataError("parity: no model is named, expected some of the catalogue, or --runs.")
+        raise DataError("no model is named, expected some of the catalogue, or --runs.")
     specs = [model(name) for name in args.models]
     if args.layers:
         need_onnx()
         return max(_layers(spec, args) for spec in specs)
     if args.against is None:
-        raise DataError("parity: nothing to compare with, expected --against BACKEND or --layers.")
+        raise DataError("nothing to compare with, expected --against BACKEND or --layers.")
     return max(_outputs(spec, args) for spec in specs)
 
 

@@ -207,7 +207,10 @@ def _photographs(job: Recognition, args: argparse.Namespace) -> int:
     left = f", {len(done.left_out):,} left out" if done.left_out else ""
     text = f"{args.output}: {done.photographs:,} photographs{left}, {done.faces:,} faces, {done.known:,} with a name"
     result(args, for_terminal(text), {"out": str(args.output), **asdict(done)})
-    return 1 if done.left_out and not done.photographs else 0
+    if done.left_out and not done.photographs:
+        key, reason = done.left_out[0]
+        raise DataError(f"{root / key}: {reason}{'' if len(keys) == 1 else f', and {len(keys) - 1:,} more'}.")
+    return 0
 
 
 def _film(job: Recognition, args: argparse.Namespace) -> int:

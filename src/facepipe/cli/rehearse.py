@@ -36,9 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     if args.precision not in PRECISIONS:
-        raise DataError(
-            f"rehearse: precision '{args.precision}' cannot be rehearsed, expected {', '.join(PRECISIONS)}."
-        )
+        raise DataError(f"precision '{args.precision}' cannot be rehearsed, expected {', '.join(PRECISIONS)}.")
     need_onnx()
     args.precision = "f32"  # onnxruntime's own; the rounding is in the models
     asked = lfw_job(args)

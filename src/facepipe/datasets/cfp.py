@@ -38,9 +38,7 @@ def cfp_protocol(root: Path, protocol: str) -> Path:
     """
     folder = root / "Protocol" / "Split" / protocol
     if not folder.is_dir():
-        raise DataError(
-            f"{folder}: {lacking(folder, 'folder')}, expected CFP's root as --data: the one that has Protocol/."
-        )
+        raise DataError(f"{folder}: {lacking(folder, 'folder')}, expected CFP's root, the one that has Protocol/.")
     return folder
 
 
