@@ -11,8 +11,8 @@ SOC       ?= Ascend310
 # From the environment or the command line alone: DATA PAIRS RUN ALL PRECISION THREADS WORKERS AIPP DRY_RUN MODELS
 
 # What `make quick` needs, which is no torch: an environment of its own for every Python that is named.
-QUICK     := ort,fast,report,wider,gallery,video,heic,dev
-EXTRAS    := convert,ort,openvino,native,quantise,fast,report,wider,demo,gallery,video,heic,dev
+QUICK     := ort,fast,report,wider,gallery,video,heic,completion,dev
+EXTRAS    := convert,ort,openvino,native,quantise,fast,report,wider,demo,gallery,video,heic,completion,dev
 VENV      := .venv
 READY     := $(VENV)/installed
 FACEPIPE  := $(VENV)/bin/facepipe

@@ -57,6 +57,7 @@ ALLOWED = {
     "pillow_heif": {"datasets/heif.py"},
     "scipy": {"datasets", "metrics"},
     "tqdm": {"cli", "compat", "terminal"},
+    "shtab": {"terminal/completion.py"},
     "argparse": {"cli", "compat", "terminal"},
     "subprocess": {"assets", "backends", "convert"},
     "urllib": {"assets"},

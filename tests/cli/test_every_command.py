@@ -14,8 +14,8 @@ from facepipe.cli import main
 from facepipe.cli._main import COMMANDS, GROUPS
 from facepipe.terminal.program import command_parser, leaves, options_of
 
-# Their words are another program's: of the commands that `demo` shows, of the vendor, of msame.
-OTHERS_WORDS = {"demo", "msame", "vendor"}
+# Their words are another program's: of the shell, of the commands that `demo` shows, of the vendor, of msame.
+OTHERS_WORDS = {"completion", "demo", "msame", "vendor"}
 
 
 @cache

@@ -80,6 +80,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "bin2image": ("facepipe.compat.bin2image_command", "the Paddle port's training records to pictures"),
     },
     "this machine": {
+        "completion": ("facepipe.cli.completion", "a script that completes command lines in bash, zsh or fish"),
         "backends": ("facepipe.cli.backends", "which back ends can run here, and why the others cannot"),
         "bench": (
             "facepipe.cli.bench",

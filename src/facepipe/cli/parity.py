@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from facepipe.backends import backend_by_name
 from facepipe.backends.base import RuntimeOptions
@@ -24,13 +24,11 @@ from facepipe.cli.ascend_options import need_onnx
 from facepipe.cli.run_options import add_weights
 from facepipe.errors import DataError
 from facepipe.metrics.layer_figures import LayerFigures
+from facepipe.reports.layer_table import layer_table
 from facepipe.runs.parity import compare_backends, compare_versions
 from facepipe.runs.rehearse import compare_runs
 from facepipe.specs import ModelSpec
 from facepipe.terminal.output import add_output_arguments, result
-
-if TYPE_CHECKING:
-    from facepipe.convert.onnx.layers import Layer
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -111,34 +109,10 @@ def _layers(spec: ModelSpec, args: argparse.Namespace) -> int:
     layers = compare_versions(spec, args.weights, args.other)
     drifting = first_drift(layers)
     rows = [{"operator": layer.operator, "node": layer.node, **_row(layer.figures)} for layer in layers]
-    lines = _layer_lines(spec, layers, drifting, str(args.other or "half precision, rehearsed"))
+    lines = layer_table(spec, layers, drifting, str(args.other or "half precision, rehearsed"))
     first = drifting.node if drifting else None
     result(args, "\n".join(lines), {"model": spec.name, "first_drift": first, "layers": rows})
     return int(drifting is not None)
-
-
-def _layer_lines(spec: ModelSpec, layers: tuple[Layer, ...], drifting: Layer | None, other: str) -> list[str]:
-    shown = [layer for layer in layers if layer.figures.drifts][:20] or sorted(
-        layers, key=lambda layer: -layer.figures.relative_euclidean
-    )[:5]
-    what = "operators that may lead to inaccuracy" if drifting else "no operator drifts; the furthest are"
-    lines = [
-        f"{spec.name}: {len(layers)} operators against {other}: {what}",
-        "| OpType | node | CosineSimilarity | MaxAbsoluteError | AccumulatedRelativeError | "
-        "RelativeEuclideanDistance | KullbackLeiblerDivergence | StandardDeviation | MeanAbsoluteError | "
-        "RootMeanSquareError | MaxRelativeError | MeanRelativeError |",
-        "|" + "---|" * 12,
-    ]
-    for layer in shown:
-        f = layer.figures
-        spread = f"({f.mean[0]:.3f};{f.deviation[0]:.3f}),({f.mean[1]:.3f};{f.deviation[1]:.3f})"
-        numbers = (f.max_absolute, f.accumulated_relative, f.relative_euclidean, f.divergence)
-        errors = (f.mean_absolute, f.rmse, f.max_relative, f.mean_relative)
-        cells = [layer.operator, layer.node, f"{f.cosine:.6f}", *(f"{x:.4g}" for x in numbers), spread]
-        lines.append("| " + " | ".join([*cells, *(f"{x:.4g}" for x in errors)]) + " |")
-    if drifting:
-        lines.append(f"first: {drifting.operator} {drifting.node} -> {drifting.tensor}, {drifting.figures.drifts}")
-    return lines
 
 
 def _row(figures: LayerFigures) -> dict[str, Any]:

@@ -10,7 +10,6 @@ With --predictions FOLDER, files of any other tool are scored and nothing is det
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from pathlib import Path
 
 from facepipe.backends import backend_names
@@ -24,11 +23,10 @@ from facepipe.cli.run_options import (
     runtime_options,
     worker_count,
 )
-from facepipe.datasets.widerface import SETTINGS
 from facepipe.engine.local import Local
 from facepipe.faces.photographs import limits_for
 from facepipe.reports.detection_curves import curve_files, draw_precision_recall
-from facepipe.runs.score_detection import WIDER_FILE
+from facepipe.reports.wider_summary import wider_summary
 from facepipe.runs.wider import (
     THRESHOLD,
     detector_options,
@@ -121,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
     for name, path in curve_files(folder, scored.passes).items():
         title = args.detector if args.predictions is None else name
         draw_precision_recall(path, scored.passes[name], f"{title}; {scored.content['protocol']}")
-    result(args, _summary(scored.content, folder), scored.content)
+    result(args, wider_summary(scored.content, folder), scored.content)
     return 0
 
 
@@ -131,38 +129,3 @@ def _run_name(args: argparse.Namespace) -> str:
     extra += [args.nms] if args.nms != "hard" else []
     extra += [args.resample] if args.resample != "smooth" else []
     return "-".join(["wider", args.detector, size, *extra, args.backend, args.precision])
-
-
-def _summary(content: Mapping[str, object], folder: Path) -> str:
-    ap, mean_ap, faces = content["ap"], content["map_50_95"], content["faces"]
-    assert isinstance(ap, dict) and isinstance(mean_ap, dict) and isinstance(faces, dict)
-    of = f"{content['images_scored']:,} of {content['images_total']:,} photographs"
-    lines = [
-        f"WIDER FACE val, {of}{' (a subset, against its own ground truth)' if content['is_subset'] else ''}",
-        "             easy    medium  hard",
-        f"AP at 0.5    {'   '.join(_figure(ap[setting]) for setting in SETTINGS)}",
-        f"mAP .5:.95   {'   '.join(_figure(mean_ap[setting]) for setting in SETTINGS)}   (of ten limits: {WIDER_FILE})",
-        f"faces        {'   '.join(f'{faces[setting]:<5,}' for setting in SETTINGS)}",
-        f"protocol: {content['protocol']}",
-    ]
-    by_pass = content.get("ap_by_pass")
-    if isinstance(by_pass, dict):
-        lines[3:3] = [
-            f"  {name:<11}{'   '.join(_figure(values[setting]) for setting in SETTINGS)}"
-            for name, values in by_pass.items()
-        ]
-    photographs = content.get("photographs")
-    if isinstance(photographs, dict) and photographs["rescaled_copies"]:
-        count = photographs["rescaled_copies"]
-        lines.append(
-            f"note: {count:,} photographs are copies of another size than listed; boxes are in the listed size"
-        )
-    if content["unsorted_files"]:
-        lines.append(
-            "note: some files are not sorted by score; the protocol takes their order as it is (see wider.json)"
-        )
-    return "\n".join([*lines, f"{folder / WIDER_FILE}"])
-
-
-def _figure(value: float | None) -> str:
-    return "none " if value is None else f"{value:.3f}"

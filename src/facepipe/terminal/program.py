@@ -70,6 +70,12 @@ def command_parser(module: ModuleType, program: str) -> CommandParser:
     parser = CommandParser(
         prog=program, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    fill(parser, module)
+    return parser
+
+
+def fill(parser: argparse.ArgumentParser, module: ModuleType) -> None:
+    """The arguments of a command, and those that every command has."""
     module.add_arguments(parser)
     for names, leaf in leaves(parser):
         if names:  # a sub-command's help is its lines among the examples
@@ -77,7 +83,6 @@ def command_parser(module: ModuleType, program: str) -> CommandParser:
             leaf.description = "\n".join(line for line in lines if f"{line} ".startswith(f"{leaf.prog} "))
             leaf.formatter_class = argparse.RawDescriptionHelpFormatter
         leaf.add_argument("--traceback", action="store_true", help="show the whole traceback of an error")
-    return parser
 
 
 def leaves(parser: argparse.ArgumentParser) -> Iterator[tuple[tuple[str, ...], argparse.ArgumentParser]]:
