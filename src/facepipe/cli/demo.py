@@ -160,24 +160,24 @@ def _photographs(demo: _Demo) -> None:
 
 def _weights(demo: _Demo) -> None:
     """Weights"""
-    _command("fetch", "mtcnn", demo.spec.name, "--weights", str(demo.weights))
+    _command(demo, "fetch", "mtcnn", demo.spec.name, "--weights", str(demo.weights))
 
 
 def _conversion(demo: _Demo) -> None:
     """Conversion to ONNX: export, graph fixes, simplification; parity with PyTorch after every step"""
-    _command("onnx", "mtcnn", demo.spec.name, "--weights", str(demo.weights))
+    _command(demo, "onnx", "mtcnn", demo.spec.name, "--weights", str(demo.weights))
 
 
 def _detection(demo: _Demo) -> None:
     """Detection: three networks, each looking closer at what the one before let through"""
     for name in ("pnet", "rnet", "onet"):
-        _command("stage", name, *demo.options(demo.staged))
+        _command(demo, "stage", name, *demo.options(demo.staged))
 
 
 def _crops(demo: _Demo) -> None:
     """Crops of the chosen faces, and bins of them for a runner"""
     for name in ("crop", "pack"):
-        _command("stage", name, *demo.options(demo.staged))
+        _command(demo, "stage", name, *demo.options(demo.staged))
 
 
 def _runner(demo: _Demo) -> None:
@@ -198,12 +198,12 @@ def _runner(demo: _Demo) -> None:
 
 def _scoring(demo: _Demo) -> None:
     """Accuracy of the staged run"""
-    _command("stage", "score", *demo.options(demo.staged))
+    _command(demo, "stage", "score", *demo.options(demo.staged))
 
 
 def _fused_run(demo: _Demo) -> None:
     """The same in one go: the fused run, which needs no files in between"""
-    _command("lfw", *demo.options(demo.fused))
+    _command(demo, "lfw", *demo.options(demo.fused))
     staged, fused = (read_json(run / ACCURACY_FILE) for run in (demo.staged, demo.fused))
     if staged["accuracy"] != fused["accuracy"]:
         raise StageError(
@@ -245,10 +245,10 @@ _PICTURES = {
 }
 
 
-def _command(*arguments: str) -> None:
+def _command(demo: _Demo, *arguments: str) -> None:
     """Print a command line of facepipe and do it; stop the demo where it fails."""
     print(f"$ facepipe {shlex.join(arguments)}", flush=True)
-    status = main(arguments)
+    status = main([*arguments, *(["--quiet"] if demo.args.quiet else [])])
     if status != 0:
         raise _Failed(str(status))
 
