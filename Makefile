@@ -11,14 +11,19 @@ SOC       ?= Ascend310
 # From the environment or the command line alone: DATA PAIRS RUN ALL PRECISION THREADS WORKERS AIPP DRY_RUN MODELS
 
 # What `make quick` needs, which is no torch: an environment of its own for every Python that is named.
-QUICK     := ort,fast,report,wider,gallery,video,heic,dev
-EXTRAS    := convert,ort,openvino,native,quantise,fast,report,wider,demo,gallery,video,heic,dev
+QUICK     := ort,fast,report,wider,gallery,video,heic,completion,dev
+EXTRAS    := convert,ort,openvino,native,quantise,fast,report,wider,demo,gallery,video,heic,completion,dev
 VENV      := .venv
 READY     := $(VENV)/installed
 FACEPIPE  := $(VENV)/bin/facepipe
 NAMED     := $(filter-out file default,$(origin PYTHON))
 VERSION    = $(shell $(call quoted,PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 QUICKLY    = $(if $(NAMED),.venv-$(VERSION),$(VENV))
+
+# make -f from another folder: the rules name files of this one.
+FILE      := $(strip $(MAKEFILE_LIST))
+$(if $(filter-out Makefile $(abspath Makefile),$(FILE:./%=%)),$(error $(FILE) works in its own folder, and $(CURDIR) is \
+  another. Try: make -C '$(FILE:/Makefile=)' $(MAKECMDGOALS)))
 
 # What a person gives is text: make expands nothing in it (so: $(value NAME), and none of it goes into the environment,
 # for which make would), and the shell is handed it in quotes. A list is cut at its spaces, each word quoted.
@@ -32,12 +37,21 @@ define newline
 endef
 $(foreach name,$(GIVEN),$(if $(findstring $(newline),$(value $(name))),$(error $(name) has more than one line)))
 
+# A variable that is misspelt would be passed over in silence.
+UNKNOWN   := $(strip $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),\
+             $(if $(filter $(GIVEN) VENV SHELL,$(name)),,$(name)))))
+
 text       = '$(subst ','\'',$1)'
 quoted     = $(call text,$(value $1))
 list       = $(foreach word,$(value $1),$(call text,$(word)))
 # option,variable: "--option 'value'" where the variable is set, nothing where it is not
 option     = $(if $(value $2),--$1 $(call quoted,$2))
 flag       = $(if $(filter-out 0,$(value $2)),--$1)
+
+NEAREST    = import difflib, sys; x, *of = sys.argv[1:]; print(*difflib.get_close_matches(x.upper(), of, 1))
+MEANT      = $(shell $(call quoted,PYTHON) -c '$(NEAREST)' $(call text,$(firstword $(UNKNOWN))) $(GIVEN))
+$(if $(UNKNOWN),$(error $(firstword $(UNKNOWN)) is no variable of this Makefile, expected one of $(strip $(GIVEN)).$(if $(MEANT), \
+  Try: $(MEANT)=)))
 
 .DEFAULT_GOAL := help
 .PHONY: help onnx om plan check rehearse lfw verify wider demo test quick accept bench kill fuzz mutants load audit lint docs clean

@@ -46,12 +46,12 @@ from facepipe.assets.workspace import open_workspace
 from facepipe.backends import FASTEST_FIRST, backend_by_name
 from facepipe.backends.base import RuntimeOptions
 from facepipe.catalogue import embedder
-from facepipe.cli._main import run_module
 from facepipe.datasets.images import list_keys
 from facepipe.engine.cores import cores
 from facepipe.errors import BackendError, DataError
 from facepipe.store.files import read_json, write_json, write_text
 from facepipe.store.provenance import versions
+from facepipe.terminal.program import run_module
 
 PARTS = ("end_to_end", "profile", "networks", "scaling", "memory", "startup", "gallery", "detectors")
 # Fastest first, of those whose boxes and accuracy are f32's; the growth of the work is measured with the first of them.

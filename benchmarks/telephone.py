@@ -31,7 +31,6 @@ from PIL import Image
 from benchmarks.child import ask
 from facepipe.backends import AUTO, resolve_backend
 from facepipe.backends.base import RuntimeOptions
-from facepipe.cli._main import run_module
 from facepipe.datasets.images import read, read_size
 from facepipe.detect import everyday_settings, looked_at
 from facepipe.errors import DataError
@@ -40,6 +39,7 @@ from facepipe.faces.pipeline import open_pipeline
 from facepipe.geometry.boxes import iou_matrix
 from facepipe.results import Unread
 from facepipe.store.files import write_bytes, write_text
+from facepipe.terminal.program import run_module
 
 SIZES = {12: (4032, 3024), 24: (6000, 4000), 50: (8160, 6120)}
 """Megapixels to (width, height): telephones' and cameras'."""

@@ -9,23 +9,9 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 
-from facepipe.cli._main import COMMANDS
+from facepipe.cli._main import COMMANDS, GROUPS
 
 PAGE = Path(__file__).with_suffix(".md")
-
-PURPOSES = {
-    "a first look": ("demo",),
-    "weights and data": ("fetch", "models"),
-    "photographs": ("detect", "embed", "verify"),
-    "names": ("gallery", "recognise", "cluster"),
-    "accuracy": ("lfw", "report", "verification", "wider"),
-    "conversion": ("onnx", "export", "fix", "quantise", "parity"),
-    "Ascend": ("plan", "check", "om", "rehearse"),
-    "the staged run": ("stage", "msame", "unpack", "vendor"),
-    "training records": ("image2bin", "bin2image"),
-    "this machine": ("backends", "bench"),
-}
-"""What one wants, and the commands for it. A command that is nowhere here fails the test."""
 
 BEGINNING = """\
 <!-- `make docs` writes this page from docs/commands.py, the table of commands and the examples of their help. -->
@@ -39,19 +25,19 @@ have a page of their own: [galleries.md](galleries.md).
 """
 
 END = """
-Results go to standard output, progress and messages to standard error. Exit status: 0 done; 1 something you can mend,
-told in one line; 2 usage; 3 done but for photographs that end the process that looks at them
-([reliability.md](reliability.md)); 130 and 143 stopped by a signal, and the same command resumes. `--traceback` shows
-where an error was raised.
+Results go to standard output: words, or with `--json` one JSON object a line. Notes and bars go to standard error, bars
+where that is a terminal; `--quiet` leaves both out. Exit status: 0 done; 1 something you can mend, told in one line;
+2 usage; 3 done but for photographs that end the process that looks at them ([reliability.md](reliability.md)); 130 and
+143 stopped by a signal, and the same command resumes. `--traceback` shows where an error was raised.
 """
 
 
 def page() -> str:
     """The page's whole text."""
     rows = []
-    for purpose, names in PURPOSES.items():
-        for name in names:
-            rows.append(f"|{f' {purpose}' if name == names[0] else ''} | `{example(name)}` | {COMMANDS[name][1]} |\n")
+    for purpose, commands in GROUPS.items():
+        for name, (_, text) in commands.items():
+            rows.append(f"|{f' {purpose}' if name == next(iter(commands)) else ''} | `{example(name)}` | {text} |\n")
     return BEGINNING + "".join(rows) + END
 
 

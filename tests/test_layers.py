@@ -31,6 +31,7 @@ LAYERS = (
     ("reports",),
     ("gallery",),
     ("api",),
+    ("terminal",),
     ("compat",),
     ("cli",),
     ("__main__",),
@@ -55,8 +56,9 @@ ALLOWED = {
     "av": {"datasets"},
     "pillow_heif": {"datasets/heif.py"},
     "scipy": {"datasets", "metrics"},
-    "tqdm": {"cli", "compat"},
-    "argparse": {"cli", "compat"},
+    "tqdm": {"cli", "compat", "terminal"},
+    "shtab": {"terminal/completion.py"},
+    "argparse": {"cli", "compat", "terminal"},
     "subprocess": {"assets", "backends", "convert"},
     "urllib": {"assets"},
     "socket": {"assets"},
@@ -137,7 +139,7 @@ def complaints(path: Path, source: str) -> list[str]:
         top = name.partition(".")[0]
         if top in HEAVY and not {here, place} & HEAVY_AT_TOP.get(top, set()):
             found.append(f"{place}: {top} at the top of the file; import it where it is used")
-    if here not in ("cli", "compat"):
+    if here not in ("cli", "compat", "terminal"):
         found += [f"{place}: {call} outside cli" for call in _console_calls(tree)]
     return found
 

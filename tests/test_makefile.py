@@ -119,3 +119,47 @@ def test_what_is_empty_is_not_passed_and_a_second_line_is_refused(checkout: Path
     done = subprocess.run(["make", "lfw", "RUN=a\ntouch pwn"], cwd=checkout, capture_output=True, text=True)
     assert done.returncode == 2 and "RUN has more than one line" in done.stderr
     assert not (checkout / "pwn").exists()
+
+
+def refused(folder: Path, *words: str) -> str:
+    """What make says to a call that it refuses before it does anything."""
+    done = subprocess.run(["make", *words], cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert not list(folder.rglob("pwn")) and not (folder / "called").exists()
+    return done.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("batch=8", "BATCH"), ("DETECTR=mtcnn", "DETECTOR"), ("EMBEDDERS=x", "EMBEDDER"), ("Workers=2", "WORKERS")],
+)
+def test_a_variable_that_is_misspelt_is_refused_and_told_what_was_meant(checkout: Path, given: str, meant: str) -> None:
+    told = refused(checkout, "lfw", given, "BACKEND=onnxruntime")
+    assert f"{given.partition('=')[0]} is no variable of this Makefile, expected one of {' '.join(GIVEN)}. " in told
+    assert f"Try: {meant}=" in told
+
+
+def test_of_a_variable_that_is_like_none_all_are_told(checkout: Path) -> None:
+    told = refused(checkout, "lfw", "XYZZY=1")
+    assert "XYZZY is no variable" in told and "Try:" not in told
+
+
+@pytest.mark.parametrize("name", ["a'b$(touch${IFS}pwn)", "a`touch\\tpwn`", "$$(shell touch pwn)"])
+def test_nothing_of_a_variables_name_is_run(checkout: Path, name: str) -> None:
+    refused(checkout, f"{name}=1", "lfw")
+
+
+def test_every_variable_is_taken_and_those_of_the_environment_may_be_others_ones(checkout: Path) -> None:
+    make(checkout, "lfw", *(f"{name}={'mtcnn' if name != 'PYTHON' else 'python3'}" for name in GIVEN), batch="8")
+
+
+def test_the_makefile_of_another_folder_says_how_to_call_it(
+    checkout: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    spaced = elsewhere / "a  b"
+    shutil.copytree(checkout, spaced, symlinks=True)
+    assert f"Try: make -C '{checkout}' lfw." in refused(elsewhere, "-f", str(checkout / "Makefile"), "lfw")
+    assert "Try: make -C" in refused(elsewhere, "-f", str(spaced / "Makefile"), "lfw")
+    for words in (["-f", "Makefile"], ["-f", "./Makefile"], ["-f", str(checkout / "Makefile")]):
+        assert make(checkout, *words, "lfw"), words

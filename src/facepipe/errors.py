@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class FacepipeError(Exception):
     """What is, what was expected, and what to try, in one line.
@@ -57,3 +60,24 @@ class DataError(FacepipeError):
 def first_line(error: BaseException) -> str:
     """What another library's error says, in one line; its class where it says nothing."""
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def nearest(name: str, choices: Iterable[str]) -> str | None:
+    """The choice that is most like a name that is none of them, for a "did you mean"; None where none is like it.
+
+    A name that was cut short stands for the first that begins so.
+
+    Example:
+        >>> nearest("mtcn", ["mtcnn", "blazeface.front"]), nearest("blaze", ["mtcnn", "blazeface.front"])
+        ('mtcnn', 'blazeface.front')
+    """
+    by_letters = {choice.lower(): choice for choice in choices}
+    begun = [letters for letters in by_letters if len(name) > 2 and letters.startswith(name.lower())]
+    near = begun or difflib.get_close_matches(name.lower(), by_letters, n=1)
+    return by_letters[near[0]] if near else None
+
+
+def did_you_mean(name: str, choices: Iterable[str]) -> str | None:
+    """`nearest` as an attempt for an error."""
+    near = nearest(name, choices)
+    return f"did you mean '{near}'?" if near else None

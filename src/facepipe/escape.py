@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import re
 import unicodedata
 
@@ -46,12 +47,12 @@ def for_html(text: str) -> str:
 
 def for_json(value: object, *, indent: int | None = None) -> str:
     """A value as JSON that a terminal can show: letters as they are, hidden code points by JSON's own escapes, so that
-    a reader gets back the very text.
+    a reader gets back the very text. Paths are told as they are written.
 
     Raises:
         ValueError: a number is NaN or infinite.
     """
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent, default=os.fspath)
     if _PLAIN.fullmatch(text):
         return text
     # Outside of strings JSON has ASCII alone; within them it has escaped line feeds already.

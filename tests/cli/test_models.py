@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from facepipe.backends import backend_names
+from facepipe.backends import FASTEST_FIRST, backend_names
 from facepipe.catalogue import DETECTORS, MODELS
 from facepipe.cli import main
 
@@ -62,7 +62,7 @@ def test_a_data_sheet_reads_like_this(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def test_the_catalogue_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    models = json.loads(printed(capsys, "models", "--json", "--weights", tmp_path))
+    models = [json.loads(line) for line in printed(capsys, "models", "--json", "--weights", tmp_path).splitlines()]
     assert [model["name"] for model in models] == list(MODELS)
     assert models[0]["found"] is None
 
@@ -85,10 +85,11 @@ def test_every_back_end_is_listed_with_a_version_or_a_reason(capsys: pytest.Capt
 
 
 def test_back_ends_as_json(capsys: pytest.CaptureFixture[str]) -> None:
-    content = json.loads(printed(capsys, "backends", "--json"))
-    assert [row["name"] for row in content["backends"]] == list(backend_names())
-    assert content["kernels"]["name"] == "compiled kernels"
-    assert all(row["note"] for row in content["backends"])
+    *rows, kernels = [json.loads(line) for line in printed(capsys, "backends", "--json").splitlines()]
+    assert [row["backend"] for row in rows] == list(backend_names())
+    assert kernels["kernels"] == "compiled"
+    assert all(row["note"] for row in (*rows, kernels))
+    assert sum(row["auto"] for row in rows) == any(row["available"] for row in rows if row["backend"] in FASTEST_FIRST)
 
 
 @pytest.mark.process

@@ -58,7 +58,7 @@ def test_the_set_names_the_files_of_its_protocol_and_the_place_of_each_pair(root
 
 
 def test_another_folder_is_no_protocol(root: Path) -> None:
-    with pytest.raises(DataError, match=r"expected CFP's root as --data: the one that has Protocol/"):
+    with pytest.raises(DataError, match=r"expected CFP's root, the one that has Protocol/"):
         cfp_protocol(root.parent, "FF")
     with pytest.raises(DataError, match="is a folder, expected a pairs file, or CFP's Protocol/Split/FF or FP"):
         read_verification_set(root / "Protocol", root)

@@ -44,7 +44,7 @@ from facepipe.store.parts import host
 pytestmark = pytest.mark.weights
 
 FEW = SampleSettings(people=2, photographs=4, faceless=1, folds=10, pairs_per_kind=1)
-WRITES_NOTHING = {"models", "backends", "check", "parity", "bench", "verify"}
+WRITES_NOTHING = {"models", "backends", "check", "parity", "bench", "verify", "completion"}
 TOOLS = f"{Path(sys.executable).parent}:{Path(__file__).parents[1] / 'fakes' / 'bin'}"
 EMBEDDER = "facenet.seeded"
 

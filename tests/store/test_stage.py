@@ -67,7 +67,7 @@ def test_other_parameters_are_refused_by_name(tmp_path: Path) -> None:
     item = stage(tmp_path)
     begin(item, tmp_path.joinpath)
     other = replace(item, parameters={"threshold": 0.7, "models": {"pnet": "aa"}})
-    with pytest.raises(StageError, match=r"begun with parameters\.threshold=0\.6, this run asks for 0\.7"):
+    with pytest.raises(StageError, match=r"begun with threshold=0\.6, this run asks for 0\.7"):
         begin(other, tmp_path.joinpath)
     with pytest.raises(StageError, match=r"models\.pnet=aa, this run asks for bb"):
         begin(replace(item, parameters={"threshold": 0.6, "models": {"pnet": "bb"}}), tmp_path.joinpath)

@@ -17,7 +17,7 @@ from facepipe.backends.native.backend import Native
 from facepipe.backends.null import Null
 from facepipe.backends.openvino import OpenVino
 from facepipe.backends.ort import OnnxRuntime
-from facepipe.errors import BackendError
+from facepipe.errors import BackendError, did_you_mean
 
 _BACKENDS: dict[str, Callable[[RuntimeOptions], Backend]] = {
     "onnxruntime": OnnxRuntime,
@@ -51,7 +51,10 @@ def backend_by_name(name: str, options: RuntimeOptions | None = None) -> Backend
         BackendError: there is no such back end; the choices are listed.
     """
     if name not in _BACKENDS:
-        raise BackendError(f"backend '{name}' is not known, expected one of {', '.join(_BACKENDS)}.")
+        choices = [AUTO, *_BACKENDS]
+        raise BackendError(
+            f"backend '{name}' is not known, expected one of {', '.join(_BACKENDS)}.", did_you_mean(name, choices)
+        )
     return _BACKENDS[name](options or RuntimeOptions())
 
 

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import difflib
-
 from facepipe.catalogue.arcface import IRESNET18, IRESNET34, IRESNET50, IRESNET100, MOBILEFACENET_PADDLE
 from facepipe.catalogue.blazeface import BLAZEFACE_BACK, BLAZEFACE_FRONT
 from facepipe.catalogue.dlib import DLIB_RESNET
@@ -18,7 +16,7 @@ from facepipe.catalogue.ultraface import (
     ULTRAFACE_SLIM_320,
     ULTRAFACE_SLIM_640,
 )
-from facepipe.errors import DataError
+from facepipe.errors import DataError, did_you_mean
 from facepipe.specs import ModelSpec
 
 MODELS: dict[str, ModelSpec] = {
@@ -74,7 +72,7 @@ def model(name: str) -> ModelSpec:
     if name in MODELS:
         return MODELS[name]
     raise DataError(
-        f"model '{name}' is not in the catalogue, expected one of {', '.join(MODELS)}.", _guess(name, MODELS)
+        f"model '{name}' is not in the catalogue, expected one of {', '.join(MODELS)}.", did_you_mean(name, MODELS)
     )
 
 
@@ -86,7 +84,9 @@ def detector_models(name: str) -> tuple[ModelSpec, ...]:
     """
     if name in DETECTORS:
         return tuple(MODELS[part] for part in DETECTORS[name])
-    raise DataError(f"detector '{name}' is not known, expected one of {', '.join(DETECTORS)}.", _guess(name, DETECTORS))
+    raise DataError(
+        f"detector '{name}' is not known, expected one of {', '.join(DETECTORS)}.", did_you_mean(name, DETECTORS)
+    )
 
 
 def records(name: str) -> tuple[ModelSpec, ...]:
@@ -118,11 +118,4 @@ def embedder(name: str) -> ModelSpec:
     if name in EMBEDDERS:
         return MODELS[name]
     choices = ", ".join(EMBEDDERS)
-    raise DataError(f"embedder '{name}' is not known, expected one of {choices}.", _guess(name, EMBEDDERS))
-
-
-def _guess(
-    name: str, choices: dict[str, object] | dict[str, ModelSpec] | dict[str, tuple[str, ...]] | tuple[str, ...]
-) -> str | None:
-    near = difflib.get_close_matches(name, list(choices), n=1)
-    return f"did you mean '{near[0]}'?" if near else None
+    raise DataError(f"embedder '{name}' is not known, expected one of {choices}.", did_you_mean(name, EMBEDDERS))

@@ -7,12 +7,11 @@ the compiler (hicann/ge). Nothing here was measured on a device.
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass
 from typing import Literal
 
-from facepipe.errors import DataError
+from facepipe.errors import DataError, did_you_mean
 
 Family = Literal["310", "310P", "310B", "910", "910B", "910_93"]
 
@@ -153,10 +152,10 @@ def soc_by_name(name: str) -> Soc:
     """
     if name in SOCS:
         return SOCS[name]
-    near = difflib.get_close_matches(name, list(SOCS), n=1)
+    near = did_you_mean(name, SOCS)
     raise DataError(
         f"chip '{name}' is not known, expected one of {', '.join(SOCS)}.",
-        f"did you mean '{near[0]}'? " * bool(near) + "`npu-smi info` shows the Name to put after 'Ascend'.",
+        f"{near} " * (near is not None) + "`npu-smi info` shows the Name to put after 'Ascend'.",
     )
 
 

@@ -9,19 +9,20 @@ import os
 from collections import Counter
 
 from facepipe.catalogue.chips import DEFAULT_CANN, MOST_GEARS
-from facepipe.cli._bar import bar
 from facepipe.convert.ascend.atc import installed_cann
 from facepipe.convert.ascend.plan import Plan, parse_size, photograph_sizes, plan_gears
 from facepipe.datasets.images import list_keys
 from facepipe.detect.mtcnn import MtcnnSettings
 from facepipe.errors import BackendError
+from facepipe.terminal.output import bar
 
 
 def add_chip_arguments(parser: argparse.ArgumentParser) -> None:
     """--soc, --cann."""
-    parser.add_argument("--soc", default="Ascend310", help="the chip (default: Ascend310)")
+    parser.add_argument("--soc", default="Ascend310", metavar="CHIP", help="the chip (default: Ascend310)")
     parser.add_argument(
         "--cann",
+        metavar="RELEASE",
         help=f"release whose dialect is spoken, or 'old' or 'new' (default: the installed one, else {DEFAULT_CANN})",
     )
 
@@ -36,11 +37,10 @@ def add_photograph_arguments(parser: argparse.ArgumentParser) -> None:
     defaults = MtcnnSettings()
     parser.add_argument("--sizes", nargs="+", metavar="HxW", help="sizes in pixels (default: 250x250, which LFW's are)")
     parser.add_argument(
-        "--min-face", type=int, default=defaults.min_face_px, help="least face in pixels (default: %(default)s)"
+        "--min-face", type=int, default=defaults.min_face_px, metavar="PIXELS", help="least face (default: %(default)s)"
     )
-    parser.add_argument(
-        "--most-gears", type=int, default=MOST_GEARS, help=f"at most {MOST_GEARS}, which is ATC's limit"
-    )
+    text = f"at most {MOST_GEARS}, which is ATC's limit"
+    parser.add_argument("--most-gears", type=int, default=MOST_GEARS, metavar="N", help=text)
 
 
 def chosen_plan(args: argparse.Namespace) -> Plan:
@@ -53,7 +53,7 @@ def chosen_plan(args: argparse.Namespace) -> Plan:
         counts = Counter(parse_size(text) for text in args.sizes or ["250x250"])
     else:
         keys = list_keys(args.photographs)
-        with bar("sizes", len(keys), "photo") as progress:
+        with bar(args, "sizes", len(keys), "photo") as progress:
             counts = photograph_sizes(args.photographs, keys, progress)
     return plan_gears(counts, args.min_face, MtcnnSettings().factor, args.most_gears)
 

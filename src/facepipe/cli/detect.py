@@ -13,15 +13,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from facepipe.cli._bar import bar, say
 from facepipe.cli.run_options import (
     add_model_arguments,
     add_overwrite,
     chosen_backend,
     few_settings,
     limits,
-    print_note,
-    print_notes_of,
+    note_models,
+    note_not_looked_at,
 )
 from facepipe.faces.pipeline import open_pipeline
 from facepipe.reports.detected import (
@@ -33,14 +32,15 @@ from facepipe.reports.detected import (
     standard_input,
 )
 from facepipe.results import Unread
+from facepipe.terminal.output import add_output_arguments, bar, fault, heading, result
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("photographs", nargs="+", type=Path, metavar="PHOTOGRAPH", help="a file, a folder, or -")
-    parser.add_argument("--json", action="store_true", help="one JSON object for each photograph")
     parser.add_argument("--draw", type=Path, metavar="OUT", help="a picture; of several photographs a folder")
     add_overwrite(parser)
     add_model_arguments(parser, embeds=False)
+    add_output_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -48,29 +48,28 @@ def run(args: argparse.Namespace) -> int:
     drawings = {}
     if args.draw is not None:
         drawings = drawing_paths(args.photographs, photographs, args.draw, overwrite=args.overwrite)
-        print_note(in_another_format(drawings))
+        note_models(args, in_another_format(drawings))
     content = standard_input(photographs)
     backend = chosen_backend(args, None)
     settings = few_settings(args, len(photographs))
     unread = 0
     with (
         open_pipeline(args.detector, None, backend, args.weights, args.batch, settings=settings) as faces,
-        bar("detect", len(photographs), "photograph", quiet=None if len(photographs) > 1 else True) as progress,
+        bar(args, "detect", len(photographs), "photograph", hidden=len(photographs) == 1) as progress,
     ):
-        if not args.json:
-            say(TEXT_HEADER)
+        heading(args, TEXT_HEADER)
         for one in detect_photographs(
             faces, photographs, args.batch, limits(args), drawings, overwrite=args.overwrite, content=content
         ):
             is_unread = isinstance(one.found, Unread)
-            if args.json:
-                say(one.as_json())
+            if is_unread and not args.json:
+                fault(f"facepipe detect: {one.as_text()}")
             else:
-                say(f"facepipe detect: {one.as_text()}" if is_unread else one.as_text(), is_unread)
+                result(args, one.as_text(), one.as_json())
             unread += is_unread
             progress(1)
     seen = [path for path in photographs if path not in content]
-    print_notes_of(Path(), [str(path) for path in seen])
+    note_not_looked_at(args, Path(), [str(path) for path in seen])
     for folder in (path for path in args.photographs if path.is_dir()):
-        print_notes_of(folder, (), out=args.draw or folder)
+        note_not_looked_at(args, folder, (), out=args.draw or folder)
     return 1 if unread else 0

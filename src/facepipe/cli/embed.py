@@ -14,20 +14,18 @@ folder --out:
 from __future__ import annotations
 
 import argparse
-import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from facepipe.catalogue import embedder
-from facepipe.cli._bar import bars
 from facepipe.cli.lfw_options import run_job
 from facepipe.cli.run_options import (
     add_model_arguments,
     add_run_arguments,
     chosen_backend,
     chosen_embedder,
-    print_note,
-    print_notes_of,
+    note_models,
+    note_not_looked_at,
     worker_count,
 )
 from facepipe.datasets.images import list_keys
@@ -36,6 +34,7 @@ from facepipe.faces.pipeline import alignment_note
 from facepipe.runs.faces_run import embed_photographs
 from facepipe.runs.job import made_by
 from facepipe.store.run_faces import unread_reasons
+from facepipe.terminal.output import add_output_arguments, bars, note, result
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,22 +48,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_model_arguments(parser)
     add_run_arguments(parser)
+    add_output_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    args.embedder = chosen_embedder(args)
     keys = list_keys(args.folder)
+    args.embedder = chosen_embedder(args)
     chosen_backend(args, args.embedder, None if args.force else made_by(args.out), args.out)
     job = replace(run_job(args, args.folder, args.out, len(keys)), faces=args.faces)
-    print_note(alignment_note(job.detector, job.embedder))
-    with bars(len(keys)) as progress:
+    note_models(args, alignment_note(job.detector, job.embedder))
+    with bars(args, len(keys)) as progress:
         finished = embed_photographs(
             job, keys, Local(worker_count(args)), force=args.force, progress=progress("photographs")
         )
     written = finished.written
-    print_notes_of(args.folder, keys, unread_reasons(args.out) if written.unread else (), out=args.out)
+    note_not_looked_at(args, args.folder, keys, unread_reasons(args.out) if written.unread else (), out=args.out)
     left = f", {written.unread:,} unread" if written.unread else ""
-    print(f"{written.images:,} photographs, {written.faces:,} faces, {written.faceless:,} without{left}: {args.out}")
+    result(
+        args,
+        f"{written.images:,} photographs, {written.faces:,} faces, {written.faceless:,} without{left}: {args.out}",
+        {"run": str(args.out), "embedder": args.embedder, **asdict(written)},
+    )
     if not embedder(args.embedder).for_accuracy:
-        print(f"{args.embedder} has seeded weights: its embeddings say nothing about people.", file=sys.stderr)
+        note(args, f"{args.embedder} has seeded weights: its embeddings say nothing about people.")
     return 0

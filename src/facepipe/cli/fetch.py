@@ -9,7 +9,6 @@ that was cut goes on where it stopped.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,9 +19,11 @@ from tqdm import tqdm
 from facepipe.assets.download import Progress
 from facepipe.assets.workspace import Workspace, open_workspace
 from facepipe.catalogue import DETECTORS
-from facepipe.cli.run_options import add_for_backend, runs_compiled
+from facepipe.cli.run_options import add_for_backend, add_weights, runs_compiled
 from facepipe.errors import AssetError
+from facepipe.escape import for_terminal
 from facepipe.runs.fetch import DATA_SETS, fetch, names_of, remove_unfinished
+from facepipe.terminal.output import add_output_arguments, fault, result
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,9 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=["mtcnn"],
         help=f"models of the catalogue, {', '.join((*DETECTORS, *DATA_SETS))}, or all (default: mtcnn)",
     )
-    parser.add_argument("--weights", type=Path, default=Path("weights"), help="folder of weights")
-    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of data sets")
+    add_weights(parser, "folder of weights")
+    text = "folder of data sets (default: data)"
+    parser.add_argument("--data", type=Path, default=Path("data"), metavar="FOLDER", help=text)
     add_for_backend(parser)
+    add_output_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -46,27 +49,27 @@ def run(args: argparse.Namespace) -> int:
     remove_unfinished(ws)
     for name in names:
         try:
-            _fetch(name, ws)
+            _fetch(args, name, ws)
         except AssetError as error:
             if "all" not in args.names:
                 raise
-            print(f"{name}: absent. {error}", file=sys.stderr)
+            fault(for_terminal(f"{name}: absent. {error}"))
             failed.append(name)
     if failed:
         raise AssetError(f"{len(failed)} of {len(names)} could not be fetched ({', '.join(failed)}); see above.")
     return 0
 
 
-def _fetch(name: str, ws: Workspace) -> None:
-    with _bytes_bar(name) as progress:
+def _fetch(args: argparse.Namespace, name: str, ws: Workspace) -> None:
+    with _bytes_bar(args, name) as progress:
         told = fetch(name, ws, progress)
-    print(told, flush=True)
+    result(args, told, {"name": name, "told": told.removeprefix(f"{name}: ")})
 
 
 @contextmanager
-def _bytes_bar(label: str) -> Iterator[Progress]:
+def _bytes_bar(args: argparse.Namespace, label: str) -> Iterator[Progress]:
     """A progress that draws a bar in bytes on standard error, where that is a terminal; gone when it is done."""
-    with tqdm(desc=label, unit="B", unit_scale=True, leave=False, disable=None) as bar:
+    with tqdm(desc=label, unit="B", unit_scale=True, leave=False, disable=True if args.quiet else None) as bar:
 
         def progress(done: int, total: int | None) -> None:
             if done < bar.n:  # the next file

@@ -14,7 +14,9 @@ from pathlib import Path
 
 from facepipe.cli.run_options import add_overwrite
 from facepipe.errors import ConversionError
+from facepipe.store.files import lacking
 from facepipe.store.owned import require_free
+from facepipe.terminal.output import add_output_arguments, result
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,9 +24,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", type=Path, metavar="IN", help="an ONNX file")
     parser.add_argument("target", type=Path, metavar="OUT", help="where the result goes")
     add_overwrite(parser)
+    add_output_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
+    if not args.source.is_file():
+        raise ConversionError(f"{args.source}: {lacking(args.source, 'file')}, expected an ONNX model.")
     overwrite = args.overwrite or (args.target.exists() and args.target.samefile(args.source))  # named twice: told so
     require_free([args.target], overwrite)
     try:
@@ -34,5 +39,6 @@ def run(args: argparse.Namespace) -> int:
             f"graph passes need the module '{error.name}', which is not installed.", "pip install 'facepipe[convert]'."
         ) from error
     edits = fix_model(args.pass_name, args.source, args.target, overwrite=overwrite)
-    print(f"{args.target}: {edits} {'edit' if edits == 1 else 'edits'} by {args.pass_name}")
+    text = f"{args.target}: {edits} {'edit' if edits == 1 else 'edits'} by {args.pass_name}"
+    result(args, text, {"file": str(args.target), "pass": args.pass_name, "edits": edits})
     return 0

@@ -18,14 +18,12 @@ Galleries put names on faces. A gallery is bound to the model that made it and h
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from facepipe.backends.base import MadeBy
-from facepipe.cli._bar import bar
 from facepipe.cli.gallery_options import (
     add_search_arguments,
     enrolled,
@@ -42,11 +40,11 @@ from facepipe.cli.run_options import (
     cosine,
     detector_settings,
     few_settings,
+    note_models,
     photograph_or_tell,
-    print_note,
 )
 from facepipe.compat.port_index import read_port_index
-from facepipe.escape import for_json, for_terminal
+from facepipe.escape import for_terminal
 from facepipe.gallery.cluster_folder import add_clusters, gallery_of_clusters, is_cluster
 from facepipe.gallery.enrol import add_to_gallery, calibrated, known_threshold, new_gallery
 from facepipe.gallery.evaluate import PROTOCOL, evaluate_run
@@ -62,49 +60,55 @@ from facepipe.gallery.file import (
 )
 from facepipe.gallery.search import build_index, identify
 from facepipe.results import NoFace
+from facepipe.terminal.output import add_output_arguments, bar, heading, note, result
+
+_PHOTOGRAPHS = "a folder of photographs, a run, or a folder of `cluster`"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     build = commands.add_parser("build", help="a gallery of the people in a folder, a run, or a folder of `cluster`")
-    build.add_argument("photographs", type=Path, metavar="PHOTOGRAPHS")
-    build.add_argument("--out", type=Path, required=True, metavar="FILE.gallery")
+    build.add_argument("photographs", type=Path, metavar="PHOTOGRAPHS", help=_PHOTOGRAPHS)
+    build.add_argument("--out", type=Path, required=True, metavar="FILE.gallery", help="the gallery to write")
     _naming(build)
     _threshold(build)
     add = commands.add_parser("add", help="more photographs into a gallery")
-    add.add_argument("gallery", type=Path)
-    add.add_argument("photographs", type=Path, metavar="PHOTOGRAPHS")
+    _gallery(add)
+    add.add_argument("photographs", type=Path, metavar="PHOTOGRAPHS", help=_PHOTOGRAPHS)
     _naming(add)
     remove = commands.add_parser("remove", help="a person, or one photograph of theirs, out of a gallery")
-    remove.add_argument("gallery", type=Path)
-    remove.add_argument("label", help="the person's name")
-    remove.add_argument("--source", help="only the row that was made from this photograph")
+    _gallery(remove)
+    remove.add_argument("label", metavar="PERSON", help="the person's name")
+    remove.add_argument("--source", metavar="KEY", help="only the row that was made from this photograph")
     listing = commands.add_parser("list", help="who is in a gallery")
-    listing.add_argument("gallery", type=Path)
+    _gallery(listing)
     listing.add_argument("--sources", action="store_true", help="every row, with the photograph that it was made from")
-    listing.add_argument("--json", action="store_true")
     search = commands.add_parser("search", help="who is on a photograph? (its main face; `recognise` takes all)")
-    search.add_argument("gallery", type=Path)
-    search.add_argument("photographs", type=Path, nargs="+", metavar="PHOTOGRAPH")
+    _gallery(search)
+    search.add_argument("photographs", type=Path, nargs="+", metavar="PHOTOGRAPH", help="files")
     search.add_argument("--threshold", type=cosine, metavar="COSINE", help="instead of the gallery's own")
     add_search_arguments(search)
-    search.add_argument("--json", action="store_true", help="one JSON object for each photograph")
     calibration = commands.add_parser("calibrate", help="the threshold from a false-accept rate")
-    calibration.add_argument("gallery", type=Path)
-    calibration.add_argument("set", type=Path, help="a .bin, a folder of aligned faces, or the folder of a run")
+    _gallery(calibration)
+    calibration.add_argument(
+        "set", type=Path, metavar="SET", help="a .bin, a folder of aligned faces, or the folder of a run"
+    )
     _calibration(calibration)
     imported = commands.add_parser("import", help="the Paddle port's index.bin")
-    imported.add_argument("index", type=Path)
-    imported.add_argument("--out", type=Path, required=True, metavar="FILE.gallery")
+    imported.add_argument("index", type=Path, metavar="INDEX", help="the port's file")
+    imported.add_argument("--out", type=Path, required=True, metavar="FILE.gallery", help="the gallery to write")
     _threshold(imported)
     evaluation = commands.add_parser("evaluate", help="identification rates of a run over people's folders")
-    evaluation.add_argument("run", type=Path, help="a finished run of `facepipe embed` or `facepipe lfw`")
-    evaluation.add_argument("--fpir", type=float, nargs="+", default=[0.01, 0.1], help="default: 0.01 0.1")
+    evaluation.add_argument("run", type=Path, metavar="RUN", help="a finished run of `embed` or `lfw`")
+    text = "false-positive identification rates (default: 0.01 0.1)"
+    evaluation.add_argument("--fpir", type=float, nargs="+", default=[0.01, 0.1], metavar="RATE", help=text)
     for command in (build, imported):
         add_overwrite(command)
     for command in (build, add, search, calibration, imported):
         command.add_argument("--aligned", action="store_true", help="they are faces, cut out and aligned already")
         add_model_arguments(command)
+    for command in commands.choices.values():
+        add_output_arguments(command)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -121,11 +125,15 @@ def run(args: argparse.Namespace) -> int:
     return commands[args.command](args)
 
 
+def _gallery(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("gallery", type=Path, metavar="GALLERY", help="the file")
+
+
 def _naming(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--labels", type=Path, metavar="FILE", help="lines 'path<TAB>name' (default: folders are names)"
     )
-    parser.add_argument("--name", help="all photographs are of this person")
+    parser.add_argument("--name", metavar="PERSON", help="all photographs are of this person")
     parser.add_argument("--names", nargs="+", default=[], metavar="GROUP=NAME", help="of a folder of `cluster`")
 
 
@@ -136,23 +144,25 @@ def _threshold(parser: argparse.ArgumentParser) -> None:
 
 
 def _calibration(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--pairs", type=Path, help="LFW's pairs file, for a folder or a run (default: pairs.txt in it)")
-    parser.add_argument("--far", type=float, default=1e-3, help="false-accept rate of one comparison (default: 1e-3)")
+    text = "LFW's pairs file, for a folder or a run (default: pairs.txt in it)"
+    parser.add_argument("--pairs", type=Path, metavar="FILE", help=text)
+    text = "false-accept rate of one comparison (default: 1e-3)"
+    parser.add_argument("--far", type=float, default=1e-3, metavar="RATE", help=text)
 
 
 def _build(args: argparse.Namespace) -> int:
     require_writable(args.out, overwrite=args.overwrite)
     if is_cluster(args.photographs):
         gallery = gallery_of_clusters(args.photographs, args.names, args.labels, args.threshold)
-        finish_gallery(args.out, gallery, overwrite=args.overwrite)
+        finish_gallery(args, args.out, gallery)
         return 0
-    args.embedder = chosen_embedder(args)
     names = given_names(args)
+    args.embedder = chosen_embedder(args)
     with _open(args, args.embedder, None) as recogniser:
         found = enrolled(args, args.photographs, recogniser, names)
         made_by = MadeBy(args.backend, args.precision)
         gallery = new_gallery(recogniser, found, _wanted_threshold(args, recogniser), made_by)
-    finish_gallery(args.out, gallery, overwrite=args.overwrite)
+    finish_gallery(args, args.out, gallery)
     return 0
 
 
@@ -161,7 +171,7 @@ def _add(args: argparse.Namespace) -> int:
     gallery = read_gallery(args.gallery)
     require_writable(args.gallery, overwrite=True)
     if is_cluster(args.photographs):
-        tell_gallery(args.gallery, add_clusters(args.gallery, args.photographs, args.names, args.labels))
+        tell_gallery(args, args.gallery, add_clusters(args.gallery, args.photographs, args.names, args.labels))
         return 0
     names = given_names(args)
     with _open(args, args.embedder or gallery.model, gallery.made_by) as recogniser:
@@ -170,8 +180,8 @@ def _add(args: argparse.Namespace) -> int:
         gallery, replaced = add_to_gallery(args.gallery, recogniser, found)
     again = f", {replaced:,} of them in place of the same person's photograph of that name" if replaced else ""
     looked_at = len(found.labels) if names is None else len(names)
-    print(f"{len(found.labels):,} rows from {looked_at:,} {'faces' if names is None else 'photographs'}{again}")
-    tell_gallery(args.gallery, gallery)
+    heading(args, f"{len(found.labels):,} rows from {looked_at:,} {'faces' if names is None else 'photographs'}{again}")
+    tell_gallery(args, args.gallery, gallery, {"added": len(found.labels), "replaced": replaced})
     return 0
 
 
@@ -183,30 +193,20 @@ def _remove(args: argparse.Namespace) -> int:
         return without(now, args.label, args.source)
 
     gallery = update_gallery(args.gallery, shrunk)
-    print(f"{before[0] - len(gallery)} of {before[0]:,} rows removed")
-    tell_gallery(args.gallery, gallery)
+    removed = before[0] - len(gallery)
+    heading(args, f"{removed} of {before[0]:,} rows removed")
+    tell_gallery(args, args.gallery, gallery, {"removed": removed})
     return 0
 
 
 def _list(args: argparse.Namespace) -> int:
     gallery = read_gallery(args.gallery)
-    people, threshold = gallery.people(), gallery.threshold
     rows = sorted(zip(gallery.labels, gallery.sources, strict=True)) if args.sources else []
-    if args.json:
-        told: dict[str, object] = {
-            "model": gallery.model,
-            "threshold": None if threshold is None else asdict(threshold),
-            "people": people,
-        }
-        if args.sources:
-            told["rows"] = [{"label": label, "source": source} for label, source in rows]
-        print(for_json(told))
-        return 0
     for label, source in rows:
-        print(f"{for_terminal(label)}\t{for_terminal(source)}")
-    for name, count in people.items() if not args.sources else ():
-        print(for_terminal(f"{count:>6}  {name}"))
-    tell_gallery(args.gallery, gallery)
+        result(args, f"{for_terminal(label)}\t{for_terminal(source)}", {"label": label, "source": source})
+    for name, count in gallery.people().items() if not args.sources else ():
+        result(args, for_terminal(f"{count:>6}  {name}"), {"label": name, "rows": count})
+    tell_gallery(args, args.gallery, gallery)
     return 0
 
 
@@ -223,19 +223,17 @@ def _search(args: argparse.Namespace) -> int:
                 continue
             (face,) = recogniser.pipeline.main_faces([image])
             if isinstance(face, NoFace):
-                told = for_json({"photograph": str(path), "reason": face.reason})
-                print(told if args.json else for_terminal(f"{path}: {face.reason}"))
+                told = {"photograph": str(path), "reason": face.reason}
+                result(args, for_terminal(f"{path}: {face.reason}"), told)
                 continue
             (answer,) = identify(
                 gallery, index, face.embedding[None], threshold, candidates=args.candidates, rule=args.rule
             )
-            if args.json:
-                near = list(map(asdict, answer.candidates))
-                print(for_json({"photograph": str(path), "label": answer.label, "candidates": near}))
-                continue
-            print(for_terminal(f"{path}: {answer.text} (above {threshold.similarity:.3f} a face has a name)"))
-            for candidate in answer.candidates:
-                print(for_terminal(f"  {candidate.similarity:6.3f}  {candidate.label}  {candidate.source}"))
+            lines = [f"{path}: {answer.text} (above {threshold.similarity:.3f} a face has a name)"]
+            lines += [f"  {near.similarity:6.3f}  {near.label}  {near.source}" for near in answer.candidates]
+            near = list(map(asdict, answer.candidates))
+            record = {"photograph": str(path), "label": answer.label, "candidates": near}
+            result(args, "\n".join(map(for_terminal, lines)), record)
     return 1 if unreadable else 0
 
 
@@ -250,25 +248,26 @@ def _calibrate(args: argparse.Namespace) -> int:
             return replace(now, threshold=threshold)
 
         gallery = update_gallery(args.gallery, with_threshold)
-    tell_gallery(args.gallery, gallery)
+    tell_gallery(args, args.gallery, gallery)
     return 0
 
 
 def _evaluate(args: argparse.Namespace) -> int:
     found = evaluate_run(args.run, args.fpir)
-    print(f"protocol: {PROTOCOL}")
-    print(
+    lines = [
+        f"protocol: {PROTOCOL}",
         f"{found.enrolled:,} of {found.people:,} people have two or more photographs and are in the gallery "
         f"({found.without_row} without a face); {found.mated:,} mated probes ({found.mated_faceless} without a face), "
-        f"{found.non_mated:,} non-mated ({found.non_mated_faceless})"
-    )
-    print(f"rank-1: {found.rank_one:.4f}")
-    for rate in found.open_set:
-        print(
-            f"DIR at FPIR {100 * rate.fpir_target:g} %: {rate.dir:.4f} (cosine above {rate.threshold:.4f}; "
-            f"FPIR seen {rate.fpir:.4f})"
-        )
-    print(f"{args.run / 'identification.json'}: all figures")
+        f"{found.non_mated:,} non-mated ({found.non_mated_faceless})",
+        f"rank-1: {found.rank_one:.4f}",
+    ]
+    lines += [
+        f"DIR at FPIR {100 * rate.fpir_target:g} %: {rate.dir:.4f} (cosine above {rate.threshold:.4f}; "
+        f"FPIR seen {rate.fpir:.4f})"
+        for rate in found.open_set
+    ]
+    lines.append(f"{args.run / 'identification.json'}: all figures")
+    result(args, "\n".join(lines), {"protocol": PROTOCOL, **asdict(found)})
     return 0
 
 
@@ -278,8 +277,8 @@ def _import(args: argparse.Namespace) -> int:
     with _open(args, chosen_embedder(args), None) as recogniser:
         gallery = read_port_index(args.index, recogniser.model, recogniser.weights_sha256, recogniser.dimension)
         gallery = replace(gallery, threshold=_wanted_threshold(args, recogniser))
-    finish_gallery(args.out, gallery, overwrite=args.overwrite)
-    print("the port's file does not tell its model: its rows were taken for this one's.", file=sys.stderr)
+    finish_gallery(args, args.out, gallery)
+    note(args, "the port's file does not tell its model: its rows were taken for this one's.")
     return 0
 
 
@@ -296,7 +295,7 @@ def _open(args: argparse.Namespace, name: str, made_by: MadeBy | None) -> Iterat
         settings=settings,
         selection=args.select,
     ) as recogniser:
-        print_note(recogniser.pipeline.note)
+        note_models(args, recogniser.pipeline.note)
         yield recogniser
 
 
@@ -308,10 +307,10 @@ def _wanted_threshold(args: argparse.Namespace, recogniser: Recogniser) -> Thres
         return _calibrated(args, recogniser)
     known = known_threshold(recogniser.model, recogniser.pipeline.note)
     if known is None:
-        print("no threshold: `facepipe gallery calibrate` sets one.", file=sys.stderr)
+        note(args, "no threshold: `facepipe gallery calibrate` sets one.")
     return known
 
 
 def _calibrated(args: argparse.Namespace, recogniser: Recogniser) -> Threshold:
-    with bar("calibrate", 0, "face") as progress:
+    with bar(args, "calibrate", 0, "face") as progress:
         return calibrated(args.set, args.pairs, args.far, recogniser, progress)

@@ -4,24 +4,31 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
-from facepipe.cli._bar import bar
-from facepipe.cli.run_options import limits, positive, print_left_out, print_notes_of
+from facepipe.cli.run_options import limits, note_left_out, note_not_looked_at, positive
 from facepipe.escape import for_terminal
 from facepipe.gallery.calibrate import HIGH_FAR, strangers_named
 from facepipe.gallery.enrol import Enrolment, enrol, enrol_run, named_photographs
 from facepipe.gallery.faces import Recogniser
 from facepipe.gallery.file import Gallery, Threshold, least_similarity, write_gallery
 from facepipe.store.run_faces import FACES_FILE
+from facepipe.terminal.output import bar, note, result
 
 
 def add_search_arguments(parser: argparse.ArgumentParser, *candidates: str) -> None:
     """--candidates (and other names of it), --rule, --search."""
     add = parser.add_argument
-    add("--candidates", *candidates, type=positive, default=5, help="neighbours that are looked at (default: 5)")
+    add(
+        "--candidates",
+        *candidates,
+        type=positive,
+        default=5,
+        metavar="N",
+        help="neighbours that are looked at (default: 5)",
+    )
     add("--rule", choices=["best", "majority"], default="best", help="the nearest name, or the most frequent one")
     add("--search", choices=["exact", "approximate"], default="exact", help="approximate is for millions of rows")
 
@@ -50,31 +57,41 @@ def enrolled(
     if names is None:
         found = enrol_run(root, recogniser, args.labels, args.name)
     else:
-        with bar("enrol", len(names), "photograph") as progress:
+        with bar(args, "enrol", len(names), "photograph") as progress:
             found = enrol(root, names, recogniser, batch=args.batch, limits=limits(args), progress=progress)
-        print_notes_of(root, names, out=root)
-    print_left_out(root, found.left_out)
+        note_not_looked_at(args, root, names, out=root)
+    note_left_out(args, root, found.left_out)
     if found.lost:
         lost = f"{len(found.lost)} people have no photograph with a face: {', '.join(found.lost[:10])}"
-        print(for_terminal(lost), file=sys.stderr)
+        note(args, for_terminal(lost))
     return found
 
 
-def finish_gallery(path: Path, gallery: Gallery, *, overwrite: bool) -> None:
+def finish_gallery(args: argparse.Namespace, path: Path, gallery: Gallery) -> None:
     """Write it, and say what it holds."""
-    write_gallery(path, gallery, overwrite=overwrite)
-    tell_gallery(path, gallery)
+    write_gallery(path, gallery, overwrite=args.overwrite)
+    tell_gallery(args, path, gallery)
 
 
-def tell_gallery(path: Path, gallery: Gallery) -> None:
-    """One line of what a gallery holds; and what the rate of its threshold means, with a warning where it is high."""
+def tell_gallery(args: argparse.Namespace, path: Path, gallery: Gallery, did: Mapping[str, int] | None = None) -> None:
+    """One line of what a gallery holds; and what the rate of its threshold means, with a warning where it is high.
+
+    Args:
+        did: counts of what was changed, for --json.
+    """
     threshold, people = gallery.threshold, len(gallery.people())
     told = "no threshold yet"
     if threshold is not None:
         rate = "" if threshold.far is None else f" for a false-accept rate of {threshold.far:g}"
         told = f"a name above cosine {threshold.similarity:.4f}{rate} ({threshold.source})"
-    print(for_terminal(f"{path}: {len(gallery):,} rows, {people:,} people, {gallery.model}; {told}"))
+    about = {"rows": len(gallery), "people": people, "model": gallery.model}
+    threshold_told = None if threshold is None else asdict(threshold)
+    result(
+        args,
+        for_terminal(f"{path}: {len(gallery):,} rows, {people:,} people, {gallery.model}; {told}"),
+        {"gallery": str(path), **about, "threshold": threshold_told, **(did or {})},
+    )
     if threshold is not None and threshold.far is not None and people:
         warning = "warning: that is a high rate; " if threshold.far > HIGH_FAR else ""
         advice = " Try: --far 1e-3." if warning else ""
-        print(f"{warning}{strangers_named(threshold.far, people)}.{advice}", file=sys.stderr)
+        note(args, f"{warning}{strangers_named(threshold.far, people)}.{advice}")

@@ -15,38 +15,39 @@ the work is done stage by stage through files (and `.bin` batches), with the sam
 from __future__ import annotations
 
 import argparse
-import json
+from functools import partial
 from pathlib import Path
 
-from facepipe.cli._bar import bars, say
-from facepipe.cli.lfw_options import add_lfw_arguments, lfw_job, print_notes, summary
+from facepipe.cli.lfw_options import add_lfw_arguments, lfw_job, summary, tell_notes
 from facepipe.cli.run_options import worker_count
 from facepipe.engine.local import Local
 from facepipe.reports.html_report import write_html_report
 from facepipe.reports.report_plots import write_report
 from facepipe.runs.lfw import run_lfw
 from facepipe.store.stage import locked
+from facepipe.terminal.output import bars, note, result
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_lfw_arguments(parser)
     parser.add_argument("--staged", action="store_true", help="stage by stage through files")
     parser.add_argument("--report", action="store_true", help="draw roc.png and distances.png; write report.html")
-    parser.add_argument("--json", action="store_true", help="print accuracy.json instead of the summary")
 
 
 def run(args: argparse.Namespace) -> int:
     asked = lfw_job(args)
-    print_notes(asked.job)
+    tell_notes(args, asked.job)
     engine = Local(worker_count(args))
-    with bars(len(asked.keys)) as progress:
-        accuracy = run_lfw(asked, engine, staged=args.staged, force=args.force, progress=progress, say=say)
+    with bars(args, len(asked.keys)) as progress:
+        accuracy = run_lfw(
+            asked, engine, staged=args.staged, force=args.force, progress=progress, say=partial(note, args)
+        )
     drawings: tuple[Path, ...] = ()
     if args.report:
         with locked(asked.job.run):
             pictures = write_report(asked.job.run, asked.pairs, accuracy)
             drawings = (*pictures, write_html_report(asked.job.run, asked.pairs, asked.job.root))
-    print(json.dumps(accuracy, indent=2, ensure_ascii=False) if args.json else summary(asked, accuracy))
+    result(args, summary(asked, accuracy), accuracy)
     for path in drawings:
-        print(f"drawn: {path}")
+        note(args, f"drawn: {path}")
     return 0

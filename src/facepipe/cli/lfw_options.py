@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from facepipe.cli.run_options import (
     chosen_embedder,
     detector_settings,
     limits,
-    print_note,
+    note_models,
     runtime_options,
     shard_size,
 )
@@ -26,18 +25,20 @@ from facepipe.runs.job import RunJob, made_by
 from facepipe.runs.lfw import LfwJob, lfw_folders, lfw_keys
 from facepipe.runs.score import MISSING_POLICIES, UNREAD_POLICIES, Policies
 from facepipe.store.run_record import ACCURACY_FILE
+from facepipe.terminal.output import add_output_arguments, note
 
 SEEDED_NOTE = "note: {name} has seeded weights; this accuracy shows the pipeline working and nothing about the network."
 
 
 def add_lfw_arguments(parser: argparse.ArgumentParser) -> None:
     """What a run over LFW is told, whole or by stages."""
-    parser.add_argument(
-        "--data", type=Path, help="photographs (default: a table's folder, or data/lfw, or the mirror's)"
-    )
-    parser.add_argument("--pairs", type=Path, help="LFW's pairs file, or a .csv (default: pairs.txt in --data)")
+    text = "photographs (default: a table's folder, or data/lfw, or the mirror's)"
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help=text)
+    text = "LFW's pairs file, or a .csv (default: pairs.txt in --data)"
+    parser.add_argument("--pairs", type=Path, metavar="FILE", help=text)
     parser.add_argument("--cfp", choices=["FF", "FP"], help="--data is CFP's root: frontal against frontal, or profile")
-    parser.add_argument("--run", type=Path, help="folder of the results (default: named from the other options)")
+    text = "folder of the results (default: named from the other options)"
+    parser.add_argument("--run", type=Path, metavar="FOLDER", help=text)
     parser.add_argument(
         "--all", action="store_true", help="every photograph of the folder, not those of the pairs alone"
     )
@@ -47,6 +48,7 @@ def add_lfw_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_model_arguments(parser, backend="onnxruntime", everyday=False)
     add_run_arguments(parser)
+    add_output_arguments(parser)
 
 
 def run_job(args: argparse.Namespace, root: Path, run: Path, photographs: int) -> RunJob:
@@ -86,11 +88,11 @@ def lfw_job(args: argparse.Namespace) -> LfwJob:
     return LfwJob(job, keys, pairs, Policies(args.missing, args.unread))
 
 
-def print_notes(job: RunJob) -> None:
+def tell_notes(args: argparse.Namespace, job: RunJob) -> None:
     """What a user has to know before a run."""
     if not embedder(job.embedder).for_accuracy:
-        print(SEEDED_NOTE.format(name=job.embedder), file=sys.stderr)
-    print_note(alignment_note(job.detector, job.embedder))
+        note(args, SEEDED_NOTE.format(name=job.embedder))
+    note_models(args, alignment_note(job.detector, job.embedder))
 
 
 def summary(asked: LfwJob, accuracy: dict[str, Any]) -> str:

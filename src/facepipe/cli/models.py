@@ -7,31 +7,31 @@ The catalogue: without a name, one line for each model and where its weights are
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict, replace
-from pathlib import Path
 
 from facepipe.assets.workspace import Workspace, find_weights, open_workspace
 from facepipe.catalogue import DETECTORS, MODELS, model
+from facepipe.cli.run_options import add_weights
 from facepipe.reports.data_sheet import data_sheet, where_weights_are
 from facepipe.specs import ModelSpec
+from facepipe.terminal.output import add_output_arguments, heading, result
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", metavar="NAME", help="the model whose data sheet is wanted")
-    parser.add_argument("--weights", type=Path, default=Path("weights"), help="folder of weights")
-    parser.add_argument("--json", action="store_true", help="as JSON, for machines")
+    add_weights(parser, "folder of weights")
+    add_output_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     ws = replace(open_workspace(), weights=args.weights)
     specs = [model(args.name)] if args.name else list(MODELS.values())
-    if args.json:
-        print(json.dumps([_as_json(spec, ws) for spec in specs], indent=2, ensure_ascii=False))
-    elif args.name:
-        print("\n".join(f"{label:<12}{line}" for label, line in data_sheet(specs[0], ws)))
+    if args.name:
+        heading(args, "\n".join(f"{label:<12}{line}" for label, line in data_sheet(specs[0], ws)))
     else:
-        print(_table(specs, ws))
+        heading(args, _table(specs, ws))
+    for spec in specs if args.json else ():
+        result(args, "", _as_json(spec, ws))
     return 0
 
 

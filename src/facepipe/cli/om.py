@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from pathlib import Path
 
 from facepipe.catalogue import detector_models, embedder, model
@@ -25,6 +24,7 @@ from facepipe.cli.ascend_options import (
     chosen_plan,
     has_onnx,
 )
+from facepipe.cli.run_options import add_weights
 from facepipe.convert.ascend.atc import (
     Order,
     aipp_path,
@@ -40,34 +40,36 @@ from facepipe.convert.ascend.plan import parse_size, read_plan
 from facepipe.errors import ConversionError
 from facepipe.specs import ModelSpec
 from facepipe.store.made_from import is_current
+from facepipe.terminal.output import add_output_arguments, heading, note, result
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "models", nargs="*", help="names of the catalogue (default: those of --detector and --embedder)"
-    )
-    parser.add_argument("--detector", default="mtcnn", help="(default: mtcnn)")
-    parser.add_argument("--embedder", default="facenet.vggface2", help="(default: facenet.vggface2)")
+    text = "names of the catalogue (default: those of --detector and --embedder)"
+    parser.add_argument("models", nargs="*", metavar="MODEL", help=text)
+    parser.add_argument("--detector", default="mtcnn", metavar="NAME", help="default: mtcnn")
+    parser.add_argument("--embedder", default="facenet.vggface2", metavar="NAME", help="default: facenet.vggface2")
     add_chip_arguments(parser)
-    parser.add_argument("--batch", type=int, default=16, help="rows of one execution (default: 16)")
+    parser.add_argument("--batch", type=int, default=16, metavar="N", help="rows of one execution (default: 16)")
     parser.add_argument(
         "--shapes", choices=("gears", "range"), default="gears", help="fixed steps, or ranges where the chip takes them"
     )
     parser.add_argument(
         "--image-sizes", nargs="+", metavar="HxW", help="the gears of a network of many image sizes, instead of a plan"
     )
-    parser.add_argument("--plan", type=Path, help="the file of `facepipe plan --out`")
-    parser.add_argument("--photographs", type=Path, help="folder of photographs whose sizes are read for the plan")
+    parser.add_argument("--plan", type=Path, metavar="FILE", help="the file of `facepipe plan --out`")
+    text = "photographs whose sizes are read for the plan"
+    parser.add_argument("--photographs", type=Path, metavar="FOLDER", help=text)
     add_photograph_arguments(parser)
-    parser.add_argument(
-        "--precision", help="a value of --precision_mode or --precision_mode_v2 (default: the compiler's)"
-    )
+    text = "a value of --precision_mode or --precision_mode_v2 (default: the compiler's)"
+    parser.add_argument("--precision", metavar="NAME", help=text)
     parser.add_argument("--aipp", action="store_true", help="fold (x - mean) * scale in, where the catalogue allows it")
-    parser.add_argument("--weights", type=Path, default=Path("weights"), help="folder of models (default: weights)")
-    parser.add_argument("--logs", type=Path, default=Path("runs/atc"), help="folder of logs (default: runs/atc)")
+    add_weights(parser, "folder of models")
+    text = "folder of logs (default: runs/atc)"
+    parser.add_argument("--logs", type=Path, default=Path("runs/atc"), metavar="FOLDER", help=text)
     parser.add_argument("--dry-run", action="store_true", help="print the commands; needs no CANN and no ONNX files")
     parser.add_argument("--force", action="store_true", help="compile again what is up to date")
     parser.add_argument("--no-check", action="store_true", help="skip the pre-flight (see `facepipe check`)")
+    add_output_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -79,9 +81,9 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         here = "installed" if installed_cann(os.environ) else "none is installed here; --cann names another"
         source = "asked for" if args.cann else here
-        print(f"# {soc.name}, CANN {cann} ({source})")
+        heading(args, f"# {soc.name}, CANN {cann} ({source})")
         for order, command in zip(orders, commands, strict=True):
-            _print_dry(order, render(command))
+            _tell_dry(args, order, render(command))
         return 0
     find_atc(os.environ)
     missing = [order for order in orders if not order.onnx.is_file()]
@@ -92,27 +94,30 @@ def run(args: argparse.Namespace) -> int:
             f"`facepipe onnx {names}`",
         )
     if not args.no_check:
-        _check(orders)
+        _check(args, orders)
     for order in orders:
         if not args.force and is_current(order.om, made_from(order)):
-            print(f"{order.om}: up to date")
+            record = {"model": order.spec.name, "file": str(order.om), "up_to_date": True}
+            result(args, f"{order.om}: up to date", record)
             continue
         log = args.logs / f"{order.om.stem}.log"
-        print(f"{order.spec.name}: compiling, this takes minutes; the log will be {log}", file=sys.stderr)
-        record = om_from_onnx(order, log)
-        origin = record.made_from.inputs["onnx"][:12]
-        print(f"{order.om}: {shapes_in_words(order)}, {record.facts['precision']}, from {origin}")
+        note(args, f"{order.spec.name}: compiling, this takes minutes; the log will be {log}")
+        made = om_from_onnx(order, log)
+        origin = made.made_from.inputs["onnx"]
+        text = f"{order.om}: {shapes_in_words(order)}, {made.facts['precision']}, from {origin[:12]}"
+        record = {"model": order.spec.name, "file": str(order.om), "up_to_date": False, "onnx_sha256": origin}
+        result(args, text, record | {"shapes": shapes_in_words(order), "precision": made.facts["precision"]})
     return 0
 
 
-def _check(orders: list[Order]) -> None:
+def _check(args: argparse.Namespace, orders: list[Order]) -> None:
     """The pre-flight: ATC takes minutes to say what it says at once.
 
     Raises:
         ConversionError: a model has a blocker.
     """
     if not has_onnx():
-        print("om: no module named 'onnx', so the pre-flight is left out; pip install onnx", file=sys.stderr)
+        note(args, "om: no module named 'onnx', so the pre-flight is left out; pip install onnx")
         return
     from facepipe.convert.ascend.preflight import require_no_blocker
 
@@ -150,12 +155,13 @@ def _orders(args: argparse.Namespace, specs: list[ModelSpec], soc: Soc, cann: st
     ]
 
 
-def _print_dry(order: Order, command: str) -> None:
-    print(f"# {order.spec.name}: {shapes_in_words(order)}")
-    print(command)
+def _tell_dry(args: argparse.Namespace, order: Order, command: str) -> None:
+    heading(args, f"# {order.spec.name}: {shapes_in_words(order)}")
+    record = {"model": order.spec.name, "file": str(order.om), "shapes": shapes_in_words(order), "command": command}
+    result(args, command, record)
     if order.aipp:
-        print(f"# {aipp_path(order)} is written before that")
+        heading(args, f"# {aipp_path(order)} is written before that")
     if order.shapes == "gears" and order.spec.atc.gears != "none" and takes_ranges(order.soc, order.cann):
         ranged = Order(order.spec, order.onnx, order.om, order.soc, order.cann, order.batch, "range", order.image_sizes)
         option = next(word for word in atc_command(ranged) if word.startswith("--input_shape"))
-        print(f"# {order.soc.name} takes a range too, with --shapes range: {render((option,))}")
+        heading(args, f"# {order.soc.name} takes a range too, with --shapes range: {render((option,))}")

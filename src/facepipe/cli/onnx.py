@@ -10,30 +10,31 @@ already there, of the same weights and by the same conversion, is left alone.
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from tqdm import tqdm
 
 from facepipe.assets.workspace import open_workspace
 from facepipe.catalogue import MODELS, records
-from facepipe.cli.run_options import add_for_backend, add_overwrite, runs_compiled
+from facepipe.cli.run_options import add_for_backend, add_overwrite, add_weights, runs_compiled
 from facepipe.convert.onnx.models import convert_models, step_names
 from facepipe.convert.onnx.report import ConversionReport
 from facepipe.specs import ModelSpec
+from facepipe.terminal.output import add_output_arguments, heading, note, result
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help="models or detectors of the catalogue (default: all that can be)"
     )
-    parser.add_argument("--weights", type=Path, default=Path("weights"), help="folder of weights and of the results")
+    add_weights(parser, "folder of weights and of the results")
     parser.add_argument("--force", action="store_true", help="convert again what is up to date")
-    parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="the table as JSON (default: parity.json in --weights)"
-    )
+    text = "gets the table of every converted model (default: parity.json in --weights)"
+    parser.add_argument("--table", type=Path, metavar="FILE", help=text)
     add_overwrite(parser)
     add_for_backend(parser)
+    add_output_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -42,8 +43,8 @@ def run(args: argparse.Namespace) -> int:
     ws = replace(open_workspace(), weights=args.weights)
     named = [spec.name for name in args.names for spec in records(name)]
     wide = max(map(len, named or MODELS)) + 2
-    target = args.json or args.weights / "parity.json"
-    with tqdm(unit="step", leave=False, disable=None) as bar:
+    target = args.table or args.weights / "parity.json"
+    with tqdm(unit="step", leave=False, disable=True if args.quiet else None) as bar:
 
         def advance(spec: ModelSpec, step: str) -> None:
             if step == step_names(spec)[0]:
@@ -54,16 +55,16 @@ def run(args: argparse.Namespace) -> int:
         converted = convert_models(
             args.names, ws, force=args.force, table=target, overwrite=args.overwrite, on_step=advance
         )
-        print(f"{'model':<{wide}}{'step':<20}{'nodes':>6}{'edits':>7}{'max abs diff.':>16}{'cosine':>12}")
+        heading(args, f"{'model':<{wide}}{'step':<20}{'nodes':>6}{'edits':>7}{'max abs diff.':>16}{'cosine':>12}")
         for one in converted:
             if one.report is None:
                 weights = one.spec.weights
-                print(f"{one.spec.name:<{wide}}absent ({ws.weights / weights.file}; {weights.origin})")
+                text = f"{one.spec.name:<{wide}}absent ({ws.weights / weights.file}; {weights.origin})"
+                result(args, text, {"model": one.spec.name, "absent": str(ws.weights / weights.file)})
                 continue
-            print(_rows(one.report, wide), flush=True)
-            if one.kept:
-                print(f"{one.spec.name:<{wide}}up to date")
-    print(f"{target}: the table as JSON, of every converted model")
+            kept = f"\n{one.spec.name:<{wide}}up to date" if one.kept else ""
+            result(args, _rows(one.report, wide) + kept, asdict(one.report) | {"up_to_date": one.kept})
+    note(args, f"{target}: the table as JSON, of every converted model")
     return 0
 
 

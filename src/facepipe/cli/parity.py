@@ -13,27 +13,26 @@ more, Kullback-Leibler divergence 0.005, root mean square error 1, mean relative
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from facepipe.backends import backend_by_name
 from facepipe.backends.base import RuntimeOptions
 from facepipe.catalogue import model
 from facepipe.cli.ascend_options import need_onnx
+from facepipe.cli.run_options import add_weights
 from facepipe.errors import DataError
 from facepipe.metrics.layer_figures import LayerFigures
+from facepipe.reports.layer_table import layer_table
 from facepipe.runs.parity import compare_backends, compare_versions
 from facepipe.runs.rehearse import compare_runs
 from facepipe.specs import ModelSpec
-
-if TYPE_CHECKING:
-    from facepipe.convert.onnx.layers import Layer
+from facepipe.terminal.output import add_output_arguments, result
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("models", nargs="*", help="names of the catalogue")
+    parser.add_argument("models", nargs="*", metavar="MODEL", help="names of the catalogue")
     parser.add_argument(
         "--runs",
         nargs=2,
@@ -41,29 +40,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RUN",
         help="two finished runs over the same photographs instead of models",
     )
-    parser.add_argument("--backend", default="onnxruntime", help="the one that is believed (default: onnxruntime)")
-    parser.add_argument("--against", help="the one that is judged")
+    text = "the one that is believed (default: onnxruntime)"
+    parser.add_argument("--backend", default="onnxruntime", metavar="NAME", help=text)
+    parser.add_argument("--against", metavar="NAME", help="the one that is judged")
     parser.add_argument("--layers", action="store_true", help="operator by operator, on onnxruntime")
-    parser.add_argument(
-        "--other", type=Path, help="with --layers: the ONNX that is judged (default: rehearsed in fp16)"
-    )
-    parser.add_argument("--batch", type=int, default=16, help="what an .om was compiled for (default: 16)")
-    parser.add_argument("--device", type=int, default=0)
-    parser.add_argument("--weights", type=Path, default=Path("weights"), help="folder of models (default: weights)")
-    parser.add_argument("--json", action="store_true", help="print figures as JSON")
+    text = "with --layers: the ONNX that is judged (default: rehearsed in fp16)"
+    parser.add_argument("--other", type=Path, metavar="FILE", help=text)
+    text = "what an .om was compiled for (default: 16)"
+    parser.add_argument("--batch", type=int, default=16, metavar="N", help=text)
+    parser.add_argument("--device", type=int, default=0, metavar="N", help="number of the device (default: 0)")
+    add_weights(parser, "folder of models")
+    add_output_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     if args.runs:
         return _runs(args)
     if not args.models:
-        raise DataError("parity: no model is named, expected some of the catalogue, or --runs.")
+        raise DataError("no model is named, expected some of the catalogue, or --runs.")
     specs = [model(name) for name in args.models]
     if args.layers:
         need_onnx()
         return max(_layers(spec, args) for spec in specs)
     if args.against is None:
-        raise DataError("parity: nothing to compare with, expected --against BACKEND or --layers.")
+        raise DataError("nothing to compare with, expected --against BACKEND or --layers.")
     return max(_outputs(spec, args) for spec in specs)
 
 
@@ -73,31 +73,33 @@ def _outputs(spec: ModelSpec, args: argparse.Namespace) -> int:
     found = compare_backends(spec, sides, args.weights, args.batch)
     rows = [{"shape": shape, "output": output, **_row(figures)} for shape, output, figures in found.outputs]
     drifting = [row for row in rows if row["drifts"]]
-    if args.json:
-        print(json.dumps({"model": spec.name, "file": str(found.files[1]), "outputs": rows}))
-        return int(bool(drifting))
-    print(f"{spec.name}: {args.backend} {found.files[0].name} and {args.against} {found.files[1].name}")
-    print(f"  {'input':<18} {'output':<18} {'cosine':>12} {'max absolute':>13} {'rel. Euclidean':>15}")
+    lines = [
+        f"{spec.name}: {args.backend} {found.files[0].name} and {args.against} {found.files[1].name}",
+        f"  {'input':<18} {'output':<18} {'cosine':>12} {'max absolute':>13} {'rel. Euclidean':>15}",
+    ]
     for shape, output, figures in found.outputs:
         sizes = "x".join(map(str, shape))
-        print(
+        lines.append(
             f"  {sizes:<18} {output:<18} {figures.cosine:>12.8f} {figures.max_absolute:>13.3g} "
             f"{figures.relative_euclidean:>15.3g}{'  drifts: ' + figures.drifts if figures.drifts else ''}"
         )
+    result(args, "\n".join(lines), {"model": spec.name, "file": str(found.files[1]), "outputs": rows})
     return int(bool(drifting))
 
 
 def _runs(args: argparse.Namespace) -> int:
     """Chosen faces and embeddings of two runs; nothing is judged, a board's arithmetic moves both a little."""
     found = compare_runs(*args.runs)
-    if args.json:
-        print(json.dumps(asdict(found)))
-        return 0
-    print(f"{args.runs[1]} against {args.runs[0]}: {found.photographs} photographs, a face in both for {found.faces}")
-    print(f"  {len(found.gained)} gained, {len(found.lost)} lost, {len(found.another_face)} another face")
-    print(f"  corners move by {found.box_shift[0]:.2f} px at most, {found.box_shift[1]:.4f} on average")
+    lines = [
+        f"{args.runs[1]} against {args.runs[0]}: {found.photographs} photographs, a face in both for {found.faces}",
+        f"  {len(found.gained)} gained, {len(found.lost)} lost, {len(found.another_face)} another face",
+        f"  corners move by {found.box_shift[0]:.2f} px at most, {found.box_shift[1]:.4f} on average",
+    ]
     for name, values in (("cosines", found.cosines), ("mean-centred", found.centred)):
-        print(f"  {name}: least {values.least:.6f}, 1st percentile {values.hundredth:.6f}, mean {values.mean:.6f}")
+        lines.append(
+            f"  {name}: least {values.least:.6f}, 1st percentile {values.hundredth:.6f}, mean {values.mean:.6f}"
+        )
+    result(args, "\n".join(lines), asdict(found))
     return 0
 
 
@@ -106,35 +108,11 @@ def _layers(spec: ModelSpec, args: argparse.Namespace) -> int:
 
     layers = compare_versions(spec, args.weights, args.other)
     drifting = first_drift(layers)
-    if args.json:
-        rows = [{"operator": layer.operator, "node": layer.node, **_row(layer.figures)} for layer in layers]
-        print(json.dumps({"model": spec.name, "first_drift": drifting.node if drifting else None, "layers": rows}))
-        return int(drifting is not None)
-    _print_layers(spec, layers, drifting, str(args.other or "half precision, rehearsed"))
+    rows = [{"operator": layer.operator, "node": layer.node, **_row(layer.figures)} for layer in layers]
+    lines = layer_table(spec, layers, drifting, str(args.other or "half precision, rehearsed"))
+    first = drifting.node if drifting else None
+    result(args, "\n".join(lines), {"model": spec.name, "first_drift": first, "layers": rows})
     return int(drifting is not None)
-
-
-def _print_layers(spec: ModelSpec, layers: tuple[Layer, ...], drifting: Layer | None, other: str) -> None:
-    shown = [layer for layer in layers if layer.figures.drifts][:20] or sorted(
-        layers, key=lambda layer: -layer.figures.relative_euclidean
-    )[:5]
-    what = "operators that may lead to inaccuracy" if drifting else "no operator drifts; the furthest are"
-    print(f"{spec.name}: {len(layers)} operators against {other}: {what}")
-    print(
-        "| OpType | node | CosineSimilarity | MaxAbsoluteError | AccumulatedRelativeError | "
-        "RelativeEuclideanDistance | KullbackLeiblerDivergence | StandardDeviation | MeanAbsoluteError | "
-        "RootMeanSquareError | MaxRelativeError | MeanRelativeError |"
-    )
-    print("|" + "---|" * 12)
-    for layer in shown:
-        f = layer.figures
-        spread = f"({f.mean[0]:.3f};{f.deviation[0]:.3f}),({f.mean[1]:.3f};{f.deviation[1]:.3f})"
-        numbers = (f.max_absolute, f.accumulated_relative, f.relative_euclidean, f.divergence)
-        errors = (f.mean_absolute, f.rmse, f.max_relative, f.mean_relative)
-        cells = [layer.operator, layer.node, f"{f.cosine:.6f}", *(f"{x:.4g}" for x in numbers), spread]
-        print("| " + " | ".join([*cells, *(f"{x:.4g}" for x in errors)]) + " |")
-    if drifting:
-        print(f"first: {drifting.operator} {drifting.node} -> {drifting.tensor}, {drifting.figures.drifts}")
 
 
 def _row(figures: LayerFigures) -> dict[str, Any]:

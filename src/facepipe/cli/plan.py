@@ -11,26 +11,27 @@ Reads the sizes of the photographs, works out every shape that the networks will
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
-from facepipe.catalogue import detector_models
 from facepipe.catalogue.chips import soc_by_name, takes_ranges
 from facepipe.cli.ascend_options import add_chip_arguments, add_photograph_arguments, chosen_cann, chosen_plan
 from facepipe.cli.run_options import add_overwrite
-from facepipe.convert.ascend.plan import Plan
+from facepipe.reports.plan_summary import plan_summary
 from facepipe.store.files import write_json
 from facepipe.store.owned import require_free
+from facepipe.terminal.output import add_output_arguments, result
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("photographs", nargs="?", type=Path, help="folder of photographs whose sizes are read")
+    parser.add_argument(
+        "photographs", nargs="?", type=Path, metavar="PHOTOGRAPHS", help="folder of photographs whose sizes are read"
+    )
     add_photograph_arguments(parser)
     add_chip_arguments(parser)
-    parser.add_argument("--batch", type=int, default=16, help="photographs of one execution (default: 16)")
-    parser.add_argument("--out", type=Path, help="write the plan here, as JSON")
+    parser.add_argument("--batch", type=int, default=16, metavar="N", help="photographs of one execution (default: 16)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the plan here, as JSON")
     add_overwrite(parser)
-    parser.add_argument("--json", action="store_true", help="print the plan as JSON")
+    add_output_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -39,39 +40,8 @@ def run(args: argparse.Namespace) -> int:
     soc = soc_by_name(args.soc)
     if args.out:
         write_json(args.out, plan.to_json(), overwrite=args.overwrite)
-    if args.json:
-        print(json.dumps(plan.to_json(), indent=2))
-        return 0
-    _print(plan, args.batch, soc.name, takes_ranges(soc, chosen_cann(args)))
+    lines = plan_summary(plan, args.batch, soc.name, takes_ranges(soc, chosen_cann(args)))
     if args.out:
-        print(f"\n{args.out}: the plan; `facepipe om --plan {args.out} --soc {soc.name} --batch {args.batch}`")
+        lines += ["", f"{args.out}: the plan; `facepipe om --plan {args.out} --soc {soc.name} --batch {args.batch}`"]
+    result(args, "\n".join(lines), plan.to_json())
     return 0
-
-
-def _print(plan: Plan, batch: int, soc: str, ranges: bool) -> None:
-    gears, sizes = plan.gears, sorted(plan.photographs.items())
-    few = ", ".join(f"{height}x{width} ({count})" for (height, width), count in sizes[:6])
-    total = sum(plan.photographs.values())
-    print(f"photographs: {total} of {len(sizes)} sizes: {few}{' ...' if len(sizes) > 6 else ''}")
-    pnet, *others = detector_models("mtcnn")
-    print(f"{pnet.name}: {len(gears.assigned)} image sizes, least face {plan.min_face_px} px; {len(gears.gears)} gears")
-    print("  " + " ".join(f"{height}x{width}" for height, width in gears.gears))
-    if gears.padded:
-        odd = sum(height % 2 or width % 2 for height, width in gears.padded)
-        print(
-            f"  {len(gears.padded)} sizes are letterboxed into a larger gear: {gears.overhead:.1%} more pixels. Of "
-            f"these {odd} have an odd side, whose last row or column of cells sees one line of padding."
-        )
-    else:
-        print("  every size is its own gear; nothing is padded")
-    for spec in others:
-        steps = ",".join(map(str, spec.atc.batch_gears))
-        print(f"{spec.name}: batch gears {steps}; a longer batch is cut, the rest is padded to the next gear")
-    height, width = gears.gears[0]
-    # float32 input, and the first layer's output as the chip holds it: half precision, channels padded to 16.
-    first, second = batch * 3 * height * width * 4, batch * 16 * (height - 2) * (width - 2) * 2
-    print(
-        f"memory: the largest gear at batch {batch} has {first / 2**20:.0f} MiB of input, and {second / 2**20:.0f} MiB"
-    )
-    print("  after the first layer; an .om with gears holds its largest gear at all times")
-    print(f"{soc}: takes {'ranges too (--shapes range), gears are faster' if ranges else 'gears only, no ranges'}")

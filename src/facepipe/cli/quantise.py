@@ -15,16 +15,16 @@ A detector of one network (ultraface.*) is calibrated on whole photographs, none
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from facepipe.assets.workspace import open_workspace
 from facepipe.catalogue import model
-from facepipe.cli._bar import bar
-from facepipe.cli.run_options import add_limit_arguments, positive
+from facepipe.cli.run_options import add_limit_arguments, add_weights, positive
 from facepipe.faces.photographs import limits_for
 from facepipe.runs.quantise import is_single_shot, quantise, require_quantisers
+from facepipe.terminal.output import add_output_arguments, bar, result
 
 if TYPE_CHECKING:
     from facepipe.convert.onnx.quantise import Quantised
@@ -32,19 +32,22 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("names", nargs="+", metavar="NAME", help="converted recognisers or detectors")
-    parser.add_argument("--weights", type=Path, default=Path("weights"), help="folder of converted models")
+    add_weights(parser)
     parser.add_argument("--photographs", type=Path, nargs="+", metavar="FOLDER", help="photographs to calibrate with")
     parser.add_argument("--tests", type=Path, nargs="+", default=[], metavar="SET", help="pairs that will judge it")
-    parser.add_argument("--faces", type=positive, default=256, help="crops to calibrate with (default: 256)")
+    parser.add_argument(
+        "--faces", type=positive, default=256, metavar="N", help="crops to calibrate with (default: 256)"
+    )
     parser.add_argument("--force", action="store_true", help="quantise again what is up to date")
     add_limit_arguments(parser)
+    add_output_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     ws = replace(open_workspace(), weights=args.weights)
     require_quantisers(args.names)
     for name in args.names:
-        with bar("calibration faces", args.faces, quiet=True if is_single_shot(name) else None) as progress:
+        with bar(args, "calibration faces", args.faces, hidden=is_single_shot(name)) as progress:
             told = quantise(
                 name,
                 ws,
@@ -55,7 +58,10 @@ def run(args: argparse.Namespace) -> int:
                 limits=limits_for(0, args.max_pixels),
                 progress=progress,
             )
-        print(f"{model(name).quantised(args.weights)}: {'up to date' if told is None else _in_words(told)}")
+        path = model(name).quantised(args.weights)
+        record = {"model": name, "file": str(path), "up_to_date": told is None}
+        text = f"{path}: {'up to date' if told is None else _in_words(told)}"
+        result(args, text, record if told is None else record | asdict(told))
     return 0
 
 

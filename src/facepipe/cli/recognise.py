@@ -12,15 +12,14 @@ The Paddle port's flags are accepted, also with underscores: --det_model --rec_m
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 from facepipe.backends.base import MadeBy
-from facepipe.catalogue import DETECTORS
-from facepipe.cli._bar import bar
+from facepipe.catalogue import detector_models
 from facepipe.cli.gallery_options import add_search_arguments, enrolled, finish_gallery, given_threshold
 from facepipe.cli.run_options import (
     add_allow_margin_crop,
@@ -31,10 +30,10 @@ from facepipe.cli.run_options import (
     detector_settings,
     few_settings,
     limits,
+    note_left_out,
+    note_models,
+    note_not_looked_at,
     positive,
-    print_left_out,
-    print_note,
-    print_notes_of,
     probability,
 )
 from facepipe.compat.port_index import PORT_MODELS, PORT_THRESHOLD, is_port_index, read_port_index
@@ -56,6 +55,7 @@ from facepipe.gallery.recognise import (
     recognition,
 )
 from facepipe.reports.recognition_drawing import font_for
+from facepipe.terminal.output import add_output_arguments, bar, heading, note, result
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,7 +65,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--index", type=Path, metavar="FILE", help="the gallery, or the port's index.bin")
     add("--input", type=Path, metavar="PATH", help="a photograph, a folder of photographs, or a film")
     add("--output", type=Path, default=Path("output"), metavar="FOLDER", help="default: %(default)s")
-    add("--rec-thresh", "--rec_thresh", "--threshold", dest="threshold", type=float, help="default: the gallery's")
+    add(
+        "--rec-thresh",
+        "--rec_thresh",
+        "--threshold",
+        dest="threshold",
+        type=float,
+        metavar="COSINE",
+        help="default: the gallery's",
+    )
     add_search_arguments(parser, "--cdd-num", "--cdd_num")
     add("--font", type=Path, metavar="FILE", help="for the names (default: one that has their letters)")
     add("--embedder", "--rec-model", "--rec_model", dest="embedder", metavar="NAME", help="default: the gallery's")
@@ -83,14 +91,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_overwrite(parser)
     add("--img-dir", "--img_dir", type=Path, metavar="FOLDER", help="its photographs")
     add("--label", type=Path, metavar="FILE", help="their names, 'path<TAB>name'")
+    add_output_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     args.embedder = PORT_MODELS.get(args.embedder, args.embedder)
     if args.use_gpu:
         raise DataError("--use_gpu: it is True, expected False or nothing.", "--backend with one that has the device.")
-    if args.detector not in DETECTORS:
-        raise DataError(f"detector '{args.detector}' is not known, expected one of {', '.join(DETECTORS)}.")
+    detector_models(args.detector)  # or it is told what was meant
     if args.build_index is not None:
         return _build(args)
     if not args.det and not args.rec:
@@ -112,17 +120,17 @@ def _build(args: argparse.Namespace) -> int:
     require_writable(args.build_index, overwrite=args.overwrite)
     if args.threshold is None:
         args.threshold = PORT_THRESHOLD
-        print(f"names above {PORT_THRESHOLD:g}, as in the port; `facepipe gallery calibrate` measures", file=sys.stderr)
+        note(args, f"names above {PORT_THRESHOLD:g}, as in the port; `facepipe gallery calibrate` measures")
     names = named_photographs(args.img_dir, args.label)
     detector, embedder = args.detector if args.det else None, chosen_embedder(args)
     backend = chosen_backend(args, embedder)
     settings = detector_settings(args)
     with open_recogniser(detector, embedder, backend, args.weights, args.batch, settings=settings) as recogniser:
-        print_note(recogniser.pipeline.note)
+        note_models(args, recogniser.pipeline.note)
         found = enrolled(args, args.img_dir, recogniser, names)
         by_hand = Threshold(args.threshold, None, "given by hand")
         gallery = new_gallery(recogniser, found, by_hand, MadeBy(args.backend, args.precision))
-    finish_gallery(args.build_index, gallery, overwrite=args.overwrite)
+    finish_gallery(args, args.build_index, gallery)
     return 0
 
 
@@ -146,7 +154,7 @@ def _opened(args: argparse.Namespace) -> Iterator[Recognition]:
         recogniser = stack.enter_context(
             open_recogniser(detector, embedder, backend, args.weights, args.batch, settings=settings)
         )
-        print_note(recogniser.pipeline.note)
+        note_models(args, recogniser.pipeline.note)
         gallery, threshold = _gallery_and_threshold(args, gallery, recogniser)
         asked = recognition(
             recogniser,
@@ -161,7 +169,7 @@ def _opened(args: argparse.Namespace) -> Iterator[Recognition]:
             font=args.font,
         )
         if lacking := asked.font.lacking:
-            print(f"no font here has {lacking[:40]}: pip install 'facepipe[cjk]', or --font FILE", file=sys.stderr)
+            note(args, f"no font here has {lacking[:40]}: pip install 'facepipe[cjk]', or --font FILE")
         yield asked
 
 
@@ -174,9 +182,7 @@ def _gallery_and_threshold(
         return gallery, given_threshold(args, gallery, args.index)
     gallery = read_port_index(args.index, recogniser.model, recogniser.weights_sha256, recogniser.dimension)
     least = PORT_THRESHOLD if args.threshold is None else args.threshold
-    print(
-        f"{args.index}: the port's index, taken as made by {recogniser.model}; names above {least:g}", file=sys.stderr
-    )
+    note(args, f"{args.index}: the port's index, taken as made by {recogniser.model}; names above {least:g}")
     return gallery, Threshold(least, None, "the port's")
 
 
@@ -185,7 +191,7 @@ def _photographs(job: Recognition, args: argparse.Namespace) -> int:
     source: Path = args.input
     root, keys = (source, photographs_of(source, args.output)) if source.is_dir() else (source.parent, [source.name])
     told: list[NamedPhotograph] = []
-    with bar("recognise", len(keys), "photograph", quiet=None if len(keys) > 1 else True) as progress:
+    with bar(args, "recognise", len(keys), "photograph", hidden=len(keys) == 1) as progress:
         done = recognise_photographs(
             job,
             root,
@@ -194,35 +200,36 @@ def _photographs(job: Recognition, args: argparse.Namespace) -> int:
             progress=progress,
             told=lambda _, photograph: told.append(photograph) if len(keys) == 1 else None,
         )
-    print_left_out(root, done.left_out)
-    print_notes_of(root, keys, out=args.output if source.is_dir() else None)
+    note_left_out(args, root, done.left_out)
+    note_not_looked_at(args, root, keys, out=args.output if source.is_dir() else None)
     for photograph in told:
-        _say(photograph)
+        heading(args, "\n".join(map(for_terminal, _lines(photograph))))
     left = f", {len(done.left_out):,} left out" if done.left_out else ""
-    print(
-        for_terminal(
-            f"{args.output}: {done.photographs:,} photographs{left}, {done.faces:,} faces, {done.known:,} with a name"
-        )
-    )
-    return 1 if done.left_out and not done.photographs else 0
+    text = f"{args.output}: {done.photographs:,} photographs{left}, {done.faces:,} faces, {done.known:,} with a name"
+    result(args, for_terminal(text), {"out": str(args.output), **asdict(done)})
+    if done.left_out and not done.photographs:
+        key, reason = done.left_out[0]
+        raise DataError(f"{root / key}: {reason}{'' if len(keys) == 1 else f', and {len(keys) - 1:,} more'}.")
+    return 0
 
 
 def _film(job: Recognition, args: argparse.Namespace) -> int:
     """A film, frame by frame; the answers go into one line for each frame."""
     target = args.output / f"{args.input.stem}.mp4"
-    with bar(args.input.name, read_info(args.input).frames, "frame") as progress:
+    with bar(args, args.input.name, read_info(args.input).frames, "frame") as progress:
         done = recognise_film(job, args.input, target, progress=progress)
-    print(
-        f"{target}: {done.photographs:,} frames, {done.faces:,} faces; {lines_of(target).name} has a line for each "
-        "frame. Sound is left out."
-    )
+    lines = lines_of(target)
+    text = f"{target}: {done.photographs:,} frames, {done.faces:,} faces; {lines.name} has a line for each frame"
+    told = {"film": str(target), "lines": str(lines), "frames": done.photographs, "faces": done.faces}
+    result(args, for_terminal(text), told)
+    note(args, "Sound is left out.")
     return 0
 
 
-def _say(photograph: NamedPhotograph) -> None:
+def _lines(photograph: NamedPhotograph) -> Iterator[str]:
     for face in photograph.faces:
         corners = " ".join(f"{value:8.1f}" for value in face.face.box)
-        print(for_terminal(f"  {corners}  {plate_of(face)}"))
+        yield f"  {corners}  {plate_of(face)}"
 
 
 def _truth(text: str) -> bool:

@@ -12,7 +12,6 @@ import argparse
 from pathlib import Path
 
 from facepipe.catalogue import embedder
-from facepipe.cli._bar import bars
 from facepipe.cli.ascend_options import need_onnx
 from facepipe.cli.lfw_options import add_lfw_arguments, lfw_job
 from facepipe.cli.run_options import worker_count
@@ -20,7 +19,8 @@ from facepipe.engine.local import Local
 from facepipe.errors import DataError
 from facepipe.reports.rehearsal_page import rehearsal_page
 from facepipe.runs.rehearse import rehearse
-from facepipe.store.files import write_text
+from facepipe.store.files import read_json, write_text
+from facepipe.terminal.output import bars, result
 
 PRECISIONS = ("fp16",)
 
@@ -28,24 +28,22 @@ PRECISIONS = ("fp16",)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_lfw_arguments(parser)
     parser.set_defaults(precision="fp16")
-    parser.add_argument("--out", type=Path, help="folder of the two runs and the report (default: runs/rehearsal-...)")
-    parser.add_argument(
-        "--sample", type=int, default=400, help="photographs whose every box is compared (default: 400)"
-    )
+    text = "folder of the two runs and the report (default: runs/rehearsal-...)"
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help=text)
+    text = "photographs whose every box is compared (default: 400)"
+    parser.add_argument("--sample", type=int, default=400, metavar="N", help=text)
 
 
 def run(args: argparse.Namespace) -> int:
     if args.precision not in PRECISIONS:
-        raise DataError(
-            f"rehearse: precision '{args.precision}' cannot be rehearsed, expected {', '.join(PRECISIONS)}."
-        )
+        raise DataError(f"precision '{args.precision}' cannot be rehearsed, expected {', '.join(PRECISIONS)}.")
     need_onnx()
     args.precision = "f32"  # onnxruntime's own; the rounding is in the models
     asked = lfw_job(args)
     out = args.out or Path("runs") / f"rehearsal-fp16-{asked.job.embedder}"
-    with bars(len(asked.keys)) as progress:
+    with bars(args, len(asked.keys)) as progress:
         found = rehearse(asked, out, Local(worker_count(args)), sample=args.sample, force=args.force, progress=progress)
     text = rehearsal_page(embedder(asked.job.embedder), found)
     write_text(out / "rehearsal.md", text)
-    print(text, end="")
+    result(args, text.rstrip("\n"), read_json(out / "rehearsal.json"))
     return 0

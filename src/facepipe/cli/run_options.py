@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from facepipe.assets.workspace import open_workspace, trained_embedder
 from facepipe.backends import AUTO, FASTEST_FIRST, backend_by_name, backend_names, resolve_backend, takes_compiled
@@ -25,9 +25,11 @@ from facepipe.faces.photographs import Limits, limits_for, notes_of, read_photog
 from facepipe.faces.pipeline import DEFAULT_SELECTION, SELECTION_NAMES, require_alignment
 from facepipe.geometry.pyramid import CELL
 from facepipe.results import Unread
+from facepipe.terminal.output import fault, note
 
 DEFAULT_BATCH = 16
 _FEW = 20
+Number = TypeVar("Number", int, float)
 
 
 def add_model_arguments(
@@ -49,7 +51,7 @@ def add_model_arguments(
             "--select", default=DEFAULT_SELECTION, choices=SELECTION_NAMES, help="which face of a photograph"
         )
         add_allow_margin_crop(parser)
-    parser.add_argument("--weights", type=Path, default=Path("weights"), help="folder of converted models")
+    add_weights(parser)
     parser.add_argument(
         "--backend",
         default=backend,
@@ -57,10 +59,10 @@ def add_model_arguments(
         help=f"{AUTO} (the first of {', '.join(FASTEST_FIRST)} that can run here), or one of "
         f"{', '.join(backend_names())} (default: {backend})",
     )
-    parser.add_argument("--precision", default="f32", help="what the back end computes in (default: f32)")
-    parser.add_argument("--batch", type=positive, default=DEFAULT_BATCH, help="photographs, or crops, in one call")
-    parser.add_argument("--threads", type=positive, default=1, help="of one session (default: 1)")
-    parser.add_argument("--device", type=int, default=0, help="number of the device, where the back end has several")
+    parser.add_argument(
+        "--batch", type=positive, default=DEFAULT_BATCH, metavar="N", help="photographs, or crops, in one call"
+    )
+    add_session_arguments(parser)
     parser.add_argument("--devices", type=int, nargs="+", metavar="N", help="several devices, one process for each")
     parser.add_argument(
         "--borders",
@@ -78,6 +80,22 @@ def add_model_arguments(
         "--least-score", type=probability, metavar="P", help="faces score above this (default: the detector's own)"
     )
     add_limit_arguments(parser)
+
+
+def add_weights(parser: argparse.ArgumentParser, text: str = "folder of converted models") -> None:
+    """--weights."""
+    parser.add_argument(
+        "--weights", type=Path, default=Path("weights"), metavar="FOLDER", help=f"{text} (default: weights)"
+    )
+
+
+def add_session_arguments(parser: argparse.ArgumentParser) -> None:
+    """--precision, --threads, --device."""
+    text = "what the back end computes in (default: f32)"
+    parser.add_argument("--precision", default="f32", metavar="NAME", help=text)
+    parser.add_argument("--threads", type=positive, default=1, metavar="N", help="of one session (default: 1)")
+    text = "number of the device, where the back end has several (default: 0)"
+    parser.add_argument("--device", type=int, default=0, metavar="N", help=text)
 
 
 def add_allow_margin_crop(parser: argparse.ArgumentParser) -> None:
@@ -98,12 +116,10 @@ def add_limit_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """--workers, --shard, --force, --other-processor."""
-    parser.add_argument(
-        "--workers", type=positive, default=None, help="processes (default: one for each core, over --threads)"
-    )
-    parser.add_argument(
-        "--shard", type=positive, default=None, help="photographs that are finished together (default: 64, of many 256)"
-    )
+    text = "processes (default: one for each core, over --threads)"
+    parser.add_argument("--workers", type=positive, metavar="N", help=text)
+    text = "photographs that are finished together (default: 64, of many 256)"
+    parser.add_argument("--shard", type=positive, metavar="N", help=text)
     parser.add_argument("--force", action="store_true", help="start over what was begun with other parameters")
     parser.add_argument(
         "--other-processor",
@@ -132,7 +148,7 @@ def runs_compiled(args: argparse.Namespace) -> bool:
     """
     if args.for_backend is None or not resolve_backend(args.for_backend).traits.compiled:
         return False
-    print(f"{args.for_backend} runs compiled models, which `facepipe om` makes: nothing to do.", file=sys.stderr)
+    note(args, f"{args.for_backend} runs compiled models, which `facepipe om` makes: nothing to do.")
     return True
 
 
@@ -143,9 +159,17 @@ def shard_size(args: argparse.Namespace, photographs: int) -> int:
     return 64 if photographs <= 4096 and not backend_by_name(args.backend).traits.process_per_call else 256
 
 
+def number(text: str, kind: Callable[[str], Number], expected: str) -> Number:
+    """A number, for argparse, which would tell the name of a function."""
+    try:
+        return kind(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}', expected {expected}") from None
+
+
 def positive(text: str) -> int:
     """A whole number from 1, for argparse."""
-    value = int(text)
+    value = number(text, int, "a whole number")
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value}, expected 1 or more")
     return value
@@ -153,7 +177,7 @@ def positive(text: str) -> int:
 
 def cosine(text: str) -> float:
     """A cosine, for argparse."""
-    value = float(text)
+    value = number(text, float, "a cosine from -1 to 1")
     if not -1 <= value <= 1:
         raise argparse.ArgumentTypeError(f"{value}, expected a cosine from -1 to 1")
     return value
@@ -161,7 +185,7 @@ def cosine(text: str) -> float:
 
 def least_face(text: str) -> int:
     """A whole number from PNet's 12 pixels, for argparse: below them a photograph would only be blown up."""
-    value = int(text)
+    value = number(text, int, "a whole number")
     if value < CELL:
         raise argparse.ArgumentTypeError(f"{value}, expected {CELL} or more")
     return value
@@ -169,7 +193,7 @@ def least_face(text: str) -> int:
 
 def probability(text: str) -> float:
     """A number from 0 to, but not including, 1, for argparse."""
-    value = float(text)
+    value = number(text, float, "a number")
     if not 0 <= value < 1:
         raise argparse.ArgumentTypeError(f"{value}, expected 0 up to, but not including, 1")
     return value
@@ -204,7 +228,7 @@ def chosen_backend(
     for name, engine in engines(backend, specs, args.weights, args.batch).items():
         by_engine.setdefault(engine, []).append(name)
     told = "; ".join(f"{', '.join(names)} by {engine}" for engine, names in by_engine.items())
-    print(f"backend: {backend.name}{f' ({told})' if told else ''}", file=sys.stderr)
+    note(args, f"backend: {backend.name}{f' ({told})' if told else ''}")
     args.backend = backend.name
     return backend
 
@@ -239,26 +263,27 @@ def chosen_embedder(args: argparse.Namespace) -> str:
     if args.embedder is not None:
         return str(args.embedder)
     spec = trained_embedder(replace(open_workspace(), weights=args.weights))
-    print(f"embedder: {spec.name} (the first that is converted in {args.weights})", file=sys.stderr)
+    note(args, f"embedder: {spec.name} (the first that is converted in {args.weights})")
     return spec.name
 
 
-def print_note(note: str | None) -> None:
-    """What a user has to know of the pair of models, on standard error."""
-    if note is not None:
-        print(for_terminal(f"note: {note}"), file=sys.stderr)
+def note_models(args: argparse.Namespace, told: str | None) -> None:
+    """What a user has to know of the pair of models, if there is something."""
+    note(args, told and f"note: {told}")
 
 
-def print_left_out(root: Path, left_out: Iterable[tuple[str, str]]) -> None:
-    """Photographs below `root` that gave nothing, with their reasons, on standard error."""
+def note_left_out(args: argparse.Namespace, root: Path, left_out: Iterable[tuple[str, str]]) -> None:
+    """Photographs below `root` that gave nothing, with their reasons."""
     for key, reason in left_out:
-        print(for_terminal(f"{root / key}: left out, {reason}"), file=sys.stderr)
+        note(args, for_terminal(f"{root / key}: left out, {reason}"))
 
 
-def print_notes_of(root: Path, keys: Iterable[str], unread: Iterable[str] = (), out: Path | None = None) -> None:
-    """What was not looked at below `root`, on standard error; see `faces.photographs.notes_of`."""
-    for note in notes_of(root, keys, unread, out):
-        print(for_terminal(f"{root}: {note}"), file=sys.stderr)
+def note_not_looked_at(
+    args: argparse.Namespace, root: Path, keys: Iterable[str], unread: Iterable[str] = (), out: Path | None = None
+) -> None:
+    """What was not looked at below `root`; see `faces.photographs.notes_of`."""
+    for told in notes_of(root, keys, unread, out):
+        note(args, for_terminal(f"{root}: {told}"))
 
 
 def limits(args: argparse.Namespace) -> Limits:
@@ -283,9 +308,9 @@ def photograph_or_tell(args: argparse.Namespace, path: Path, command: str) -> De
     """
     decoded = read_photograph(path, limits(args)).decoded
     if not isinstance(decoded, Unread):
-        print_notes_of(path.parent, [path.name])
+        note_not_looked_at(args, path.parent, [path.name])
         return decoded
     if len(args.photographs) == 1:
         raise DataError(f"{path}: {decoded.reason}.")
-    print(for_terminal(f"facepipe {command}: {path}: {decoded.reason}."), file=sys.stderr)
+    fault(for_terminal(f"facepipe {command}: {path}: {decoded.reason}."))
     return None

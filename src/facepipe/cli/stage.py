@@ -9,18 +9,19 @@ same for every stage of one run; a stage that was begun with others refuses and 
 from __future__ import annotations
 
 import argparse
+from functools import partial
 
-from facepipe.cli._bar import bars, say
 from facepipe.cli.lfw_options import add_lfw_arguments, lfw_job, summary
 from facepipe.cli.run_options import worker_count
 from facepipe.engine.local import Local
 from facepipe.runs.lfw import score_lfw
 from facepipe.runs.staged_run import ORDER, collect_run, run_one_stage
 from facepipe.store.stage import locked
+from facepipe.terminal.output import bars, note, result
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("stage", choices=(*ORDER, "score"))
+    parser.add_argument("stage", choices=(*ORDER, "score"), help="which one")
     add_lfw_arguments(parser)
 
 
@@ -29,9 +30,12 @@ def run(args: argparse.Namespace) -> int:
     job, keys = asked.job, asked.keys
     with locked(job.run):
         if args.stage == "score":
-            print(summary(asked, score_lfw(asked, collect_run(job, keys).models)))
+            accuracy = score_lfw(asked, collect_run(job, keys).models)
+            result(args, summary(asked, accuracy), accuracy)
             return 0
-        with bars(len(keys)) as progress:
+        with bars(args, len(keys)) as progress:
             engine = Local(worker_count(args))
-            run_one_stage(args.stage, job, keys, engine, force=args.force, progress=progress(args.stage), say=say)
+            run_one_stage(
+                args.stage, job, keys, engine, force=args.force, progress=progress(args.stage), say=partial(note, args)
+            )
     return 0

@@ -22,8 +22,7 @@ from pathlib import Path
 from facepipe.backends import backend_names
 from facepipe.backends.base import RuntimeOptions
 from facepipe.catalogue import EMBEDDERS, embedder
-from facepipe.cli._bar import bar
-from facepipe.cli.run_options import add_overwrite, positive
+from facepipe.cli.run_options import add_overwrite, add_weights, positive
 from facepipe.datasets.face_sets import folder_pairs, open_face_set
 from facepipe.datasets.verification_bin import pack_folder
 from facepipe.errors import DataError
@@ -31,22 +30,28 @@ from facepipe.runs.score_verification import VERIFICATION_FILE, VerificationJob,
 from facepipe.specs import FivePoint, ModelSpec
 from facepipe.store.files import write_bytes
 from facepipe.store.owned import require_free
+from facepipe.terminal.output import add_output_arguments, bar, result
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("set", type=Path, metavar="SET", help="a .bin file, or a folder of aligned faces")
-    add("--pairs", type=Path, help="LFW's pairs file, or a .csv, for a folder (default: pairs.txt in it)")
+    add(
+        "--pairs",
+        type=Path,
+        metavar="FILE",
+        help="LFW's pairs file, or a .csv, for a folder (default: pairs.txt in it)",
+    )
     add("--cfp", choices=["FP", "FF"], help="SET is CFP's root: frontal against profile, or against frontal")
     add("--pack", type=Path, metavar="FILE.bin", help="write the set in insightface's form instead of scoring")
     add("--embedder", choices=EMBEDDERS, default="mobilefacenet.ms1m", metavar="NAME", help="default: %(default)s")
     add("--run", type=Path, metavar="FOLDER", help="gets verification.json (default: named from set and embedder)")
     add("--backend", choices=backend_names(), default="onnxruntime", help="default: %(default)s")
-    add("--batch", type=positive, default=32, help="faces in one call (default: %(default)s)")
-    add("--threads", type=positive, default=1, help="of the back end (default: %(default)s)")
-    add("--weights", type=Path, default=Path("weights"), help="folder of converted models (default: %(default)s)")
-
+    add("--batch", type=positive, default=32, metavar="N", help="faces in one call (default: %(default)s)")
+    add("--threads", type=positive, default=1, metavar="N", help="of the back end (default: %(default)s)")
+    add_weights(parser)
     add_overwrite(parser)
+    add_output_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -57,10 +62,9 @@ def run(args: argparse.Namespace) -> int:
     folder = args.run or Path("runs") / f"verification-{faces.pairs.name}-{spec.name}"
     options = RuntimeOptions(threads=args.threads)
     job = VerificationJob(args.weights, spec.name, folder, args.backend, options, args.batch)
-    with bar(faces.pairs.name, len(faces.pairs.keys()), "face") as progress:
+    with bar(args, faces.pairs.name, len(faces.pairs.keys()), "face") as progress:
         figures = run_verification(job, faces, progress)
-    print(_lines(faces.pairs.name, spec, figures))
-    print(f"{folder / VERIFICATION_FILE}: all figures")
+    result(args, f"{_lines(faces.pairs.name, spec, figures)}\n{folder / VERIFICATION_FILE}: all figures", figures)
     return 0
 
 
@@ -69,10 +73,13 @@ def _pack(args: argparse.Namespace) -> int:
     if args.set.is_file():
         raise DataError(f"{args.set}: it is a file, expected a folder of faces to pack.")
     pairs = folder_pairs(args.set, args.pairs, args.cfp)
-    with bar("pack", len(pairs.pairs), "pair") as progress:
+    with bar(args, "pack", len(pairs.pairs), "pair") as progress:
         content = pack_folder(args.set, pairs, progress)
     write_bytes(args.pack, content, overwrite=args.overwrite)
-    print(f"{args.pack}: {len(pairs.pairs):,} pairs of {len(pairs.keys()):,} photographs, {len(content):,} bytes")
+    count, photographs = len(pairs.pairs), len(pairs.keys())
+    text = f"{args.pack}: {count:,} pairs of {photographs:,} photographs, {len(content):,} bytes"
+    record = {"file": str(args.pack), "pairs": count, "photographs": photographs, "bytes": len(content)}
+    result(args, text, record)
     return 0
 
 

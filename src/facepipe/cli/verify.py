@@ -10,7 +10,6 @@ is (--json has it as `same`: true, false or null), and 1 where a photograph cann
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,21 +21,22 @@ from facepipe.cli.run_options import (
     cosine,
     few_settings,
     limits,
-    print_note,
+    note_models,
 )
 from facepipe.errors import DataError
 from facepipe.faces.photographs import decoded_or_error
 from facepipe.faces.pipeline import open_pipeline
 from facepipe.faces.verdict import in_words, verdict
 from facepipe.results import NoFace
+from facepipe.terminal.output import add_output_arguments, note, result
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("first", type=Path)
-    parser.add_argument("second", type=Path)
+    for name in ("first", "second"):
+        parser.add_argument(name, type=Path, metavar="PHOTOGRAPH", help="a file")
     parser.add_argument("--threshold", type=cosine, metavar="COSINE", help="of one's own (default: the catalogue's)")
-    parser.add_argument("--json", action="store_true", help="one JSON object")
     add_model_arguments(parser)
+    add_output_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     with open_pipeline(
         args.detector, spec.name, backend, args.weights, args.batch, settings=settings, selection=args.select
     ) as faces:
-        print_note(faces.note)
+        note_models(args, faces.note)
         rows = []
         for path in (args.first, args.second):
             (face,) = faces.main_faces([decoded_or_error(path, limits(args))])
@@ -54,11 +54,8 @@ def run(args: argparse.Namespace) -> int:
                 raise DataError(f"{path}: {face.reason}, expected a face.", "--min-face with fewer pixels.")
             rows.append(face.embedding)
     found = verdict(rows[0], rows[1], spec, faces.note, args.threshold)
-    if args.json:
-        print(json.dumps({"embedder": spec.name, **asdict(found)}))
-        return 0
-    print(f"distance {found.distance:.4f}, cosine {found.similarity:.4f} ({spec.name}; squared Euclidean, 0 to 4)")
-    print(in_words(found))
+    measured = f"distance {found.distance:.4f}, cosine {found.similarity:.4f} ({spec.name}; squared Euclidean, 0 to 4)"
+    result(args, f"{measured}\n{in_words(found)}", {"embedder": spec.name, **asdict(found)})
     if not spec.for_accuracy:
-        print("these weights are seeded: the distance says nothing about people.")
+        note(args, "these weights are seeded: the distance says nothing about people.")
     return 0

@@ -11,11 +11,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tqdm import tqdm
-
 from facepipe.compat.image2bin_command import add_label_arguments, finish_labels
 from facepipe.compat.write_image_records import images_from_records, record_files
 from facepipe.store.owned import require_free
+from facepipe.terminal.output import bar, note, result
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,9 +29,9 @@ def run(args: argparse.Namespace) -> int:
     source, target = args.bins, args.images
     if args.either_way and not record_files(source) and record_files(target):
         source, target = target, source
-    print(f"reads records from {source}, writes pictures to {target}")
-    with tqdm(total=len(record_files(source)), desc="bin2image", unit="file", disable=None) as bar:
-        written = images_from_records(source, target, bar.update)
-    print(f"{target}: {len(written):,} pictures")
+    note(args, f"reads records from {source}, writes pictures to {target}")
+    with bar(args, "bin2image", len(record_files(source)), "file") as progress:
+        written = images_from_records(source, target, progress)
+    result(args, f"{target}: {len(written):,} pictures", {"out": str(target), "pictures": len(written)})
     finish_labels(args, written, source)
     return 0

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shape("--dymDims", type=_shapes, metavar="NAME:D,D[;NAME:D]", help="every axis of an input")
     shape("--dymShape", type=_shapes, metavar="NAME:D,D[;NAME:D]", help="the same")
     add("--outputSize", type=_sizes(None), default=(), metavar="BYTES[,BYTES]", help="room for each output")
-    add("--threads", type=_within(1, 1024), default=1, help="of onnxruntime; msame has no such option")
+    add("--threads", type=_within(1, 1024), default=1, metavar="N", help="of onnxruntime; msame has no such option")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -18,6 +18,7 @@ from facepipe.runs.unpack import unpack
 from facepipe.store.bins import read_index
 from facepipe.store.files import atomic_path, write_json
 from facepipe.store.owned import claim
+from facepipe.terminal.output import add_output_arguments, result
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--dtype", choices=["float32", "float16"], default="float32", help="of the output files")
     add("--position", type=int, default=0, metavar="I", help="which output of the model, from 0")
     add("--raw", action="store_true", help="keep the network's own lengths")
+    add_output_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -39,5 +41,7 @@ def run(args: argparse.Namespace) -> int:
     with atomic_path(args.out / "embeddings.npy") as part, part.open("wb") as target:
         np.save(target, rows)
     write_json(args.out / "keys.json", {"keys": list(found.keys)})
-    print(f"{len(found.keys)} embeddings of {rows.shape[1]} numbers from {found.tool}'s files: {args.out}")
+    text = f"{len(found.keys)} embeddings of {rows.shape[1]} numbers from {found.tool}'s files: {args.out}"
+    record = {"out": str(args.out), "embeddings": len(found.keys), "dimension": rows.shape[1], "tool": found.tool}
+    result(args, text, record)
     return 0

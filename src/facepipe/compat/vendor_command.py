@@ -4,6 +4,11 @@
 The commands of the vendor's FaceNet project, with its options, files and folders: `preprocess/` and `postprocess/` are
 doors to them. Where the vendor ran an .om, the environment's BACKEND chooses what runs, onnxruntime when it is unset.
 Models are looked for in ./weights under the vendor's names (PNet_truncated_fix.onnx), then under facepipe's.
+
+  facepipe vendor facenet-preprocess --crop_dir data/lfw_crop --save_dir data/input --batch_size 16
+  facepipe vendor gen-dataset-info bin data/input/Facenet_16/xb_results data/facenet.info 160 160
+  facepipe vendor batch-utils --batch_size 16 --data_root_path data/output --save_root_path data/output/split
+  facepipe vendor facenet-postprocess --crop_dir lfw_crop --test_dir output/split --ONet_output_dir onet.json
 """
 
 from __future__ import annotations
@@ -42,31 +47,36 @@ _VENDOR_NAMES = {"pnet": "PNet", "rnet": "RNet", "onet": "ONet"}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     mtcnn = commands.add_parser("mtcnn-preprocess", help="one network of MTCNN over a folder of photographs")
-    mtcnn.add_argument("--model", required=True, type=str.lower, choices=list(_STAGES), metavar="Pnet|Rnet|Onet")
-    mtcnn.add_argument("--data_dir", required=True, help="the photographs, <person>/<photograph>")
-    mtcnn.add_argument("--batch_size", type=_count, default=1)
-    mtcnn.add_argument("--device_id", type=int, default=0, help="of a back end that has devices")
+    mtcnn.add_argument(
+        "--model", required=True, type=str.lower, choices=list(_STAGES), metavar="Pnet|Rnet|Onet", help="the network"
+    )
+    mtcnn.add_argument("--data_dir", required=True, metavar="FOLDER", help="the photographs, <person>/<photograph>")
+    mtcnn.add_argument("--batch_size", type=_count, default=1, metavar="N", help="photographs, or crops, of one call")
+    mtcnn.add_argument("--device_id", type=int, default=0, metavar="N", help="of a back end that has devices")
     pack = commands.add_parser("facenet-preprocess", help="crops to .bin batches")
-    pack.add_argument("--crop_dir", required=True, type=Path, help="what --model Onet cut out")
-    pack.add_argument("--save_dir", required=True, type=Path, help="gets xb_results, yb_results and index.json")
-    pack.add_argument("--batch_size", type=_count, default=1)
+    pack.add_argument("--crop_dir", required=True, type=Path, metavar="FOLDER", help="what --model Onet cut out")
+    pack.add_argument(
+        "--save_dir", required=True, type=Path, metavar="FOLDER", help="gets xb_results, yb_results and index.json"
+    )
+    pack.add_argument("--batch_size", type=_count, default=1, metavar="N", help="crops of one .bin")
     info = commands.add_parser("gen-dataset-info", help="the list of inputs that benchmark reads")
-    info.add_argument("file_type", choices=["bin", "jpg"])
-    info.add_argument("file_path", type=Path, help="folder of the inputs")
-    info.add_argument("info_name", type=Path, help="the list to write")
+    info.add_argument("file_type", choices=["bin", "jpg"], help="what the inputs are")
+    info.add_argument("file_path", type=Path, metavar="FOLDER", help="folder of the inputs")
+    info.add_argument("info_name", type=Path, metavar="FILE", help="the list to write")
     info.add_argument("size", nargs="*", type=_count, metavar="WIDTH HEIGHT", help="of .bin files")
     info.add_argument("--overwrite", action="store_true", help="replace a list that is there already")
     split = commands.add_parser("batch-utils", help="outputs of batches to one file for each image")
-    split.add_argument("--batch_size", type=_count, required=True)
-    split.add_argument("--data_root_path", type=Path, required=True, help="the runner's outputs")
-    split.add_argument("--save_root_path", type=Path, required=True, help="the folder to make")
+    split.add_argument("--batch_size", type=_count, required=True, metavar="N", help="images of one batch")
+    split.add_argument("--data_root_path", type=Path, required=True, metavar="FOLDER", help="the runner's outputs")
+    split.add_argument("--save_root_path", type=Path, required=True, metavar="FOLDER", help="the folder to make")
     split.add_argument(
         "--index", type=Path, metavar="FOLDER", help="the packed folder (default: data/input/Facenet_<batch_size>)"
     )
     score = commands.add_parser("facenet-postprocess", help="LFW accuracy from one file for each image")
-    score.add_argument("--pair_path", type=Path, default=Path("data/pairs.txt"))
-    score.add_argument("--crop_dir", type=Path, required=True)
-    score.add_argument("--test_dir", type=Path, required=True)
+    text = "LFW's pairs (default: data/pairs.txt)"
+    score.add_argument("--pair_path", type=Path, default=Path("data/pairs.txt"), metavar="FILE", help=text)
+    score.add_argument("--crop_dir", type=Path, required=True, metavar="FOLDER", help="what --model Onet cut out")
+    score.add_argument("--test_dir", type=Path, required=True, metavar="FOLDER", help="one file for each image")
     score.add_argument("--ONet_output_dir", type=Path, required=True, metavar="FILE", help="onet.json")
 
 

@@ -29,7 +29,7 @@ from facepipe.errors import StageError
 from facepipe.metrics.verification import FoldAccuracy, squared_distances, ten_fold_accuracy
 from facepipe.runs.unpack import unpack
 from facepipe.store.bins import INDEX, read_index
-from facepipe.store.files import read_foreign_json, read_json, sha256_of_file, write_json
+from facepipe.store.files import lacking, read_foreign_json, read_json, sha256_of_file, write_json
 from facepipe.store.owned import is_own, keep_record
 from facepipe.store.parts import part_of, remove_parts
 
@@ -170,7 +170,7 @@ def _read_rows(test_dir: Path) -> np.ndarray:
         StageError: a number is missing or twice there, a file is foreign or has another length.
     """
     if not test_dir.is_dir():
-        raise StageError(f"{test_dir}: no such folder, expected one embedding for each image.")
+        raise StageError(f"{test_dir}: {lacking(test_dir, 'folder')}, expected one embedding for each image.")
     files: dict[int, Path] = {}
     for path in sorted(path for path in test_dir.iterdir() if not path.name.startswith(".")):
         match = _ROW.fullmatch(path.name)

@@ -23,6 +23,7 @@ from typing import Literal
 from facepipe.datasets.images import list_keys
 from facepipe.datasets.lfw import Pair, VerificationSet
 from facepipe.errors import DataError
+from facepipe.store.files import lacking
 
 FOLDS = 10
 IMAGES = "Data/Images"
@@ -37,7 +38,7 @@ def cfp_protocol(root: Path, protocol: str) -> Path:
     """
     folder = root / "Protocol" / "Split" / protocol
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder, expected CFP's root as --data: the one that has Protocol/.")
+        raise DataError(f"{folder}: {lacking(folder, 'folder')}, expected CFP's root, the one that has Protocol/.")
     return folder
 
 

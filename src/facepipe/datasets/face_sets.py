@@ -77,6 +77,7 @@ def folder_pairs(root: Path, pairs: Path | None, cfp: Literal["FP", "FF"] | None
         return read_verification_set(cfp_protocol(root, cfp), root)
     if pairs is None and (root / "Protocol").is_dir():
         raise DataError(
-            f"{root}: it looks like CFP's root, expected to be told its protocol.", "--cfp FP, or --cfp FF."
+            f"{root}: it looks like CFP's root, expected to be told its protocol.",
+            f"`facepipe verification {root} --cfp FP`, with `--pack cfp.bin` for a set that every command takes.",
         )
     return read_verification_set(pairs or root / "pairs.txt", root)

@@ -51,6 +51,7 @@ from facepipe.datasets.picture_checks import (
 )
 from facepipe.errors import DataError
 from facepipe.results import Unread
+from facepipe.store.files import lacking
 
 SUFFIXES = heif.SUFFIXES | {
     *(".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".avif")
@@ -159,7 +160,7 @@ def list_keys(root: Path) -> list[str]:
             no valid text.
     """
     if not root.is_dir():
-        raise DataError(f"{root}: no such folder, expected a folder of photographs.")
+        raise DataError(f"{root}: {lacking(root, 'folder')}, expected a folder of photographs.")
     keys = sorted(_walk(root)[0])
     suffixes = " ".join(sorted(suffix[1:] for suffix in SUFFIXES))
     if not keys:

@@ -29,6 +29,8 @@ from facepipe.datasets.images import SUFFIXES
 from facepipe.datasets.lfw import Pair, VerificationSet
 from facepipe.errors import DataError
 
+_ROOT = "the folder that holds them all, as the photographs' folder."
+
 MOST_BYTES, MOST_PAIRS, MOST_FOLDS, LONGEST_PATH, LONGEST_FOLD = 1 << 27, 1_000_000, 100, 4096, 40
 TRUTHS = {
     **dict.fromkeys(("1", "true", "yes", "same"), True),
@@ -173,7 +175,7 @@ def _key(where: str, path: str, root: Path) -> str:
     else:
         below = None if given.parts[:1] in ((), ("..",)) else given
     if below is None or not below.parts:
-        raise DataError(f"{where}: {told} does not lie below {root}, expected a photograph there.", "--data FOLDER")
+        raise DataError(f"{where}: {told} does not lie below {root}, expected a photograph there.", _ROOT)
     return below.as_posix()
 
 

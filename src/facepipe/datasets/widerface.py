@@ -20,7 +20,7 @@ import numpy as np
 from facepipe.datasets.images import SUFFIXES
 from facepipe.datasets.matlab import refuse_unbounded
 from facepipe.errors import BackendError, DataError
-from facepipe.store.files import write_text
+from facepipe.store.files import lacking, write_text
 
 SETTINGS = ("easy", "medium", "hard")
 FACES_FILE = "wider_face_val.mat"
@@ -174,7 +174,7 @@ def read_predictions(folder: Path, truth: WiderTruth, *, whole: bool = False) ->
             outside 0..1 or a negative side; or `whole` and some are absent.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder, expected predictions as event/name.txt.")
+        raise DataError(f"{folder}: {lacking(folder, 'folder')}, expected predictions as event/name.txt.")
     files = {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.txt"))}
     keys = [photograph.key for photograph in truth.photographs]
     foreign = sorted(files.keys() - set(keys))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from facepipe.datasets.images import list_keys
 from facepipe.errors import DataError
-from facepipe.escape import for_json, for_terminal
+from facepipe.escape import for_terminal
 from facepipe.faces.photographs import EVERYDAY, MAX_FILE_BYTES, Limits, photographs_of, read_given
 from facepipe.faces.pipeline import FacePipeline, each_face
 from facepipe.reports.drawings import DRAWN, draw_detections, drawing_names, require_drawable, write_drawing
@@ -43,12 +43,12 @@ class Detected:
     width: int
     found: Detections | Unread
 
-    def as_json(self) -> str:
-        """One line; docs/file-formats.md describes it."""
+    def as_json(self) -> dict[str, object]:
+        """What a line of JSON tells; docs/file-formats.md describes it."""
         if isinstance(self.found, Unread):
-            return for_json({"photograph": self.name, "error": self.found.reason})
+            return {"photograph": self.name, "error": self.found.reason}
         faces = [face_as_json(face) for face in each_face(self.found)]
-        return for_json({"photograph": self.name, "width": self.width, "height": self.height, "faces": faces})
+        return {"photograph": self.name, "width": self.width, "height": self.height, "faces": faces}
 
     def as_text(self) -> str:
         """A line for the photograph and one for each face."""

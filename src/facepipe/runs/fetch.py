@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 
 from facepipe.assets.download import Progress
@@ -12,7 +11,7 @@ from facepipe.assets.portraits import fetch_portraits
 from facepipe.assets.workspace import Workspace, fetch_weights, find_weights, known_digest
 from facepipe.catalogue import DETECTORS, MODELS
 from facepipe.convert.onnx.report import finished
-from facepipe.errors import DataError
+from facepipe.errors import DataError, did_you_mean
 from facepipe.specs import ModelSpec, Recipe, UserFile
 from facepipe.store.parts import remove_parts
 
@@ -33,10 +32,9 @@ def names_of(given: Sequence[str]) -> list[str]:
     choices = list(dict.fromkeys((*groups, *MODELS, *DATA_SETS)))
     for name in given:
         if name not in choices:
-            near = difflib.get_close_matches(name, choices, n=1)
             raise DataError(
                 f"'{name}' is nothing that can be fetched, expected one of {', '.join(choices)}.",
-                f"did you mean '{near[0]}'?" if near else None,
+                did_you_mean(name, choices),
             )
     return list(dict.fromkeys(part for name in given for part in groups.get(name, (name,))))
 

@@ -17,14 +17,16 @@ from facepipe.datasets.cfp import cfp_protocol
 from facepipe.datasets.images import list_keys
 from facepipe.datasets.lfw import VerificationSet, is_table, read_verification_set
 from facepipe.engine import Engine
-from facepipe.errors import DataError
+from facepipe.errors import DataError, StageError
 from facepipe.faces.pipeline import alignment_note
 from facepipe.runs.faces_run import FacesRun, Progress, run_faces, silent
 from facepipe.runs.job import RunJob, model_precisions
 from facepipe.runs.score import Policies, Provenance, score_run
+from facepipe.runs.score_verification import VERIFICATION_FILE
 from facepipe.runs.staged_run import run_all_stages
+from facepipe.store.files import lacking
 from facepipe.store.provenance import ModelFile, versions
-from facepipe.store.run_record import ACCURACY_FILE, WRITTEN, adding, digests_of, read_run
+from facepipe.store.run_record import ACCURACY_FILE, WRITTEN, adding, digests_of, read_run, require_finished
 from facepipe.store.stage import locked
 
 
@@ -69,7 +71,9 @@ def lfw_folders(data: Path | None, pairs: Path | None, cfp: str | None = None) -
         default_pairs = data / "pairs.txt"
     chosen = pairs or default_pairs
     if not root.is_dir():
-        raise DataError(f"{root}: no such folder, expected LFW's photographs.", "`facepipe fetch lfw`")
+        raise DataError(
+            f"{root}: {lacking(root, 'folder')}, expected LFW's photographs.", "`facepipe fetch lfw`, or --data FOLDER."
+        )
     if not chosen.exists():
         raise DataError(f"{chosen}: no such file, expected a pairs file.", "`facepipe fetch lfw`, or --pairs FILE")
     return root, chosen
@@ -172,6 +176,17 @@ def named_sources(pairs: VerificationSet) -> dict[str, tuple[Path, str]]:
         return {"pairs": pairs.files[0]}
     root = os.path.commonpath([path.parent for path, _ in pairs.files] or [Path()])
     return {f"pairs/{path.relative_to(root).as_posix()}": (path, digest) for path, digest in pairs.files}
+
+
+def require_scored(run: Path) -> None:
+    """Raise StageError where `run` is not the folder of a run with an accuracy, saying what it is."""
+    if (run / ACCURACY_FILE).is_file():
+        return
+    attempt = "`facepipe lfw --run FOLDER` scores pairs, of your own photographs too: --pairs album.csv."
+    if (run / VERIFICATION_FILE).is_file():
+        raise StageError(f"{run}: is of `facepipe verification`, expected a run of `facepipe lfw`.", attempt)
+    require_finished(run)
+    raise StageError(f"{run}: is a run without pairs and accuracy, expected one of `facepipe lfw`.", attempt)
 
 
 def pairs_of(record: Mapping[str, Any]) -> Path | None:

@@ -19,7 +19,7 @@ from facepipe.runs.embed_stage import OUTPUTS, RECORD
 from facepipe.store.bins import INDEX
 from facepipe.store.files import read_json, sha256_of_file
 from facepipe.store.photograph_digests import PHOTOGRAPHS_FILE, read_digests
-from facepipe.store.run_record import RUN_FILE, refuse_unsealed
+from facepipe.store.run_record import RUN_FILE, refuse_unsealed, require_finished
 
 Kind = Literal["result", "shard", "bin", "model", "weights", "source", "photograph"]
 
@@ -92,6 +92,7 @@ def summary(found: Iterator[Checked], progress: Callable[[int], None]) -> tuple[
 def _record(run: Path) -> dict[str, Any]:
     path = run / RUN_FILE
     refuse_unsealed(run)
+    require_finished(run)
     record = read_json(path)
     forms = {"results": dict, "models": list, "sources": dict, "root": str, "weights_folder": str}
     for name, form in forms.items():

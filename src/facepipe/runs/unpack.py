@@ -25,7 +25,7 @@ import numpy as np
 from facepipe.errors import StageError
 from facepipe.runs.embed_stage import OUTPUTS, RECORD, check_record
 from facepipe.store.bins import BinFile, BinIndex, read_index
-from facepipe.store.files import sha256_of_file
+from facepipe.store.files import lacking, sha256_of_file
 
 Tool = Literal["msame", "ais_bench", "benchmark"]
 
@@ -93,7 +93,7 @@ def newest_timed_folder(parent: Path) -> Path:
         StageError: there is nothing to read, or two runs are equally new.
     """
     if not parent.is_dir():
-        raise StageError(f"{parent}: no such folder, expected a runner's outputs.")
+        raise StageError(f"{parent}: {lacking(parent, 'folder')}, expected a runner's outputs.")
     there = [path for path in parent.iterdir() if not path.name.startswith(".")]
     if any(path.is_file() and path.suffix in _DATA for path in there):
         return parent
@@ -138,7 +138,7 @@ def output_files(folder: Path, index: BinIndex, position: int = 0) -> tuple[Tool
 def _data_files(folder: Path) -> Iterator[Path]:
     """Visible .bin, .txt and .npy files, those in ais_bench's device folders included."""
     if not folder.is_dir():
-        raise StageError(f"{folder}: no such folder, expected a runner's outputs.")
+        raise StageError(f"{folder}: {lacking(folder, 'folder')}, expected a runner's outputs.")
     devices = [path for path in folder.iterdir() if path.is_dir() and re.fullmatch(r"device_?\d+", path.name)]
     for place in (folder, *sorted(devices)):
         for path in sorted(place.iterdir()):

@@ -74,6 +74,18 @@ def sidecar_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.json")
 
 
+def lacking(path: Path, kind: str) -> str:
+    """What is in the place of a file or folder that was expected, for an error.
+
+    Example:
+        >>> lacking(Path("no-such-place"), "folder")
+        'no such folder'
+    """
+    if path.is_dir():
+        return "is a folder"
+    return "is a file" if path.exists() else f"no such {kind}"
+
+
 def read_json(path: Path, attempt: str = "delete it and run the same command again.") -> dict[str, Any]:
     """The object of a JSON file that facepipe wrote, its seal compared before anything else is done with it.
 

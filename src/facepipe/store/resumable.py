@@ -195,8 +195,9 @@ def _refuse_difference(work: Resumable, old: Mapping[str, Any], new: Mapping[str
     names = [name for name in was.keys() | now.keys() if was.get(name, _NOTHING) != now.get(name, _NOTHING)]
     if names:
         name = min(names, key=_tells_least)
+        shown = name.removeprefix("parameters.").removeprefix("settings.")
         raise StageError(
-            f"{work.name}: {work.folder} was begun with {name}={was.get(name, _NOTHING)}, this run asks for "
+            f"{work.folder}: was begun with {shown}={was.get(name, _NOTHING)}, this run asks for "
             f"{now.get(name, _NOTHING)}.",
             START_OVER,
         )

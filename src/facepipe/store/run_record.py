@@ -15,7 +15,7 @@ from typing import Any
 
 from facepipe.errors import StageError
 from facepipe.store import owned
-from facepipe.store.files import read_json, sha256_of_file, write_json
+from facepipe.store.files import lacking, read_json, sha256_of_file, write_json
 from facepipe.store.photograph_digests import PHOTOGRAPHS_FILE
 from facepipe.store.resumable import START_OVER
 from facepipe.store.run_faces import EMBEDDINGS_FILE, FACES_FILE, Written
@@ -27,7 +27,7 @@ WRITTEN = (FACES_FILE, EMBEDDINGS_FILE, PHOTOGRAPHS_FILE)
 UNSEALED_FILE = "unsealed.json"
 """In place of run.json while photographs of the run end every process that looks at them: `killed`, key to how."""
 
-_FINISH = "run the same command again: it finishes the run."
+_FINISH = "the command that made the run again: it finishes the run."
 
 
 def write_run(run: Path, facts: Mapping[str, object], written: Written) -> None:
@@ -49,9 +49,21 @@ def read_run(run: Path, also: Iterable[str] = ()) -> dict[str, Any]:
             photographs that end their process.
     """
     refuse_unsealed(run)
+    require_finished(run)
     record = _record(run, _FINISH)
     _require(run, record, [*WRITTEN, *also])
     return record
+
+
+def require_finished(run: Path) -> None:
+    """Raise StageError where `run` is not the folder of a finished run, saying what it is."""
+    if (run / RUN_FILE).is_file():
+        return
+    if not run.is_dir():
+        raise StageError(f"{run}: {lacking(run, 'folder')}, expected the folder of a finished run.")
+    if any(run.glob("*/begun.json")):
+        raise StageError(f"{run}: was begun and not finished, expected a finished run.", _FINISH)
+    raise StageError(f"{run}: has no {RUN_FILE}, expected a finished run of `facepipe embed` or `facepipe lfw`.")
 
 
 @contextmanager
@@ -159,5 +171,5 @@ def _require(run: Path, record: Mapping[str, Any], names: Iterable[str]) -> None
         if found != told:
             raise StageError(
                 f"{run / name}: sha256 is {found[:12]}..., expected {str(told)[:12]}... as the run wrote it.",
-                "move it away, and run the same command again: it is written anew from the shards.",
+                "move it away, and the command that made the run again: it is written anew from the shards.",
             )

@@ -375,7 +375,7 @@ def test_the_command_converts_what_is_there_then_leaves_it_alone(
     assert "rnet  up to date" in capsys.readouterr().out
     assert final.stat().st_mtime_ns == first
     (no_mirror / "weights" / "rnet.pt").unlink()
-    assert main(["onnx", "rnet", "--json", "table.json"]) == 0, "what was converted stays good without its weights"
+    assert main(["onnx", "rnet", "--table", "table.json"]) == 0, "what was converted stays good without its weights"
     assert json.loads((no_mirror / "table.json").read_text())["models"]["rnet"]["opset"] == 13
     _published("rnet", weights_dir, no_mirror / "weights")
     capsys.readouterr()

@@ -430,8 +430,8 @@ def find_atc(environ: Mapping[str, str]) -> str:
     if found is None:
         raise ConversionError(
             "atc: the compiler is not on PATH; it is part of the CANN toolkit, and needs no device.",
-            "source /usr/local/Ascend/ascend-toolkit/set_env.sh after installing the toolkit, or DRY_RUN=1 to see the "
-            "commands.",
+            "source /usr/local/Ascend/ascend-toolkit/set_env.sh after installing the toolkit; `facepipe om --dry-run` "
+            "shows the commands.",
         )
     return found
 

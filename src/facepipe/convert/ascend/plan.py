@@ -60,13 +60,13 @@ def plan_gears(photographs: Mapping[Size, int], min_face_px: int, factor: float,
         DataError: a number is out of bounds, or no photograph is large enough for the least face.
     """
     if not LEAST_GEARS <= most_gears <= MOST_GEARS:
-        raise DataError(f"plan: --most-gears is {most_gears}, expected {LEAST_GEARS} to {MOST_GEARS}.")
+        raise DataError(f"--most-gears: it is {most_gears}, expected {LEAST_GEARS} to {MOST_GEARS}.")
     if min_face_px < 1:
-        raise DataError(f"plan: --min-face is {min_face_px}, expected 1 or more.")
+        raise DataError(f"--min-face: it is {min_face_px}, expected 1 or more.")
     sizes = pyramid_sizes(photographs, min_face_px, factor)
     if not sizes:
         raise DataError(
-            f"plan: every photograph is smaller than {min_face_px} pixels, the least face that is looked for.",
+            f"every photograph is smaller than {min_face_px} pixels, the least face that is looked for.",
             "a lower --min-face.",
         )
     return Plan(min_face_px, factor, photographs, image_gears(sizes, most_gears))

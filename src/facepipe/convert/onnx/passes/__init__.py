@@ -16,7 +16,7 @@ import onnx
 from facepipe.convert.onnx.passes.bound_clip import bound_clip
 from facepipe.convert.onnx.passes.fold_identity import fold_identity
 from facepipe.convert.onnx.passes.match_prelu_slope import match_prelu_slope
-from facepipe.errors import ConversionError, first_line
+from facepipe.errors import ConversionError, did_you_mean, first_line
 from facepipe.store.files import write_bytes
 
 
@@ -45,7 +45,9 @@ def fix_model(pass_name: str, source: Path, target: Path, *, overwrite: bool = F
         ConversionError: there is no such pass, the source is no valid ONNX model, or the pass refuses it.
     """
     if pass_name not in PASSES:
-        raise ConversionError(f"pass '{pass_name}' is not known, expected one of {', '.join(PASSES)}.")
+        raise ConversionError(
+            f"pass '{pass_name}' is not known, expected one of {', '.join(PASSES)}.", did_you_mean(pass_name, PASSES)
+        )
     try:
         model = onnx.load(source)
         onnx.checker.check_model(model)
