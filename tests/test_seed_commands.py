@@ -106,7 +106,10 @@ def test_a_door_is_at_most_twenty_lines_and_imports_only_the_command_line(name: 
 def test_a_door_shows_help_and_refuses_nonsense_as_usage(name: str, tmp_path: Path) -> None:
     assert "usage:" in door(name, ["--help"], tmp_path).stdout
     refused = door(name, ["--no-such-option"], tmp_path, status=2)
-    assert "usage:" in refused.stderr and not list(tmp_path.iterdir())
+    # facepipe's one line, or argparse's usage where a door has options of its own.
+    assert ("'--no-such-option' is no option of it" in refused.stderr or "usage:" in refused.stderr) and not list(
+        tmp_path.iterdir()
+    )
 
 
 def test_the_sequence_is_the_published_readmes(assets: Path) -> None:

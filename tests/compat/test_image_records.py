@@ -181,7 +181,7 @@ def test_loose_pictures_have_no_person(tmp_path: Path, capsys: pytest.CaptureFix
 
 def _door(*options: str) -> str:
     door = REPOSITORY / "convert" / "convert_image_bin.py"
-    return subprocess.run([sys.executable, str(door), *options], check=True, capture_output=True, text=True).stdout
+    return subprocess.run([sys.executable, str(door), *options], check=True, capture_output=True, text=True).stderr
 
 
 def test_the_ports_command_line_goes_both_ways(photographs: Path, tmp_path: Path) -> None:

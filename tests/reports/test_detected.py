@@ -14,6 +14,7 @@ from PIL import Image
 from squares import Squares, picture
 
 from facepipe.errors import DataError, StageError
+from facepipe.escape import for_json
 from facepipe.faces.pipeline import FacePipeline
 from facepipe.reports.detected import (
     Detected,
@@ -145,7 +146,7 @@ def test_a_call_again_replaces_its_own_drawings_alone(here: Path) -> None:
 def test_a_line_of_json_has_the_frame_and_brings_every_number_back() -> None:
     box = np.array([84.1, 1 / 3, 1e-7, 2**24 + 1], np.float32)
     found = Detections(box[None], np.array([0.9999999], np.float32), np.array([[[0.1, 2.7]]], np.float32))
-    line = Detected("a\n.jpg", 40, 60, found).as_json()
+    line = for_json(Detected("a\n.jpg", 40, 60, found).as_json())
     told = json.loads(line)
     assert "\n" not in line
     assert (told["photograph"], told["width"], told["height"]) == ("a\n.jpg", 60, 40)
@@ -157,7 +158,7 @@ def test_a_line_of_json_has_the_frame_and_brings_every_number_back() -> None:
 
 def test_a_photograph_that_fails_has_its_line(here: Path) -> None:
     Path("photos/a/empty.jpg").write_bytes(b"")
-    lines = [json.loads(one.as_json()) for one in detect_photographs(PIPELINE, photographs_given([Path("photos")]), 8)]
+    lines = [one.as_json() for one in detect_photographs(PIPELINE, photographs_given([Path("photos")]), 8)]
     assert [len(line.get("faces", [])) for line in lines] == [1, 0, 1, 1]
     assert lines[1] == {"photograph": "photos/a/empty.jpg", "error": "is empty (0 bytes)"}
 

@@ -203,7 +203,7 @@ def test_the_command_takes_photographs_and_pairs_from_the_runs_record(
     told = (run / "run.json").read_bytes()
     (run / "run.json").unlink()
     assert main(["report", str(run)]) == 1
-    assert "run.json: cannot be used" in capsys.readouterr().err
+    assert "has no run.json, expected a finished run" in capsys.readouterr().err
     (run / "run.json").write_bytes(told)
     (run / "accuracy.json").unlink()
     with pytest.raises(DataError, match=r"accuracy\.json: no such file, expected a scored run"):
