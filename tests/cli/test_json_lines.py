@@ -29,7 +29,7 @@ export pnet --output exported.onnx --weights {w}
 detect {s}/images --weights {w}
 verify {one} {two} --embedder facenet.seeded --weights {w}
 embed {s}/images --out run --embedder facenet.seeded --weights {w} --workers 1
-cluster run --out people --no-sheets --truth
+cluster run --out people --no-sheets --truth --similarity 0.425
 gallery build run --out people.gallery --threshold 0.3 --embedder facenet.seeded --weights {w}
 gallery list people.gallery
 gallery list people.gallery --sources
