@@ -19,7 +19,7 @@ PURPOSES = {
     "photographs": ("detect", "embed", "verify"),
     "names": ("gallery", "recognise", "cluster"),
     "accuracy": ("lfw", "report", "verification", "wider"),
-    "conversion": ("onnx", "export", "fix", "quantise", "parity"),
+    "conversion": ("onnx", "import", "export", "fix", "quantise", "parity"),
     "Ascend": ("plan", "check", "om", "rehearse"),
     "the staged run": ("stage", "msame", "unpack", "vendor"),
     "training records": ("image2bin", "bin2image"),

@@ -57,6 +57,7 @@ ALLOWED = {
     "scipy": {"datasets", "metrics"},
     "tqdm": {"cli", "compat"},
     "argparse": {"cli", "compat"},
+    "tomli": {"catalogue/imported.py"},
     "subprocess": {"assets", "backends", "convert"},
     "urllib": {"assets"},
     "socket": {"assets"},

@@ -281,6 +281,24 @@ class SingleShot:
 
 
 @dataclass(frozen=True, slots=True)
+class Imported:
+    """What makes a model a user's own: it is known by a record beside its file, `<name>.toml`, not by the catalogue.
+
+    Attributes:
+        file: name of the final ONNX, below the folder of the record.
+        sha256: of that file.
+        meaning: sha256 of all in the record that its answers depend on. It stands where a model of the catalogue has
+            the digest of its weights: runs and galleries are bound to it.
+        threshold: cosine for verdicts that the record states; None: none.
+    """
+
+    file: str
+    sha256: str
+    meaning: str
+    threshold: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
     """All that is known of one model. Files are named from `name`; nothing else holds its constants."""
 
@@ -300,6 +318,7 @@ class ModelSpec:
     linking: float | None = None  # mean cosine down to which two groups of faces are one person; None: never measured
     for_accuracy: bool = True  # False: seeded weights; the numbers say nothing about the network
     single_shot: SingleShot | None = None  # of a detector that is one network
+    imported: Imported | None = None  # None: of the catalogue
 
     @property
     def input(self) -> TensorSpec:
@@ -315,8 +334,8 @@ class ModelSpec:
         return weights / f"{self.name}.fixed.onnx"
 
     def final(self, weights: Path) -> Path:
-        """The ONNX that is run and compiled: fixed, then simplified."""
-        return weights / f"{self.name}.simplified.onnx"
+        """The ONNX that is run and compiled: fixed, then simplified; or a user's own."""
+        return weights / (self.imported.file if self.imported else f"{self.name}.simplified.onnx")
 
     def quantised(self, weights: Path) -> Path:
         """The final ONNX with its convolutions and products in eight bits."""

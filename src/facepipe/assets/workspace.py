@@ -13,7 +13,7 @@ from pathlib import Path
 
 from facepipe.assets.download import Progress, download, silent
 from facepipe.assets.wheel import extract_member
-from facepipe.catalogue import EMBEDDERS, MODELS
+from facepipe.catalogue import EMBEDDERS, MODELS, own_models
 from facepipe.errors import AssetError, BackendError, WeightsError
 from facepipe.specs import Address, ModelSpec, Recipe, UserFile, WheelMember
 from facepipe.store.files import sha256_of_file, write_text
@@ -61,7 +61,7 @@ def find_weights(spec: ModelSpec, ws: Workspace) -> Path | None:
 
 
 def trained_embedder(ws: Workspace) -> ModelSpec:
-    """The first embedder of the catalogue that is converted in `ws.weights`.
+    """The first embedder of the catalogue that is converted in `ws.weights`, else the first that was imported there.
 
     Seeded weights are never a default: their embeddings mean nothing.
 
@@ -69,7 +69,8 @@ def trained_embedder(ws: Workspace) -> ModelSpec:
         BackendError: none is converted.
     """
     candidates = [MODELS[name] for name in EMBEDDERS if MODELS[name].for_accuracy]
-    for spec in candidates:
+    own = [spec for spec in own_models(ws.weights) if spec.task == "embed"]
+    for spec in (*candidates, *own):
         if spec.final(ws.weights).is_file() or any(ws.weights.glob(f"{spec.name}.*om")):
             return spec
     present = next((spec.name for spec in candidates if find_weights(spec, ws) is not None), None)

@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "models": ("facepipe.cli.models", "list the catalogue, or show one data sheet"),
     "backends": ("facepipe.cli.backends", "which back ends can run here, and why the others cannot"),
     "onnx": ("facepipe.cli.onnx", "weights to exported, fixed and simplified ONNX, with parity after every step"),
+    "import": ("facepipe.cli.import_model", "a recogniser or detector of your own: an ONNX file becomes a name"),
     "quantise": (
         "facepipe.cli.quantise",
         "a recogniser in eight bits, calibrated on photographs outside the test pairs",

@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
                 pile.found.faces,
                 grouped.names,
                 grouped.weak,
-                pile.embedder,
+                embedder(pile.embedder, args.weights),
                 limits(args),
                 progress,
             )

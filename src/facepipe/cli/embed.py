@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     keys = list_keys(args.folder)
     chosen_backend(args, args.embedder, None if args.force else made_by(args.out), args.out)
     job = replace(run_job(args, args.folder, args.out, len(keys)), faces=args.faces)
-    print_note(alignment_note(job.detector, job.embedder))
+    print_note(alignment_note(job.detector, job.embedder, job.weights))
     with bars(len(keys)) as progress:
         finished = embed_photographs(
             job, keys, Local(worker_count(args)), force=args.force, progress=progress("photographs")
@@ -65,6 +65,6 @@ def run(args: argparse.Namespace) -> int:
     print_notes_of(args.folder, keys, unread_reasons(args.out) if written.unread else (), out=args.out)
     left = f", {written.unread:,} unread" if written.unread else ""
     print(f"{written.images:,} photographs, {written.faces:,} faces, {written.faceless:,} without{left}: {args.out}")
-    if not embedder(args.embedder).for_accuracy:
+    if not embedder(args.embedder, args.weights).for_accuracy:
         print(f"{args.embedder} has seeded weights: its embeddings say nothing about people.", file=sys.stderr)
     return 0

@@ -143,7 +143,7 @@ def _calibration(parser: argparse.ArgumentParser) -> None:
 def _build(args: argparse.Namespace) -> int:
     require_writable(args.out, overwrite=args.overwrite)
     if is_cluster(args.photographs):
-        gallery = gallery_of_clusters(args.photographs, args.names, args.labels, args.threshold)
+        gallery = gallery_of_clusters(args.photographs, args.names, args.labels, args.threshold, args.weights)
         finish_gallery(args.out, gallery, overwrite=args.overwrite)
         return 0
     args.embedder = chosen_embedder(args)
@@ -161,7 +161,7 @@ def _add(args: argparse.Namespace) -> int:
     gallery = read_gallery(args.gallery)
     require_writable(args.gallery, overwrite=True)
     if is_cluster(args.photographs):
-        tell_gallery(args.gallery, add_clusters(args.gallery, args.photographs, args.names, args.labels))
+        tell_gallery(args.gallery, add_clusters(args.gallery, args.photographs, args.names, args.labels, args.weights))
         return 0
     names = given_names(args)
     with _open(args, args.embedder or gallery.model, gallery.made_by) as recogniser:
@@ -306,7 +306,7 @@ def _wanted_threshold(args: argparse.Namespace, recogniser: Recogniser) -> Thres
         return Threshold(args.threshold, None, "given by hand")
     if args.set is not None:
         return _calibrated(args, recogniser)
-    known = known_threshold(recogniser.model, recogniser.pipeline.note)
+    known = known_threshold(recogniser.spec, recogniser.pipeline.note)
     if known is None:
         print("no threshold: `facepipe gallery calibrate` sets one.", file=sys.stderr)
     return known

@@ -88,9 +88,9 @@ def lfw_job(args: argparse.Namespace) -> LfwJob:
 
 def print_notes(job: RunJob) -> None:
     """What a user has to know before a run."""
-    if not embedder(job.embedder).for_accuracy:
+    if not embedder(job.embedder, job.weights).for_accuracy:
         print(SEEDED_NOTE.format(name=job.embedder), file=sys.stderr)
-    print_note(alignment_note(job.detector, job.embedder))
+    print_note(alignment_note(job.detector, job.embedder, job.weights))
 
 
 def summary(asked: LfwJob, accuracy: dict[str, Any]) -> str:

@@ -20,11 +20,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from facepipe.assets.workspace import open_workspace
-from facepipe.catalogue import model
 from facepipe.cli._bar import bar
 from facepipe.cli.run_options import add_limit_arguments, positive
 from facepipe.faces.photographs import limits_for
-from facepipe.runs.quantise import is_single_shot, quantise, require_quantisers
+from facepipe.runs.quantise import quantisable, quantise, require_quantisers
 
 if TYPE_CHECKING:
     from facepipe.convert.onnx.quantise import Quantised
@@ -42,11 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     ws = replace(open_workspace(), weights=args.weights)
-    require_quantisers(args.names)
-    for name in args.names:
-        with bar("calibration faces", args.faces, quiet=True if is_single_shot(name) else None) as progress:
+    specs = [quantisable(name, args.weights) for name in args.names]
+    require_quantisers(specs)
+    for spec in specs:
+        with bar("calibration faces", args.faces, quiet=True if spec.single_shot else None) as progress:
             told = quantise(
-                name,
+                spec.name,
                 ws,
                 args.photographs,
                 tests=args.tests,
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
                 limits=limits_for(0, args.max_pixels),
                 progress=progress,
             )
-        print(f"{model(name).quantised(args.weights)}: {'up to date' if told is None else _in_words(told)}")
+        print(f"{spec.quantised(args.weights)}: {'up to date' if told is None else _in_words(told)}")
     return 0
 
 

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 
 from facepipe.backends.base import MadeBy
-from facepipe.catalogue import DETECTORS
+from facepipe.catalogue import detector_models
 from facepipe.cli._bar import bar
 from facepipe.cli.gallery_options import add_search_arguments, enrolled, finish_gallery, given_threshold
 from facepipe.cli.run_options import (
@@ -89,8 +89,7 @@ def run(args: argparse.Namespace) -> int:
     args.embedder = PORT_MODELS.get(args.embedder, args.embedder)
     if args.use_gpu:
         raise DataError("--use_gpu: it is True, expected False or nothing.", "--backend with one that has the device.")
-    if args.detector not in DETECTORS:
-        raise DataError(f"detector '{args.detector}' is not known, expected one of {', '.join(DETECTORS)}.")
+    detector_models(args.detector, args.weights)  # refused before anything is looked at
     if args.build_index is not None:
         return _build(args)
     if not args.det and not args.rec:

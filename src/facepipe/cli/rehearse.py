@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     out = args.out or Path("runs") / f"rehearsal-fp16-{asked.job.embedder}"
     with bars(len(asked.keys)) as progress:
         found = rehearse(asked, out, Local(worker_count(args)), sample=args.sample, force=args.force, progress=progress)
-    text = rehearsal_page(embedder(asked.job.embedder), found)
+    text = rehearsal_page(embedder(asked.job.embedder, asked.job.weights), found)
     write_text(out / "rehearsal.md", text)
     print(text, end="")
     return 0

@@ -87,6 +87,7 @@ def wider_settings(
     nms: Literal["hard", "soft", "blending"] = "hard",
     overlap: float | None = None,
     resample: Resample = "smooth",
+    weights: Path | None = None,
 ) -> SingleShotSettings | None:
     """A detector's settings for a curve; None for a cascade, which has its own.
 
@@ -95,11 +96,12 @@ def wider_settings(
 
     Args:
         overlap: IoU above which two boxes are one face; None: the detector's own.
+        weights: the folder of models, for one's own.
 
     Raises:
         DataError: a number is out of bounds, or something is asked of a cascade.
     """
-    settings = default_settings(detector)
+    settings = default_settings(detector, weights)
     if not isinstance(settings, SingleShotSettings):
         if (threshold, nms, overlap) != (THRESHOLD, "hard", None):
             raise DataError(f"wider: {detector} is a cascade; --nms, --overlap and --threshold are not for it.")

@@ -12,7 +12,7 @@ from pathlib import Path
 from facepipe.assets.workspace import Workspace, absent, find_weights, locate_weights
 from facepipe.catalogue import MODELS, records
 from facepipe.convert.onnx.report import ConversionReport, Step, finished
-from facepipe.errors import AssetError, ConversionError, StageError
+from facepipe.errors import AssetError, ConversionError, DataError, StageError
 from facepipe.specs import ModelSpec, Recipe
 from facepipe.store.files import read_json, sha256_of_file, write_json
 from facepipe.store.owned import adopt, keep_record, require_free
@@ -66,7 +66,10 @@ def convert_models(
         >>> for one in convert_models(["mtcnn"], open_workspace()):  # doctest: +SKIP
         ...     print(one.spec.name, one.report.steps[-1].cosine)
     """
-    named = list(dict.fromkeys(spec for name in names for spec in records(name)))
+    named = list(dict.fromkeys(spec for name in names for spec in records(name, ws.weights)))
+    own = [spec.name for spec in named if spec.imported is not None]
+    if own:
+        raise DataError(f"{own[0]}: was imported as an ONNX, expected a model to convert.", "`facepipe import`, again.")
     specs = named or list(MODELS.values())
     gone = [spec for spec in specs if not _is_here(spec, ws)]
     if gone and named:

@@ -1,0 +1,315 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An ONNX file of a user's own becomes a model with a name: looked at, run once, copied, and told of in a record.
+
+What a file itself tells (names, sizes, opset) is taken from it. What it does not tell, and what costs accuracy when it
+is wrong (the order of colours, their mean and scale, the alignment), is taken from a model of the catalogue that it is
+like, or given.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from facepipe.backends.base import RuntimeOptions
+from facepipe.backends.onnx_wire import opset_of
+from facepipe.backends.ort import RawSession, RawTensor, raw_session
+from facepipe.catalogue import embedder, is_taken
+from facepipe.catalogue.imported import MOST_ROWS, NAME, as_imported, record_path, record_text
+from facepipe.catalogue.mobilefacenet import ARCFACE_112
+from facepipe.embed.embedder import unit_rows
+from facepipe.errors import BackendError, DataError
+from facepipe.geometry.normalise import normalise
+from facepipe.specs import (
+    Alignment,
+    AtcOptions,
+    Dim,
+    FivePoint,
+    MarginCrop,
+    ModelSpec,
+    Pixels,
+    TensorSpec,
+    UserFile,
+    Weights,
+    fixed,
+)
+from facepipe.store.files import write_bytes, write_text
+from facepipe.store.model_content import ModelContent, read_model
+from facepipe.store.owned import adopt, keep_record, require_free
+
+NO_LICENCE = "not stated: the file is its user's"
+SAME_DIRECTION = 0.9999
+"""Least cosine of one picture's embedding alone with the same among others: libraries add up in another order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a user says of a file, instead of what the model says that it is like. None: as that one.
+
+    Attributes:
+        pixels: "RGB" or "BGR".
+        mean, std: of each channel in that order, in 0..255: the network sees (x - mean) / std.
+        alignment: "five-point", ArcFace's template at the input's size, or "margin:N", the box and N pixels around it.
+        threshold: cosine above which two faces are one person's.
+        licence: in words.
+    """
+
+    pixels: Literal["RGB", "BGR"] | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    alignment: str | None = None
+    threshold: float | None = None
+    licence: str | None = None
+
+
+NOTHING_TOLD = Told()
+
+
+def import_recogniser(
+    file: Path,
+    like: str,
+    weights: Path,
+    name: str | None = None,
+    told: Told = NOTHING_TOLD,
+    *,
+    overwrite: bool = False,
+) -> ModelSpec:
+    """Check a recogniser, run it once on onnxruntime, and make it known in `weights` by a name.
+
+    Args:
+        file: the ONNX; it stays where it is, and `weights/<name>.onnx` is a copy.
+        like: an embedder; what the file does not tell is as there.
+        weights: the folder of models; gets the record `<name>.toml` too.
+        name: None: the file's own.
+        told: what is otherwise than there.
+        overwrite: another model of that name may be replaced.
+
+    Raises:
+        DataError: there is no such embedder, the name is taken, or the file's inputs, outputs or answers are no
+            recogniser's; what it has is named.
+        BackendError: onnxruntime cannot load or run it.
+        StageError: another file is there already.
+    """
+    name, target = _named(file, name), weights / f"{name or file.stem}.onnx"
+    record = record_path(name, weights)
+    likeness = embedder(like, weights)
+    require_free([path for path in (target, record) if not _is_same(path, file)], overwrite)
+    content = _content(file)
+    session = raw_session(content, RuntimeOptions(), _OTHER_OPERATORS)
+    spec = _recogniser(name, likeness, told, file, content, session)
+    _require_recogniser(spec, session, file)
+    write_import(spec, content.content, target, record, overwrite=overwrite)
+    return spec
+
+
+def write_import(spec: ModelSpec, content: bytes, target: Path, record: Path, *, overwrite: bool) -> None:
+    """The ONNX of a model and then its record, which names it by digest; both whole."""
+    keep_record(target)
+    if target.is_file() and target.read_bytes() == content:
+        adopt(target)
+    else:
+        write_bytes(target, content, overwrite=overwrite)
+    write_text(record, record_text(spec), overwrite=overwrite)
+
+
+_OTHER_PIXELS = "another --mean and --std, or the file of a trained network."
+_OTHER_OPERATORS = "export it again with ONNX's own operators, opset 11 to 17; `facepipe check FILE` names others."
+
+
+def _named(file: Path, name: str | None) -> str:
+    """The name for a model.
+
+    Raises:
+        DataError: it is none, or the catalogue has it.
+    """
+    given = file.stem if name is None else name
+    if not NAME.fullmatch(given):
+        raise DataError(
+            f"'{given}' is no name of a model, expected letters, digits and . _ - between them.", "--name mine"
+        )
+    if is_taken(given):
+        raise DataError(f"{given}: the catalogue has a model of this name, expected another.", "--name mine")
+    return given
+
+
+def _is_same(path: Path, file: Path) -> bool:
+    """Whether that is the very file, which its user put where models lie."""
+    return path.exists() and file.exists() and path.samefile(file)
+
+
+def _content(file: Path) -> ModelContent:
+    if not file.is_file():
+        raise BackendError(f"{file}: no such file, expected an ONNX model.")
+    return read_model(file)
+
+
+def _recogniser(
+    name: str, like: ModelSpec, told: Told, file: Path, content: ModelContent, session: RawSession
+) -> ModelSpec:
+    """What is known of a file that has a recogniser's inputs and outputs."""
+    image = _image_input(session, file)
+    (output,) = _outputs(session, file, 1, "one row of numbers for each face")
+    batch, side = image.shape[0], _side(image, like, told, file)
+    rows = Dim("batch", 1, MOST_ROWS) if batch is None else fixed(batch)
+    shape = output.shape
+    if len(shape) != 2 or shape[1] is None:
+        raise DataError(
+            f"{file}: its output '{output.name}' is {_axes(shape)}, expected [N, D], an embedding for each face.",
+            "export it without what stands behind the embedding, and with its length written down.",
+        )
+    pixels = _pixels(like.pixels, told, file)
+    spec = replace(
+        like,
+        name=name,
+        inputs=(TensorSpec(image.name, (rows, fixed(3), fixed(side), fixed(side))),),
+        outputs=(TensorSpec(output.name, (rows, fixed(shape[1]))),),
+        pixels=pixels,
+        weights=Weights(
+            f"{name}.onnx",
+            content.sha256,
+            None,
+            UserFile("your own: `facepipe import` puts it there"),
+            told.licence or NO_LICENCE,
+        ),
+        opset=opset_of(content.content),
+        passes=(),
+        atc=AtcOptions(aipp=like.atc.aipp and pixels == like.pixels),
+        alignment=_alignment(like, told, side),
+        thresholds=None,
+        for_accuracy=True,
+        imported=None,
+    )
+    return as_imported(spec, f"{name}.onnx", content.sha256, told.threshold)
+
+
+def _image_input(session: RawSession, file: Path) -> RawTensor:
+    """The one input, [N, 3, H, W].
+
+    Raises:
+        DataError: there are others, or it is of another form.
+    """
+    inputs = session.inputs
+    if len(inputs) != 1:
+        names = ", ".join(tensor.name for tensor in inputs)
+        raise DataError(f"{file}: has {len(inputs)} inputs ({names}), expected one picture.")
+    image = inputs[0]
+    if image.dtype != "float32":
+        raise DataError(f"{file}: its input '{image.name}' is {image.dtype}, expected float32.")
+    if len(image.shape) != 4 or image.shape[1] not in (3, None):
+        channels_last = len(image.shape) == 4 and image.shape[3] == 3
+        raise DataError(
+            f"{file}: its input '{image.name}' is {_axes(image.shape)}, expected [N, 3, height, width].",
+            "export it with channels first." if channels_last else None,
+        )
+    return image
+
+
+def _outputs(session: RawSession, file: Path, count: int, what: str) -> tuple[RawTensor, ...]:
+    """The outputs.
+
+    Raises:
+        DataError: there are more or fewer than `count`, or one is of other numbers.
+    """
+    outputs = session.outputs
+    if len(outputs) != count:
+        told = ", ".join(f"{tensor.name} {_axes(tensor.shape)}" for tensor in outputs)
+        raise DataError(f"{file}: has {len(outputs)} outputs ({told}), expected {count}: {what}.")
+    for output in outputs:
+        if output.dtype != "float32":
+            raise DataError(f"{file}: its output '{output.name}' is {output.dtype}, expected float32.")
+    return outputs
+
+
+def _side(image: RawTensor, like: ModelSpec, told: Told, file: Path) -> int:
+    """The side of the square input; of a file that takes any, that of the model it is like."""
+    assert like.alignment is not None, "an embedder is aligned"
+    wanted = like.alignment.size
+    height, width = (wanted if side is None else side for side in image.shape[2:])
+    if height != width:
+        raise DataError(f"{file}: its input is {height}x{width} (height x width), expected a square.")
+    if height != wanted and told.alignment is None:
+        raise DataError(
+            f"{file}: its input is {height}x{width}, and {like.name}, which it is to be like, is aligned to "
+            f"{wanted}x{wanted}.",
+            "--alignment five-point, ArcFace's template at that size, or --alignment margin:N.",
+        )
+    return height
+
+
+def _pixels(like: Pixels, told: Told, file: Path) -> Pixels:
+    if told.pixels is not None and told.pixels != like.order:  # what is listed in one order is listed in the other
+        like = Pixels(told.pixels, like.mean[::-1], like.scale[::-1])
+    mean = told.mean or like.mean
+    if told.std is not None and not all(np.isfinite(value) and value > 0 for value in told.std):
+        raise DataError(f"{file}: std is {told.std}, expected three numbers above 0.", "--std 127.5 127.5 127.5")
+    if not all(0 <= value <= 255 for value in mean):
+        raise DataError(f"{file}: mean is {mean}, expected three numbers in 0 to 255.", "--mean 127.5 127.5 127.5")
+    scale = like.scale if told.std is None else (1 / told.std[0], 1 / told.std[1], 1 / told.std[2])
+    return Pixels(like.order, _floats(mean), _floats(scale))
+
+
+def _floats(three: tuple[float, float, float]) -> tuple[float, float, float]:
+    """As a record brings them back: 0 and 0.0 are one number, and not one digest."""
+    return float(three[0]), float(three[1]), float(three[2])
+
+
+def _alignment(like: ModelSpec, told: Told, side: int) -> Alignment:
+    if told.alignment is None:
+        assert like.alignment is not None, "an embedder is aligned"
+        return like.alignment
+    kind, _, margin = told.alignment.partition(":")
+    if kind == "five-point" and not margin:
+        by = side / ARCFACE_112.size
+        return FivePoint(side, tuple((x * by, y * by) for x, y in ARCFACE_112.template))
+    if kind == "margin" and margin.isdecimal():
+        return MarginCrop(side, int(margin))
+    raise DataError(f"alignment '{told.alignment}' is not known, expected five-point or margin:PIXELS.")
+
+
+def _require_recogniser(spec: ModelSpec, session: RawSession, file: Path) -> None:
+    """Run it once: embeddings of two pictures, alone and together.
+
+    Raises:
+        DataError: they are no embeddings; in what.
+        BackendError: it does not run.
+    """
+    rows = spec.input.dims[0]
+    side, width = spec.input.dims[2].low, spec.outputs[0].dims[1].low
+    # Noise, and its opposite: whatever a network looks at, it is there.
+    noise = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), np.uint8)
+    crops = np.concatenate([noise, 255 - noise])
+    alone = np.concatenate([_answer(session, spec, crops[[row] * rows.low], width, file)[:1] for row in (0, 1)])
+    units = unit_rows(alone, str(file))
+    if float(units[0] @ units[1]) > SAME_DIRECTION:
+        raise DataError(
+            f"{file}: a picture and its negative have the same embedding, expected different ones.",
+            _OTHER_PIXELS,
+        )
+    if rows.is_fixed:
+        return
+    together = unit_rows(_answer(session, spec, crops, width, file), str(file))
+    least = float((units * together).sum(axis=1).min())
+    if not least > SAME_DIRECTION:
+        raise DataError(
+            f"{file}: a picture's embedding changes with what else is in the batch (cosine {least:.4f}).",
+            "export it after .eval(), or with a batch of 1.",
+        )
+
+
+def _answer(session: RawSession, spec: ModelSpec, crops: np.ndarray, width: int, file: Path) -> np.ndarray:
+    (answer,) = session.run((normalise(crops, spec.pixels),))
+    if answer.shape != (len(crops), width):
+        raise DataError(
+            f"{file}: for {len(crops)} faces the output '{spec.outputs[0].name}' is {list(answer.shape)}, expected "
+            f"[{len(crops)}, {width}]."
+        )
+    if not np.isfinite(answer).all():
+        raise DataError(f"{file}: its embeddings are not finite, expected numbers.", _OTHER_PIXELS)
+    return answer
+
+
+def _axes(shape: tuple[int | None, ...]) -> str:
+    return f"[{', '.join('any' if axis is None else str(axis) for axis in shape)}]"

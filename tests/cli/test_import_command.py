@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`facepipe import`, and an imported recogniser by its name in every command and in Python."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("onnx", reason="the files of these tests are made with onnx")
+
+from album import album_pairs
+from own_onnx import arcface_onnx
+
+import facepipe
+from facepipe.catalogue import embedder
+from facepipe.catalogue.imported import record_path
+from facepipe.cli import main
+
+pytestmark = pytest.mark.weights
+RUN = ("--backend", "onnxruntime")
+Command = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def weights(weights_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of MTCNN and of a recogniser that was imported with `facepipe import`."""
+    folder = tmp_path_factory.mktemp("weights")
+    for name in ("pnet", "rnet", "onet"):
+        for path in weights_dir.glob(f"{name}.simplified.onnx*"):
+            shutil.copy(path, folder)
+    file = arcface_onnx(tmp_path_factory.mktemp("own") / "w600k_r50.onnx", dimension=128)
+    options = ["--like", "arcface.iresnet50", "--name", "mine", "--threshold", "0.9", "--licence", "MIT"]
+    assert main(["import", str(file), *options, "--weights", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture
+def said(weights: Path, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Call it with a command line: what it printed, both streams; the status has to be `status`."""
+
+    def call(*words: object, status: int = 0, folder: Path = weights) -> str:
+        capsys.readouterr()
+        found = main([*map(str, words), "--weights", str(folder)])
+        told = capsys.readouterr()
+        assert found == status, told.err
+        return told.out + told.err
+
+    return call
+
+
+@pytest.fixture
+def changed(weights: Path, tmp_path: Path) -> Path:
+    """A copy of the folder, for tests that edit the record."""
+    return Path(shutil.copytree(weights, tmp_path / "changed"))
+
+
+def edit(folder: Path, old: str, new: str) -> None:
+    path = record_path("mine", folder)
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_import_says_what_became_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, folder = arcface_onnx(tmp_path / "own.onnx"), tmp_path / "w"
+    assert main(["import", str(file), "--like", "arcface.iresnet50", "--weights", str(folder)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "own: 512 numbers of 112x112 RGB, aligned by five landmarks; like arcface.iresnet50",
+        f"{folder / 'own.onnx'} and {folder / 'own.toml'}: --embedder own",
+    ]
+    assert main(["import", str(file), "--like", "arcface.iresnet5", "--name", "x", "--weights", str(folder)]) == 1
+    assert "did you mean 'arcface.iresnet50'?" in capsys.readouterr().err
+
+
+def test_it_is_among_the_models(said: Command, weights: Path) -> None:
+    listing = said("models")
+    assert [line.split()[:3] for line in listing.splitlines() if line.startswith("mine")] == [["mine", "embed", "yes"]]
+    sheet = said("models", "mine")
+    assert "RGB, (x - (127.5, 127.5, 127.5)) / (127.5, 127.5, 127.5)" in sheet
+    assert "above cosine 0.9000" in sheet
+    assert "MIT" in sheet
+    (told,) = json.loads(said("models", "mine", "--json"))
+    assert told["imported"]["file"] == "mine.onnx"
+    assert "mine: was imported as an ONNX" in said("onnx", "mine", status=1)
+
+
+def test_two_photographs(said: Command, album: Path) -> None:
+    first, second = (album / "people" / "Person_01" / f"Person_01_000{number}.jpg" for number in (1, 2))
+    told = said("verify", first, second, "--embedder", "mine", *RUN)
+    assert "the same person: cosine above 0.9000 (of mine's own record)" in told
+    assert "embedder: mine (the first that is converted" in said("verify", first, second, *RUN)
+    assert "expected one of facenet.vggface2," in said("verify", first, second, "--embedder", "mime", status=1)
+
+
+@pytest.mark.process
+def test_a_folder_and_its_record(said: Command, album: Path, changed: Path, tmp_path: Path) -> None:
+    command = ["embed", album / "people" / "Person_01", "--out", tmp_path / "run", "--embedder", "mine", *RUN]
+    command += ["--workers", 2, "--shard", 2]
+    assert "4 photographs, 4 faces" in said(*command, folder=changed)
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    spec = embedder("mine", changed)
+    assert spec.imported is not None
+    (model,) = (entry for entry in record["models"] if entry["model"] == "mine")
+    assert model["weights_sha256"] == spec.imported.meaning
+    assert model["sha256"] == spec.imported.sha256
+    assert record["parameters"]["records"] == {"mine": spec.imported.meaning}
+    assert "all are what they were" in said("check", tmp_path / "run", folder=changed)
+    edit(changed, 'licence = "MIT"', 'licence = "ours"')
+    said(*command, folder=changed)  # the same answers
+    edit(changed, 'pixels = "RGB"', 'pixels = "BGR"')
+    assert "records" in said(*command, status=1, folder=changed)
+    told = said("check", tmp_path / "run", status=1, folder=changed)
+    assert f"changed   weights     {record_path('mine', changed)}" in told
+    assert "4 photographs, 4 faces" in said(*command, "--force", folder=changed)
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("staged", [False, True], ids=["fused", "staged"])
+def test_accuracy_of_pairs(staged: bool, said: Command, album: Path, changed: Path, tmp_path: Path) -> None:
+    root = tmp_path / "lfw"
+    shutil.copytree(album / "people", root / "images")
+    (root / "pairs.txt").write_text(album_pairs(2, 3))
+    command = ["lfw", "--data", root, "--run", tmp_path / "run", "--embedder", "mine", *RUN, "--workers", 1]
+    command += ["--staged"] if staged else []
+    told = said(*command, folder=changed)
+    assert "mtcnn + mine on onnxruntime" in told
+    spec = embedder("mine", changed)
+    assert spec.imported is not None
+    accuracy = json.loads((tmp_path / "run" / "accuracy.json").read_text())
+    assert accuracy["weights"]["mine"] == spec.imported.meaning
+    if importlib.util.find_spec("matplotlib") and not staged:
+        assert main(["report", str(tmp_path / "run"), "--data", str(root)]) == 0
+    edit(changed, "alignment", "# alignment")
+    edit(changed, "template", 'alignment = "margin"\nmargin = 20\n# template')
+    assert "records" in said(*command, status=1, folder=changed)
+
+
+def test_a_set_of_aligned_faces(said: Command, album: Path, tmp_path: Path) -> None:
+    (tmp_path / "pairs.txt").write_text(album_pairs(2, 3))
+    command = ["verification", album / "aligned", "--pairs", tmp_path / "pairs.txt", "--run", tmp_path / "run"]
+    assert "Accuracy-Flip" in said(*command, "--embedder", "mine")
+    assert json.loads((tmp_path / "run" / "verification.json").read_text())["embedder"] == "mine"
+    assert "embedder 'mime' is not known" in said(*command, "--embedder", "mime", status=1)
+
+
+def test_a_gallery_is_bound_to_the_record(said: Command, album: Path, changed: Path, tmp_path: Path) -> None:
+    pytest.importorskip("faiss", reason="gallery search needs the extra [gallery]")
+    gallery, stranger = tmp_path / "people.gallery", album / "people" / "Person_01" / "Person_01_0001.jpg"
+    built = said("gallery", "build", album / "people", "--out", gallery, "--embedder", "mine", *RUN, folder=changed)
+    assert "0.9" in built
+    assert "Person_01" in said("gallery", "search", gallery, stranger, *RUN, folder=changed)
+    command = ["recognise", "--input", album / "group.jpg", "--index", gallery, "--output", tmp_path / "out", *RUN]
+    assert "Person_0" in said(*command, "--rec", "--det", "--embedder", "mine", folder=changed)
+    edit(changed, "threshold = 0.9", "threshold = 0.8")
+    said("gallery", "search", gallery, stranger, *RUN, folder=changed)
+    edit(changed, "mean = [127.5", "mean = [0")
+    assert "it was made with weights" in said("gallery", "search", gallery, stranger, *RUN, status=1, folder=changed)
+
+
+def test_unnamed_faces_are_grouped_and_named(said: Command, album: Path, tmp_path: Path) -> None:
+    out, gallery = tmp_path / "clusters", tmp_path / "people.gallery"
+    said("cluster", album / "people", "--out", out, "--embedder", "mine", *RUN)
+    built = said("gallery", "build", out, "--names", "person-0001=Ann", "--out", gallery)
+    assert "0.9" in built, "the threshold of its record"
+
+
+def test_ascend(said: Command) -> None:
+    told = said("om", "mine", "--soc", "Ascend310P3", "--dry-run")
+    assert '--input_shape="input.1:16,3,112,112"' in told
+    assert "--soc_version=Ascend310P3" in told
+    aipp = said("om", "--embedder", "mine", "--soc", "Ascend310P3", "--dry-run", "--aipp")
+    assert "--insert_op_conf=" in aipp
+    assert "mine.onnx: passes for Ascend310P3" in said("check", "mine", "--soc", "Ascend310P3")
+    assert "mine.onnx: passes" in said("check", "--soc", "Ascend310P3")
+
+
+def test_speed_and_layers(said: Command) -> None:
+    assert "mine" in said("bench", "mine", *RUN, "--seconds", "0.01")
+    assert "mine: 3 operators" in said("parity", "mine", "--layers")
+
+
+@pytest.mark.slow
+def test_eight_bits(said: Command, sample: Path, album: Path, weights: Path) -> None:
+    pytest.importorskip("nncf", reason="eight bits need the extra [quantise]")
+    told = said("quantise", "mine", "--photographs", sample / "images", "--faces", 16)
+    assert "mine.int8.onnx" in told
+    first, second = (album / "people" / "Person_01" / f"Person_01_000{number}.jpg" for number in (1, 2))
+    assert "the same person" in said("verify", first, second, "--embedder", "mine", *RUN, "--precision", "int8")
+
+
+def test_python(weights: Path, album: Path) -> None:
+    first, second = (album / "people" / "Person_01" / f"Person_01_000{number}.jpg" for number in (1, 2))
+    with facepipe.load("mtcnn", "mine", weights=weights, backend="onnxruntime") as faces:
+        assert faces.verify(first, second).same
+        assert faces.embed([first])[0].embedding.shape == (128,)
