@@ -216,22 +216,26 @@ class PriorLayout:
         even: the cells of a map share the side evenly, so that a side which the stride does not divide has cells a
             little closer than the stride; False: exactly `stride` apart, and the last cell hangs over.
         clipped: centres and sizes are cut to 0..1.
+        corner: a prior's centre is the upper left corner of its cell, not its middle.
     """
 
     strides: tuple[int, ...]
     sides: tuple[tuple[int, ...], ...]
     even: bool
     clipped: bool
+    corner: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class BoxCode:
     """How four numbers move a prior: centre + number * `centre` * side, and side * exp(number * `size`) or, when not
-    `exponential`, side * number * `size`. Landmarks move as centres do."""
+    `exponential`, side * number * `size`. Landmarks move as centres do. With `distances` the four are how far left,
+    top, right and bottom are from the centre, in sides."""
 
     centre: float
     size: float
     exponential: bool = True
+    distances: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +271,9 @@ class SingleShot:
         threshold: least score of a face in everyday use, in 0..1.
         keypoints: landmarks of each face, in the network's order; 0 when it gives none.
         mirrored: for each landmark, which one it becomes in a mirrored picture.
+        heads: what its outputs are; see `geometry.heads`.
+        black: what is filled up is black, and not the mean colour.
+        batched: outputs have a row for each input; False: one input in each call, and its outputs without that axis.
     """
 
     size: tuple[int, int]
@@ -278,6 +285,9 @@ class SingleShot:
     suppression: Suppression
     keypoints: int = 0
     mirrored: tuple[int, ...] = ()
+    heads: Literal["joined", "scrfd", "yunet"] = "joined"
+    black: bool = False
+    batched: bool = True
 
 
 @dataclass(frozen=True, slots=True)

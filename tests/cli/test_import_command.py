@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("onnx", reason="the files of these tests are made with onnx")
 
 from album import album_pairs
-from own_onnx import arcface_onnx
+from own_onnx import arcface_onnx, scrfd_onnx, yunet_onnx
 
 import facepipe
 from facepipe.catalogue import embedder
@@ -36,6 +36,9 @@ def weights(weights_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     file = arcface_onnx(tmp_path_factory.mktemp("own") / "w600k_r50.onnx", dimension=128)
     options = ["--like", "arcface.iresnet50", "--name", "mine", "--threshold", "0.9", "--licence", "MIT"]
     assert main(["import", str(file), *options, "--weights", str(folder)]) == 0
+    for form, make in (("scrfd", scrfd_onnx), ("yunet", yunet_onnx)):
+        file = make(tmp_path_factory.mktemp("own") / f"own.{form}.onnx")
+        assert main(["import", str(file), "--detector", form, "--weights", str(folder)]) == 0
     return folder
 
 
@@ -79,7 +82,7 @@ def test_import_says_what_became_of_it(tmp_path: Path, capsys: pytest.CaptureFix
 
 def test_it_is_among_the_models(said: Command, weights: Path) -> None:
     listing = said("models")
-    assert [line.split()[:3] for line in listing.splitlines() if line.startswith("mine")] == [["mine", "embed", "yes"]]
+    assert ["mine", "embed", "yes"] in [line.split()[:3] for line in listing.splitlines()]
     sheet = said("models", "mine")
     assert "RGB, (x - (127.5, 127.5, 127.5)) / (127.5, 127.5, 127.5)" in sheet
     assert "above cosine 0.9000" in sheet
@@ -198,3 +201,53 @@ def test_python(weights: Path, album: Path) -> None:
     with facepipe.load("mtcnn", "mine", weights=weights, backend="onnxruntime") as faces:
         assert faces.verify(first, second).same
         assert faces.embed([first])[0].embedding.shape == (128,)
+
+
+DETECTORS = pytest.mark.parametrize("detector", ["own.scrfd", "own.yunet"])
+
+
+@DETECTORS
+def test_faces_by_a_detector_of_ones_own(detector: str, said: Command, album: Path, tmp_path: Path) -> None:
+    photograph = album / "people" / "Person_01" / "Person_01_0001.jpg"
+    told = said("detect", photograph, "--detector", detector, "--draw", tmp_path / "drawn.jpg", *RUN)
+    assert f"{photograph}: " in told
+    (line,) = said("detect", photograph, "--detector", detector, "--json", "--least-score", "0.1", *RUN).splitlines()[
+        :1
+    ]
+    faces = json.loads(line)["faces"]
+    assert faces
+    assert all(len(face["landmarks"]) == 5 for face in faces)
+    assert f"detector {detector}: {detector}" in said("models")
+    other = album / "people" / "Person_01" / "Person_01_0002.jpg"
+    pair = ["--detector", detector, "--least-score", "0.1", "--embedder", "mine", *RUN]
+    assert "the same person" in said("verify", photograph, other, *pair)
+    assert "detector 'own.scrfx' is not known" in said("detect", photograph, "--detector", "own.scrfx", status=1)
+    assert "its record says task 'embed'" in said("detect", photograph, "--detector", "mine", status=1)
+
+
+@pytest.mark.process
+def test_a_run_by_a_detector_of_ones_own(said: Command, album: Path, changed: Path, tmp_path: Path) -> None:
+    command = ["embed", album / "people" / "Person_01", "--out", tmp_path / "run", "--faces", "all", *RUN]
+    command += ["--detector", "own.scrfd", "--embedder", "mine", "--least-score", "0.1", "--workers", 1]
+    assert "4 photographs" in said(*command, folder=changed)
+    assert "all are what they were" in said("check", tmp_path / "run", folder=changed)
+    path = record_path("own.scrfd", changed)
+    path.write_text(path.read_text().replace('"RGB"', '"BGR"'))
+    assert "records" in said(*command, status=1, folder=changed)
+
+
+@DETECTORS
+def test_a_detector_of_ones_own_on_ascend(detector: str, said: Command) -> None:
+    told = said("om", detector, "--soc", "Ascend310P3", "--dry-run", "--batch", 1)
+    assert ":1,3,640,640" in told
+    assert f"{detector}.onnx: passes" in said("check", detector, "--soc", "Ascend310P3")
+    assert "batch is 16, expected 1 to 1" in said("om", detector, "--soc", "Ascend310P3", "--dry-run", status=1)
+
+
+@pytest.mark.slow
+@DETECTORS
+def test_a_detector_of_ones_own_in_eight_bits(detector: str, said: Command, sample: Path, album: Path) -> None:
+    assert f"{detector}.int8.onnx" in said("quantise", detector, "--photographs", sample / "images")
+    photograph = album / "people" / "Person_01" / "Person_01_0001.jpg"
+    command = ["detect", photograph, "--detector", detector, "--least-score", "0.1"]
+    assert f"{photograph}: " in said(*command, *RUN, "--precision", "int8-all")

@@ -10,16 +10,22 @@ import pytest
 
 pytest.importorskip("onnx", reason="the files of these tests are made with onnx")
 
+from literal_heads import scrfd_by_hand, yunet_by_hand
 from onnx import TensorProto, helper
-from own_onnx import arcface_onnx, save
+from own_onnx import arcface_onnx, save, scrfd_onnx, yunet_onnx
 
 from facepipe.backends.base import RuntimeOptions, open_session
 from facepipe.backends.ort import OnnxRuntime
-from facepipe.catalogue import embedder, model
+from facepipe.catalogue import detector_models, embedder, landmark_count, model
 from facepipe.catalogue.imported import record_path
+from facepipe.detect import everyday_settings, open_detector, open_single_shot
+from facepipe.detect.single_shot import single_shot_settings
 from facepipe.embed import open_embedder
 from facepipe.errors import BackendError, DataError, FacepipeError, StageError
-from facepipe.runs.import_model import NO_LICENCE, Told, import_recogniser
+from facepipe.geometry.fit import Inside, stretch
+from facepipe.runs.import_model import NO_LICENCE, NOTHING_TOLD, Told, import_detector, import_recogniser
+from facepipe.runs.wider import wider_settings
+from facepipe.runs.wider_protocol import wider_protocol
 from facepipe.specs import FivePoint, MarginCrop
 from facepipe.store.files import sha256_of_file
 
@@ -293,3 +299,172 @@ def test_a_file_that_is_not_the_records_is_not_loaded(tmp_path: Path) -> None:
     ):
         pass
     assert path.is_file()
+
+
+DETECTORS = {"scrfd": scrfd_onnx, "yunet": yunet_onnx}
+
+
+def photograph(height: int, width: int) -> np.ndarray:
+    """A blue picture with a red square, which the detectors of these tests like."""
+    image = np.full((height, width, 3), (60, 90, 160), np.uint8)
+    image[height // 4 : height // 2, width // 4 : width // 2] = (220, 90, 40)
+    return image
+
+
+@pytest.mark.parametrize("form", ["scrfd", "yunet"])
+@pytest.mark.parametrize("size", [320, 640])
+def test_a_detector_of_one_size_finds_what_its_form_says(form: str, size: int, tmp_path: Path) -> None:
+    weights = tmp_path / "w"
+    spec = import_detector(DETECTORS[form](tmp_path / "own.onnx", size=size), form, weights, "mine")
+    assert spec == detector_models("mine", weights)[0]
+    assert landmark_count("mine", weights) == 5
+    images = [photograph(120, 160), photograph(480, 360), photograph(size, size)]
+    with open_detector("mine", OnnxRuntime(), weights, 2) as detector:
+        found = detector.detect(images)
+        alone = [detector.detect([image])[0] for image in images]
+    for image, one, other in zip(images, found, alone, strict=True):
+        assert len(one)
+        assert np.array_equal(one.boxes, other.boxes)
+        height, width = image.shape[:2]
+        centre = one.boxes[:, :2] / 2 + one.boxes[:, 2:] / 2
+        in_square = np.abs(centre - [0.375 * width, 0.375 * height]).max(axis=1) < 0.2 * max(height, width)
+        assert in_square.all(), "where the red is, in pixels of the photograph"
+        assert one.landmarks.shape[1:] == (5, 2)
+    fit, shot = 640 / 480, spec.single_shot
+    assert shot is not None
+    if size == 640:  # the best of a photograph, by hand
+        canvas = np.zeros((640, 640, 3), np.uint8)
+        scaled = stretch(images[1], 640, 480, "smooth")
+        canvas[:, :480] = scaled
+        rgb = canvas if form == "scrfd" else canvas[..., ::-1]
+        mean, scale = (127.5, 1 / 128) if form == "scrfd" else (0.0, 1.0)
+        outputs = _by_hand(weights / "mine.onnx", ((rgb.transpose(2, 0, 1)[None] - mean) * scale).astype(np.float32))
+        rows = [output[0] if output.ndim == 3 else output for output in outputs]
+        by_hand = (scrfd_by_hand if form == "scrfd" else yunet_by_hand)(rows, 640, 640)
+        score = max(face[0] for face in by_hand)
+        assert found[1].scores[0] == pytest.approx(score, abs=1e-5)
+        best = [(box, points) for one, box, points in by_hand if one > score - 1e-6]  # the square is of one colour
+        cut = [(np.clip(np.array(box) / fit, 0, [360, 480, 360, 480]), np.array(points) / fit) for box, points in best]
+        row, marks = found[1].boxes[0], found[1].landmarks[0]
+        assert any(np.allclose(row, box, atol=0.01) and np.allclose(marks, points, atol=0.01) for box, points in cut)
+
+
+@pytest.mark.parametrize("options", [{}, {"batched": True}, {"batched": True, "batch": "N"}, {"landmarks": False}])
+def test_scrfd_of_any_size_with_and_without_rows(options: dict[str, object], tmp_path: Path) -> None:
+    weights = tmp_path / "w"
+    spec = import_detector(scrfd_onnx(tmp_path / "own.onnx", **options), "scrfd", weights)  # type: ignore[arg-type]
+    assert spec == model("own", weights)
+    shot = spec.single_shot
+    assert shot is not None
+    assert shot.batched is bool(options.get("batched"))
+    assert shot.keypoints == (5 if options.get("landmarks", True) else 0)
+    assert spec.input.dims[0].is_fixed is (options.get("batch") != "N")
+    images = [photograph(200, 300), photograph(300, 200), photograph(200, 300)]
+    reference = import_detector(scrfd_onnx(tmp_path / "plain.onnx"), "scrfd", weights)
+    with (
+        open_detector("own", OnnxRuntime(), weights, 2) as own,
+        open_detector(reference.name, OnnxRuntime(), weights, 1) as plain,
+    ):
+        for one, other in zip(own.detect(images), plain.detect(images), strict=True):
+            assert np.allclose(one.scores, other.scores, atol=1e-6)
+            assert np.allclose(one.boxes, other.boxes, atol=1e-3)
+
+
+def test_another_working_size_is_another_canvas(tmp_path: Path) -> None:
+    weights = tmp_path / "w"
+    import_detector(scrfd_onnx(tmp_path / "own.onnx"), "scrfd", weights)
+    settings = everyday_settings("own", 700, weights=weights)
+    assert (settings.fit, settings.canvas) == (Inside(700, 700, grow=True), (704, 704))  # type: ignore[union-attr]
+    with open_detector("own", OnnxRuntime(), weights, 1, settings) as detector:
+        assert len(detector.detect([photograph(200, 300)])[0])
+    import_detector(yunet_onnx(tmp_path / "one.onnx"), "yunet", weights)
+    with pytest.raises(DataError, match="a working size of 700 pixels, expected 0, or 640 to 640"):
+        everyday_settings("one", 700, weights=weights)
+
+
+def test_wider_face_tells_the_sizes_itself(tmp_path: Path) -> None:
+    import_detector(scrfd_onnx(tmp_path / "own.onnx"), "scrfd", tmp_path / "w")
+    settings = wider_settings("own", weights=tmp_path / "w")
+    assert settings is not None
+    assert settings.canvas is None
+    protocol = wider_protocol("own", "multi-scale", "default", "default", tmp_path / "w")
+    assert protocol.flips
+    with pytest.raises(DataError, match="detector 'own' is not known"):
+        wider_protocol("own", "single", "default", "default")
+
+
+def test_the_rest_of_the_canvas_is_black(tmp_path: Path) -> None:
+    weights = tmp_path / "w"
+    spec = import_detector(scrfd_onnx(tmp_path / "own.onnx"), "scrfd", weights)
+    with open_single_shot("own", OnnxRuntime(), weights, single_shot_settings(spec)) as detector:
+        shown = detector.inputs_of(np.full((10, 20, 3), 255, np.uint8))
+    assert shown.shape == (1, 3, 640, 640)
+    assert np.allclose(shown[0, :, :320], 127.5 / 128)
+    assert np.allclose(shown[0, :, 320:], -127.5 / 128)
+
+
+def detector_refusal(file: Path, form: str, weights: Path, told: Told = NOTHING_TOLD) -> str:
+    with pytest.raises(FacepipeError) as refused:
+        import_detector(file, form, weights, "mine", told)
+    assert not list(weights.glob("mine*"))
+    said = str(refused.value)
+    assert "\n" not in said
+    return said
+
+
+def test_outputs_in_another_order_are_named(tmp_path: Path) -> None:
+    turned = scrfd_onnx(tmp_path / "s.onnx", order=("bbox", "score", "kps"))
+    said = detector_refusal(turned, "scrfd", tmp_path / "w")
+    assert "for 640x640 its outputs are 400 [12800, 4], 401 [3200, 4], 402 [800, 4], 403 [12800, 1]" in said
+    assert "expected scrfd's [1, 12800, 1], [1, 3200, 1], [1, 800, 1], [1, 12800, 4]" in said
+    swapped = yunet_onnx(tmp_path / "y.onnx", order=("obj", "cls", "bbox", "kps"))  # of one shape: the names tell
+    said = detector_refusal(swapped, "yunet", tmp_path / "w")
+    assert "outputs are obj_8, obj_16, obj_32, cls_8" in said
+    assert "expected them called and ordered cls_8, cls_16, cls_32, obj_8" in said
+
+
+def test_a_detector_of_another_form_is_named(tmp_path: Path) -> None:
+    scrfd, yunet = scrfd_onnx(tmp_path / "s.onnx"), yunet_onnx(tmp_path / "y.onnx")
+    assert "outputs are 12, expected 9: score_8" in detector_refusal(yunet, "scrfd", tmp_path / "w")
+    assert "outputs are 9, expected 12: cls_8" in detector_refusal(scrfd, "yunet", tmp_path / "w")
+    assert "outputs are 1, expected 9" in detector_refusal(arcface_onnx(tmp_path / "a.onnx"), "scrfd", tmp_path / "w")
+    assert "detector form 'yolo' is not known, expected one of scrfd, yunet" in detector_refusal(
+        scrfd, "yolo", tmp_path / "w"
+    )
+    assert "has 9 outputs" in refusal(scrfd, tmp_path / "w")
+
+
+def test_scores_without_their_sigmoid_are_named(tmp_path: Path) -> None:
+    raw = scrfd_onnx(tmp_path / "s.onnx", sigmoid=False)
+    assert "expected 0 to 1. Try: export it with its sigmoid." in detector_refusal(raw, "scrfd", tmp_path / "w")
+
+
+def test_what_a_detector_cannot_be_told_is_refused(tmp_path: Path) -> None:
+    file = scrfd_onnx(tmp_path / "s.onnx")
+    assert "an alignment was given" in detector_refusal(file, "scrfd", tmp_path / "w", Told(alignment="five-point"))
+    assert "a detector's threshold is 1.5" in detector_refusal(file, "scrfd", tmp_path / "w", Told(threshold=1.5))
+    odd = scrfd_onnx(tmp_path / "o.onnx", size=100)
+    assert "its input is 100x100, expected sides that are multiples of 32." in detector_refusal(
+        odd, "scrfd", tmp_path / "w"
+    )
+
+
+@pytest.mark.parametrize("form", ["scrfd", "yunet"])
+@pytest.mark.parametrize(
+    ("line", "instead", "told"),
+    [
+        ("network", 'network = "yolo"', "'network' is 'yolo', expected one of scrfd, yunet"),
+        ("outputs", 'outputs = ["a"]', "outputs are 1, expected"),
+        ("least_score", "", "'least_score' is not there"),
+        ("any_size", "any_size = 1", "'any_size' is 1, expected true or false"),
+    ],
+)
+def test_a_detectors_record_that_is_not_right_is_refused(
+    form: str, line: str, instead: str, told: str, tmp_path: Path
+) -> None:
+    import_detector(DETECTORS[form](tmp_path / "own.onnx"), form, tmp_path)
+    path = record_path("own", tmp_path)
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(instead if one.startswith(f"{line} =") else one for one in lines))
+    with pytest.raises(DataError, match=told):
+        detector_models("own", tmp_path)

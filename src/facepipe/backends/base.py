@@ -326,4 +326,20 @@ def _require_imported(imported: Imported, model: ModelContent, stated: ModelFile
 def _loaded(backend: Backend, spec: ModelSpec, path: Path, stated: ModelFile | None) -> tuple[Session, ModelFile]:
     """The session, and nothing that keeps the bytes."""
     model, file, engine = _read(backend, spec, path, stated)
-    return engine.load(spec, model), file
+    session = engine.load(spec, model)
+    shot = spec.single_shot
+    return session if shot is None or shot.batched else _OneInput(session), file
+
+
+@dataclass(frozen=True, slots=True)
+class _OneInput:
+    """A session whose outputs have no axis of rows: one input in each call, and the axis is added."""
+
+    inner: Session
+    fixed_batch: int | None = 1
+
+    def run(self, inputs: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+        return tuple(output[None] for output in self.inner.run(inputs))
+
+    def close(self) -> None:
+        self.inner.close()

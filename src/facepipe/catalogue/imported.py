@@ -17,6 +17,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
+from facepipe.catalogue.own_detectors import DETECTOR_FORMS, LANDMARKS, STRIDES
 from facepipe.errors import DataError
 from facepipe.specs import (
     Alignment,
@@ -92,7 +93,8 @@ def spec_of(text: str, name: str) -> ModelSpec:
     unknown = sorted(fields.keys() - form.keys() - {"format", "task"})
     if unknown:
         raise ValueError(f"'{unknown[0]}' is no field of it, expected {', '.join(form)}")
-    return _recogniser({key: _taken(fields, key, check) for key, check in form.items()}, name)
+    make = {"embed": _recogniser, "detect": _detector}[task]
+    return make({key: _taken(fields, key, check) for key, check in form.items()}, name)
 
 
 def record_text(spec: ModelSpec) -> str:
@@ -137,11 +139,13 @@ def as_imported(spec: ModelSpec, file: str, sha256: str, threshold: float | None
     and nothing that a compiler is told.
     """
     told = {name: value for name, value in asdict(spec).items() if name in _ANSWERS}
+    if spec.single_shot is not None:
+        told["single_shot"] = {**told["single_shot"], "threshold": None, "suppression": None}  # settings of a run
     meaning = hashlib.sha256(json.dumps([sha256, told], sort_keys=True).encode()).hexdigest()
     return replace(spec, imported=Imported(file, sha256, meaning, threshold))
 
 
-_ANSWERS: Final = ("task", "inputs", "outputs", "pixels", "alignment")
+_ANSWERS: Final = ("task", "inputs", "outputs", "pixels", "alignment", "single_shot")
 
 
 def _is_ours(path: Path) -> bool:
@@ -163,22 +167,29 @@ def _fields(spec: ModelSpec, imported: Imported) -> dict[str, Value]:
         "batch": batch.low if batch.is_fixed else 0,
         "size": [height.low, width.low],
         "outputs": [tensor.name for tensor in spec.outputs],
-        "dimension": spec.outputs[0].dims[1].low,
         "pixels": spec.pixels.order,
         "mean": list(spec.pixels.mean),
         "scale": list(spec.pixels.scale),
+        "parity_tolerance": spec.parity_tolerance,
+        "aipp": spec.atc.aipp,
+        "licence": spec.weights.licence,
     }
+    if (shot := spec.single_shot) is not None:
+        moving = not (height.is_fixed and width.is_fixed)
+        told |= {"size": list(shot.size), "any_size": moving, "batched": shot.batched}
+        return told | {"least_score": shot.threshold, "overlap": shot.suppression.overlap}
+    told["dimension"] = spec.outputs[0].dims[1].low
     if isinstance(alignment, FivePoint):
         told |= {"alignment": "five-point", "template": [list(point) for point in alignment.template]}
     elif isinstance(alignment, MarginCrop):
         told |= {"alignment": "margin", "margin": alignment.margin}
     if imported.threshold is not None:
         told["threshold"] = imported.threshold
-    return told | {"parity_tolerance": spec.parity_tolerance, "aipp": spec.atc.aipp, "licence": spec.weights.licence}
+    return told
 
 
 def _recogniser(told: Mapping[str, Any], name: str) -> ModelSpec:
-    batch = fixed(told["batch"]) if told["batch"] else Dim("batch", 1, MOST_ROWS)
+    batch = _rows(told["batch"])
     height, width = told["size"]
     if len(told["outputs"]) != 1:
         raise ValueError(f"outputs are {', '.join(told['outputs'])}, expected one")
@@ -197,6 +208,71 @@ def _recogniser(told: Mapping[str, Any], name: str) -> ModelSpec:
         parity_tolerance=told["parity_tolerance"],
     )
     return as_imported(spec, told["file"], told["sha256"], told["threshold"])
+
+
+def _detector(told: Mapping[str, Any], name: str) -> ModelSpec:
+    shot = DETECTOR_FORMS[told["network"]].single_shot
+    spec = ModelSpec(
+        name=name,
+        task="detect",
+        network=told["network"],
+        inputs=(detector_input(told["input"], told["batch"], told["size"], any_size=told["any_size"]),),
+        outputs=detector_outputs(told["outputs"], told["network"], told["batch"]),
+        pixels=Pixels(told["pixels"], told["mean"], told["scale"]),
+        weights=Weights(told["file"], told["sha256"], None, _ORIGIN, told["licence"]),
+        opset=told["opset"],
+        passes=(),
+        atc=AtcOptions(aipp=told["aipp"]),
+        parity_tolerance=told["parity_tolerance"],
+        single_shot=replace(
+            shot,
+            size=told["size"],
+            threshold=told["least_score"],
+            suppression=replace(shot.suppression, overlap=told["overlap"]),
+            keypoints=shot.keypoints if len(told["outputs"]) == _count(told["network"]) else 0,
+            batched=told["batched"],
+        ),
+    )
+    return as_imported(spec, told["file"], told["sha256"])
+
+
+def detector_input(name: str, batch: int, size: tuple[int, int], *, any_size: bool) -> TensorSpec:
+    """The input of a detector: `batch` rows, or any where that is 0; of just this (height, width), or of any sides that
+    are multiples of its coarsest stride."""
+    step = STRIDES[-1]
+    free = [Dim(axis, step, _MOST_SIDE, step=step) for axis in ("height", "width")]
+    sides = free if any_size else [fixed(side) for side in size]
+    return TensorSpec(name, (_rows(batch), fixed(3), *sides))
+
+
+def detector_outputs(names: Sequence[str], form: str, batch: int) -> tuple[TensorSpec, ...]:
+    """The outputs of a detector of that form, in their order: with landmarks or, where the form allows it, without.
+
+    Raises:
+        ValueError: there are more or fewer, or they are called otherwise; in words.
+    """
+    parts, named = DETECTOR_FORMS[form].parts, DETECTOR_FORMS[form].named
+    slots = [(f"{part}_{stride}", width) for part, width in parts for stride in STRIDES]
+    without = [slot for slot in slots if not slot[0].startswith(LANDMARKS)]
+    expected = without if len(names) == len(without) and not named else slots
+    if len(names) != len(expected):
+        raise ValueError(f"outputs are {len(names)}, expected {len(slots)}: {', '.join(name for name, _ in slots)}")
+    if named and list(names) != [name for name, _ in expected]:
+        order = ", ".join(name for name, _ in expected)
+        raise ValueError(f"outputs are {', '.join(names)}, expected them called and ordered {order}")
+    cells = [Dim(f"cells_{slot}", 1, 1 << 22) for slot, _ in expected]
+    return tuple(
+        TensorSpec(name, (_rows(batch), cell, fixed(width)))
+        for name, cell, (_, width) in zip(names, cells, expected, strict=True)
+    )
+
+
+def _count(form: str) -> int:
+    return len(DETECTOR_FORMS[form].parts) * len(STRIDES)
+
+
+def _rows(batch: int) -> Dim:
+    return fixed(batch) if batch else Dim("batch", 1, MOST_ROWS)
 
 
 _ORIGIN: Final = UserFile("your own: `facepipe import` puts it there")
@@ -320,5 +396,13 @@ FIELDS: Final[Mapping[str, Mapping[str, Check]]] = {
         "template": _several(_several(_number(-_MOST_SIDE, _MOST_SIDE), 2), 5),
         "margin": _whole(0, _MOST_SIDE),
         "threshold": _number(-1, 1),
-    }
+    },
+    "detect": {
+        **_IMPORT,
+        "network": _one_of(*DETECTOR_FORMS),
+        "any_size": _truth,
+        "batched": _truth,
+        "least_score": _number(0, 1),
+        "overlap": _number(0, 1),
+    },
 }

@@ -22,7 +22,7 @@ from facepipe.detect.single_shot import (
     single_shot_settings,
 )
 from facepipe.errors import DataError
-from facepipe.geometry.fit import Inside, Stretch
+from facepipe.geometry.fit import Inside, Stretch, filled_up
 from facepipe.geometry.mtcnn_boxes import Borders
 from facepipe.geometry.pyramid import CELL
 from facepipe.results import Detections
@@ -100,7 +100,10 @@ def everyday_settings(
         raise DataError(f"detector {name}: a working size of {size} pixels, expected 0, or {least} to {most}.", _SIZE)
     if isinstance(settings.fit, Stretch):
         return replace(settings, fit=Stretch(size * settings.fit.height // settings.fit.width, size))
-    return replace(settings, fit=Inside(size, size, grow=False))
+    if settings.canvas is None:
+        return replace(settings, fit=Inside(size, size, grow=False))
+    side = filled_up(size, spec.input.dims[3].step)
+    return replace(settings, fit=Inside(size, size, grow=True), canvas=(side, side))
 
 
 def looked_at(settings: DetectorSettings) -> int:

@@ -18,8 +18,17 @@ from facepipe.backends.base import RuntimeOptions
 from facepipe.backends.onnx_wire import opset_of
 from facepipe.backends.ort import RawSession, RawTensor, raw_session
 from facepipe.catalogue import embedder, is_taken
-from facepipe.catalogue.imported import MOST_ROWS, NAME, as_imported, record_path, record_text
+from facepipe.catalogue.imported import (
+    MOST_ROWS,
+    NAME,
+    as_imported,
+    detector_input,
+    detector_outputs,
+    record_path,
+    record_text,
+)
 from facepipe.catalogue.mobilefacenet import ARCFACE_112
+from facepipe.catalogue.own_detectors import DETECTOR_FORMS, STRIDES
 from facepipe.embed.embedder import unit_rows
 from facepipe.errors import BackendError, DataError
 from facepipe.geometry.normalise import normalise
@@ -31,6 +40,7 @@ from facepipe.specs import (
     MarginCrop,
     ModelSpec,
     Pixels,
+    SingleShot,
     TensorSpec,
     UserFile,
     Weights,
@@ -41,6 +51,7 @@ from facepipe.store.model_content import ModelContent, read_model
 from facepipe.store.owned import adopt, keep_record, require_free
 
 NO_LICENCE = "not stated: the file is its user's"
+_SCORE_SLACK = 0.01
 SAME_DIRECTION = 0.9999
 """Least cosine of one picture's embedding alone with the same among others: libraries add up in another order."""
 
@@ -53,7 +64,7 @@ class Told:
         pixels: "RGB" or "BGR".
         mean, std: of each channel in that order, in 0..255: the network sees (x - mean) / std.
         alignment: "five-point", ArcFace's template at the input's size, or "margin:N", the box and N pixels around it.
-        threshold: cosine above which two faces are one person's.
+        threshold: cosine above which two faces are one person's; of a detector, the least score of a face.
         licence: in words.
     """
 
@@ -101,6 +112,39 @@ def import_recogniser(
     session = raw_session(content, RuntimeOptions(), _OTHER_OPERATORS)
     spec = _recogniser(name, likeness, told, file, content, session)
     _require_recogniser(spec, session, file)
+    write_import(spec, content.content, target, record, overwrite=overwrite)
+    return spec
+
+
+def import_detector(
+    file: Path,
+    form: str,
+    weights: Path,
+    name: str | None = None,
+    told: Told = NOTHING_TOLD,
+    *,
+    overwrite: bool = False,
+) -> ModelSpec:
+    """The same of a detector: its outputs are decoded as those of a form in `catalogue.own_detectors`.
+
+    Args:
+        form: "scrfd" or "yunet".
+        told: `threshold` is the least score of a face; it has no alignment.
+
+    Raises:
+        DataError: there is no such form, the name is taken, or the file's inputs, outputs or answers are of another.
+        BackendError, StageError: as `import_recogniser`.
+    """
+    name, target = _named(file, name), weights / f"{name or file.stem}.onnx"
+    record = record_path(name, weights)
+    if form not in DETECTOR_FORMS:
+        raise DataError(f"detector form '{form}' is not known, expected one of {', '.join(DETECTOR_FORMS)}.")
+    if told.alignment is not None:
+        raise DataError(f"{file}: an alignment was given, expected none of a detector.", "leave --alignment off.")
+    require_free([path for path in (target, record) if not _is_same(path, file)], overwrite)
+    content = _content(file)
+    session = raw_session(content, RuntimeOptions(), _OTHER_OPERATORS)
+    spec = _detector(name, form, told, file, content, session)
     write_import(spec, content.content, target, record, overwrite=overwrite)
     return spec
 
@@ -167,13 +211,7 @@ def _recogniser(
         inputs=(TensorSpec(image.name, (rows, fixed(3), fixed(side), fixed(side))),),
         outputs=(TensorSpec(output.name, (rows, fixed(shape[1]))),),
         pixels=pixels,
-        weights=Weights(
-            f"{name}.onnx",
-            content.sha256,
-            None,
-            UserFile("your own: `facepipe import` puts it there"),
-            told.licence or NO_LICENCE,
-        ),
+        weights=_weights(name, content, told),
         opset=opset_of(content.content),
         passes=(),
         atc=AtcOptions(aipp=like.atc.aipp and pixels == like.pixels),
@@ -183,6 +221,88 @@ def _recogniser(
         imported=None,
     )
     return as_imported(spec, f"{name}.onnx", content.sha256, told.threshold)
+
+
+def _detector(name: str, form: str, told: Told, file: Path, content: ModelContent, session: RawSession) -> ModelSpec:
+    """What is known of a file that has the inputs, outputs and answers of a detector of that form."""
+    image, known = _image_input(session, file), DETECTOR_FORMS[form]
+    outputs = _float_outputs(session, file)
+    shot, given = known.single_shot, image.shape[2:]
+    height, width = (free if side is None else side for side, free in zip(given, shot.size, strict=True))
+    least = shot.threshold if told.threshold is None else told.threshold
+    if not 0 <= least < 1:
+        raise DataError(f"{file}: a detector's threshold is {least}, expected a score in 0 to 1.", "--threshold 0.5")
+    pixels = _pixels(known.pixels, told, file)
+    try:
+        tensors = detector_outputs([output.name for output in outputs], form, image.shape[0] or 0)
+    except ValueError as error:
+        raise DataError(f"{file}: {error}.") from error
+    if height % STRIDES[-1] or width % STRIDES[-1]:
+        raise DataError(f"{file}: its input is {height}x{width}, expected sides that are multiples of {STRIDES[-1]}.")
+    has_landmarks = tensors[-1].dims[2].low > 4
+    spec = ModelSpec(
+        name=name,
+        task="detect",
+        network=form,
+        inputs=(detector_input(image.name, image.shape[0] or 0, (height, width), any_size=None in given),),
+        outputs=tensors,
+        pixels=pixels,
+        weights=_weights(name, content, told),
+        opset=opset_of(content.content),
+        passes=(),
+        single_shot=replace(
+            shot, size=(height, width), threshold=float(least), keypoints=shot.keypoints if has_landmarks else 0
+        ),
+    )
+    spec = _of_answers(spec, session, file)
+    return as_imported(spec, f"{name}.onnx", content.sha256)
+
+
+def _of_answers(spec: ModelSpec, session: RawSession, file: Path) -> ModelSpec:
+    """The same, with what only its answers tell: whether they have an axis of rows.
+
+    Raises:
+        DataError: the answers are not of its form: another order of outputs, other scores, no numbers.
+    """
+    shot, rows = spec.single_shot, spec.input.dims[0].low
+    assert shot is not None, "a detector of one network"
+    height, width = shot.size
+    noise = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), np.uint8)
+    inputs = np.repeat(normalise(noise, spec.pixels), rows, axis=0)
+    answers = session.run((inputs,))
+    cells = [height // stride * (width // stride) * len(sides) for stride, sides in _maps(shot)]
+    expected = [(count, tensor.dims[2].low) for tensor, count in zip(spec.outputs, cells * len(answers), strict=False)]
+    shapes = [answer.shape for answer in answers]
+    batched = shapes == [(rows, *shape) for shape in expected]
+    if not batched and (rows != 1 or shapes != expected):
+        told = ", ".join(f"{tensor.name} {list(shape)}" for tensor, shape in zip(spec.outputs, shapes, strict=True))
+        wanted = ", ".join(str([rows, *shape]) for shape in expected)
+        raise DataError(f"{file}: for {height}x{width} its outputs are {told}, expected {spec.network}'s {wanted}.")
+    if not all(np.isfinite(answer).all() for answer in answers):
+        raise DataError(f"{file}: its outputs are not finite, expected numbers.", _OTHER_PIXELS)
+    # Within what rounding leaves: YuNet's reader cuts them to 0..1 itself.
+    scores = answers[: len(STRIDES) * (2 if spec.network == "yunet" else 1)]
+    low, high = (float(pick([pick(score) for score in scores])) for pick in (np.min, np.max))
+    if low < -_SCORE_SLACK or high > 1 + _SCORE_SLACK:
+        raise DataError(
+            f"{file}: its scores are {low:.3g} to {high:.3g}, expected 0 to 1.",
+            "export it with its sigmoid.",
+        )
+    if batched:
+        return spec
+    one = fixed(1)
+    image = replace(spec.input, dims=(one, *spec.input.dims[1:]))
+    outputs = tuple(replace(tensor, dims=(one, *tensor.dims[1:])) for tensor in spec.outputs)
+    return replace(spec, inputs=(image,), outputs=outputs, single_shot=replace(shot, batched=False))
+
+
+def _maps(shot: SingleShot) -> list[tuple[int, tuple[int, ...]]]:
+    return list(zip(shot.priors.strides, shot.priors.sides, strict=True))
+
+
+def _weights(name: str, content: ModelContent, told: Told) -> Weights:
+    origin = UserFile("your own: `facepipe import` puts it there")
+    return Weights(f"{name}.onnx", content.sha256, None, origin, told.licence or NO_LICENCE)
 
 
 def _image_input(session: RawSession, file: Path) -> RawTensor:
@@ -217,6 +337,11 @@ def _outputs(session: RawSession, file: Path, count: int, what: str) -> tuple[Ra
     if len(outputs) != count:
         told = ", ".join(f"{tensor.name} {_axes(tensor.shape)}" for tensor in outputs)
         raise DataError(f"{file}: has {len(outputs)} outputs ({told}), expected {count}: {what}.")
+    return _float_outputs(session, file)
+
+
+def _float_outputs(session: RawSession, file: Path) -> tuple[RawTensor, ...]:
+    outputs = session.outputs
     for output in outputs:
         if output.dtype != "float32":
             raise DataError(f"{file}: its output '{output.name}' is {output.dtype}, expected float32.")

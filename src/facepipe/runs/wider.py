@@ -10,6 +10,7 @@ from typing import Literal
 
 from facepipe.assets.workspace import open_workspace
 from facepipe.backends.base import RuntimeOptions
+from facepipe.catalogue import detector_models
 from facepipe.datasets.images import list_keys, read_size
 from facepipe.datasets.widerface import (
     FACES_FILE,
@@ -110,6 +111,8 @@ def wider_settings(
         raise DataError(f"wider: threshold is {threshold}, expected 0 up to, but not including, 1.")
     if overlap is not None and not 0 < overlap <= 1:
         raise DataError(f"wider: overlap is {overlap}, expected more than 0, at most 1.")
+    if not detector_models(detector, weights)[0].input.dims[2].is_fixed:  # the protocol tells the sizes
+        settings = replace(settings, canvas=None)
     within = settings.suppression.overlap if overlap is None else overlap
     suppression = replace(settings.suppression, method=nms, overlap=within)
     return replace(settings, threshold=threshold, suppression=suppression, resample=resample)
