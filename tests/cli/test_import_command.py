@@ -211,10 +211,8 @@ def test_faces_by_a_detector_of_ones_own(detector: str, said: Command, album: Pa
     photograph = album / "people" / "Person_01" / "Person_01_0001.jpg"
     told = said("detect", photograph, "--detector", detector, "--draw", tmp_path / "drawn.jpg", *RUN)
     assert f"{photograph}: " in told
-    (line,) = said("detect", photograph, "--detector", detector, "--json", "--least-score", "0.1", *RUN).splitlines()[
-        :1
-    ]
-    faces = json.loads(line)["faces"]
+    lines = said("detect", photograph, "--detector", detector, "--json", "--least-score", "0.1", *RUN).splitlines()
+    faces = json.loads(lines[0])["faces"]
     assert faces
     assert all(len(face["landmarks"]) == 5 for face in faces)
     assert f"detector {detector}: {detector}" in said("models")
