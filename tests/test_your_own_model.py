@@ -16,16 +16,14 @@ pytest.importorskip("faiss", reason="a gallery needs the extra [gallery]")
 
 from own_onnx import arcface_onnx, scrfd_onnx
 
+from facepipe.catalogue import embedder
 from facepipe.cli import main
 from facepipe.gallery.file import read_gallery
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs/your-own-model.md").read_text(encoding="utf-8")
 
 
-def block(language: str) -> str:
-    found = re.search(rf"^```{language}\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-    assert found is not None
-    return found[1]
+BLOCKS = re.findall(r"^```sh\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.process
@@ -38,7 +36,7 @@ def test_the_page_runs(
     shutil.copytree(album / "people", tmp_path / "people")
     shutil.copy(album / "group.jpg", tmp_path)
     said = {}
-    for line in block("sh").splitlines():
+    for line in BLOCKS[0].splitlines():
         program, *words = shlex.split(line)
         assert program == "facepipe"
         assert main(words) == 0, f"{line}: {capsys.readouterr().err}"
@@ -55,5 +53,18 @@ def test_the_page_runs(
     assert "finder.onnx: passes for Ascend310P3" in said["check mine"]
     assert '--input_shape="input.1:16,3,112,112"' in said["om mine"]
     assert '--input_shape="input.1:1,3,640,640"' in said["om finder"]
-    exec(compile(block("python"), "docs/your-own-model.md", "exec"), {})
+    (program,) = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    exec(compile(program, "docs/your-own-model.md", "exec"), {})
     assert -1 <= float(capsys.readouterr().out) <= 1
+
+
+def test_the_pages_network_in_pytorch_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch", reason="the conversion needs torch")
+    from own_networks import small
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mynet.py").write_text("from own_networks import small as build\n")
+    torch.save(small().state_dict(), tmp_path / "backbone.pth")
+    (line,) = BLOCKS[1].splitlines()
+    assert main(shlex.split(line)[1:]) == 0
+    assert embedder("trained", Path("weights")).network == "mynet:build"

@@ -300,12 +300,14 @@ class Imported:
         meaning: sha256 of all in the record that its answers depend on. It stands where a model of the catalogue has
             the digest of its weights: runs and galleries are bound to it.
         threshold: cosine for verdicts that the record states; None: none.
+        checkpoint: sha256 of the PyTorch weights that the file was exported from; None: it came as an ONNX.
     """
 
     file: str
     sha256: str
     meaning: str
     threshold: float | None = None
+    checkpoint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

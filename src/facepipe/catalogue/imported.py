@@ -132,7 +132,9 @@ def _toml(value: Value) -> str:
     return f"[{', '.join(map(_toml, value))}]"
 
 
-def as_imported(spec: ModelSpec, file: str, sha256: str, threshold: float | None = None) -> ModelSpec:
+def as_imported(
+    spec: ModelSpec, file: str, sha256: str, threshold: float | None = None, checkpoint: str | None = None
+) -> ModelSpec:
     """The same model as one that a record tells of; arguments as the fields of `specs.Imported`.
 
     What its answers depend on is the file, and what is shown to it and made of its outputs: no threshold, no licence,
@@ -142,7 +144,7 @@ def as_imported(spec: ModelSpec, file: str, sha256: str, threshold: float | None
     if spec.single_shot is not None:
         told["single_shot"] = {**told["single_shot"], "threshold": None, "suppression": None}  # settings of a run
     meaning = hashlib.sha256(json.dumps([sha256, told], sort_keys=True).encode()).hexdigest()
-    return replace(spec, imported=Imported(file, sha256, meaning, threshold))
+    return replace(spec, imported=Imported(file, sha256, meaning, threshold, checkpoint))
 
 
 _ANSWERS: Final = ("task", "inputs", "outputs", "pixels", "alignment", "single_shot")
@@ -185,6 +187,8 @@ def _fields(spec: ModelSpec, imported: Imported) -> dict[str, Value]:
         told |= {"alignment": "margin", "margin": alignment.margin}
     if imported.threshold is not None:
         told["threshold"] = imported.threshold
+    if imported.checkpoint is not None:
+        told["checkpoint"] = imported.checkpoint
     return told
 
 
@@ -207,7 +211,7 @@ def _recogniser(told: Mapping[str, Any], name: str) -> ModelSpec:
         alignment=_alignment(told),
         parity_tolerance=told["parity_tolerance"],
     )
-    return as_imported(spec, told["file"], told["sha256"], told["threshold"])
+    return as_imported(spec, told["file"], told["sha256"], told["threshold"], told["checkpoint"])
 
 
 def _detector(told: Mapping[str, Any], name: str) -> ModelSpec:
@@ -370,11 +374,12 @@ def _several(check: Check, least: int, most: int | None = None) -> Check:
     return checked
 
 
-_OPTIONAL: Final = ("template", "margin", "threshold")
+_OPTIONAL: Final = ("template", "margin", "threshold", "checkpoint")
 _TEXT: Final = _pattern(r"[^\x00-\x1f\x7f]{1,500}", "a text on one line")
+_SHA256: Final = _pattern(r"[0-9a-f]{64}", "64 hex digits")
 _IMPORT: Final[Mapping[str, Check]] = {
     "file": _pattern(r"[A-Za-z0-9][A-Za-z0-9._-]*", "the name of a file beside the record"),
-    "sha256": _pattern(r"[0-9a-f]{64}", "64 hex digits"),
+    "sha256": _SHA256,
     "network": _TEXT,
     "opset": _whole(1, 1000),
     "input": _TEXT,
@@ -396,6 +401,7 @@ FIELDS: Final[Mapping[str, Mapping[str, Check]]] = {
         "template": _several(_several(_number(-_MOST_SIDE, _MOST_SIDE), 2), 5),
         "margin": _whole(0, _MOST_SIDE),
         "threshold": _number(-1, 1),
+        "checkpoint": _SHA256,
     },
     "detect": {
         **_IMPORT,

@@ -8,6 +8,7 @@ that it is --like, unless it is given here. Of a detector --detector says how it
 
   facepipe import adaface.onnx --like arcface.iresnet50 --pixels BGR --licence MIT
   facepipe import det_10g.onnx --detector scrfd
+  facepipe import mine.pth --like arcface.iresnet50 --module mynet:build     a PyTorch network, built by that function
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from pathlib import Path
 from facepipe.catalogue.imported import record_path
 from facepipe.catalogue.own_detectors import DETECTOR_FORMS
 from facepipe.cli.run_options import add_overwrite, cosine
-from facepipe.runs.import_model import Told, import_detector, import_recogniser
+from facepipe.errors import DataError
+from facepipe.runs.import_model import Told, import_detector, import_network, import_recogniser
 from facepipe.specs import FivePoint, ModelSpec
 
 
@@ -28,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     kind = parser.add_mutually_exclusive_group(required=True)
     kind.add_argument("--like", metavar="NAME", help="the embedder that it is like: arcface.iresnet50, ...")
     kind.add_argument("--detector", choices=tuple(DETECTOR_FORMS), help="it finds faces, and its outputs are so")
+    add("--module", metavar="MODULE:FUNCTION", help="FILE holds PyTorch weights, of the network that this builds")
     add("--name", help="what it is called from now on (default: as the file)")
     add("--pixels", choices=("RGB", "BGR"), help="order of the colours")
     add("--mean", type=float, nargs=3, metavar="X", help="of each colour in that order, in 0..255")
@@ -43,7 +46,14 @@ def run(args: argparse.Namespace) -> int:
     mean, std = (None if given is None else tuple(given) for given in (args.mean, args.std))
     told = Told(args.pixels, mean, std, args.alignment, args.threshold, args.licence)
     bring, kind = (import_recogniser, args.like) if args.like else (import_detector, args.detector)
-    spec = bring(args.file, kind, args.weights, args.name, told, overwrite=args.overwrite)
+    if args.module and args.detector:
+        raise DataError("--module: a detector was asked for, expected a recogniser.", "its ONNX, without --module.")
+    if args.module:
+        where = (args.file, args.module, kind, args.weights, args.name, told)
+        spec, steps = import_network(*where, overwrite=args.overwrite)
+        print("\n".join(f"{one.step}: {one.max_abs_difference:.1e} from PyTorch at most" for one in steps))
+    else:
+        spec = bring(args.file, kind, args.weights, args.name, told, overwrite=args.overwrite)
     option = f"--{'embedder' if args.like else 'detector'} {spec.name}"
     print(f"{spec.name}: {_in_words(spec)}; like {kind}")
     print(f"{spec.final(args.weights)} and {record_path(spec.name, args.weights)}: {option}")

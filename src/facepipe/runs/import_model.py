@@ -8,6 +8,7 @@ like, or given.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -29,6 +30,8 @@ from facepipe.catalogue.imported import (
 )
 from facepipe.catalogue.mobilefacenet import ARCFACE_112
 from facepipe.catalogue.own_detectors import DETECTOR_FORMS, STRIDES
+from facepipe.convert.onnx.models import torch_here
+from facepipe.convert.onnx.report import Step
 from facepipe.embed.embedder import unit_rows
 from facepipe.errors import BackendError, DataError
 from facepipe.geometry.normalise import normalise
@@ -52,6 +55,7 @@ from facepipe.store.owned import adopt, keep_record, require_free
 
 NO_LICENCE = "not stated: the file is its user's"
 _SCORE_SLACK = 0.01
+_TORCH = (".pt", ".pth", ".ckpt", ".pdparams")
 SAME_DIRECTION = 0.9999
 """Least cosine of one picture's embedding alone with the same among others: libraries add up in another order."""
 
@@ -104,15 +108,54 @@ def import_recogniser(
         BackendError: onnxruntime cannot load or run it.
         StageError: another file is there already.
     """
-    name, target = _named(file, name), weights / f"{name or file.stem}.onnx"
-    record = record_path(name, weights)
-    likeness = embedder(like, weights)
-    require_free([path for path in (target, record) if not _is_same(path, file)], overwrite)
+    name, likeness = _named(file, name), embedder(like, weights)
+    _require_free(name, file, weights, overwrite)
     content = _content(file)
+    spec = _checked_recogniser(name, likeness, told, file, content)
+    _write(spec, content, weights, overwrite)
+    return spec
+
+
+def import_network(
+    file: Path,
+    factory: str,
+    like: str,
+    weights: Path,
+    name: str | None = None,
+    told: Told = NOTHING_TOLD,
+    *,
+    overwrite: bool = False,
+) -> tuple[ModelSpec, tuple[Step, ...]]:
+    """The same of a recogniser in PyTorch: exported with parity after every step, then as any file; and those steps.
+
+    Args:
+        file: its weights.
+        factory: "package.module:function" that builds it. Its code is run.
+
+    Raises:
+        ConversionError: the function returns no such network, a step failed, or a package is missing.
+        WeightsError: the weights are not this network's.
+        DataError, BackendError, StageError: as `import_recogniser`.
+    """
+    name, likeness = _named(file, name), embedder(like, weights)
+    _require_free(name, file, weights, overwrite)
+    if not file.is_file():
+        raise BackendError(f"{file}: no such file, expected weights of {factory}.")
+    with torch_here(likeness):
+        from facepipe.convert.onnx.own_network import onnx_from_factory
+    pixels = _pixels(likeness.pixels, told, file)
+    made = onnx_from_factory(factory, file, replace(likeness, name=name, pixels=pixels, imported=None))
+    content = ModelContent(weights / f"{name}.onnx", made.onnx, hashlib.sha256(made.onnx).hexdigest(), None)
+    spec = _checked_recogniser(name, replace(likeness, network=factory), told, file, content)
+    spec = as_imported(spec, f"{name}.onnx", content.sha256, told.threshold, made.weights_sha256)
+    _write(spec, content, weights, overwrite)
+    return spec, made.steps
+
+
+def _checked_recogniser(name: str, like: ModelSpec, told: Told, file: Path, content: ModelContent) -> ModelSpec:
     session = raw_session(content, RuntimeOptions(), _OTHER_OPERATORS)
-    spec = _recogniser(name, likeness, told, file, content, session)
+    spec = _recogniser(name, like, told, file, content, session)
     _require_recogniser(spec, session, file)
-    write_import(spec, content.content, target, record, overwrite=overwrite)
     return spec
 
 
@@ -135,28 +178,34 @@ def import_detector(
         DataError: there is no such form, the name is taken, or the file's inputs, outputs or answers are of another.
         BackendError, StageError: as `import_recogniser`.
     """
-    name, target = _named(file, name), weights / f"{name or file.stem}.onnx"
-    record = record_path(name, weights)
+    name = _named(file, name)
     if form not in DETECTOR_FORMS:
         raise DataError(f"detector form '{form}' is not known, expected one of {', '.join(DETECTOR_FORMS)}.")
     if told.alignment is not None:
         raise DataError(f"{file}: an alignment was given, expected none of a detector.", "leave --alignment off.")
-    require_free([path for path in (target, record) if not _is_same(path, file)], overwrite)
+    _require_free(name, file, weights, overwrite)
     content = _content(file)
     session = raw_session(content, RuntimeOptions(), _OTHER_OPERATORS)
     spec = _detector(name, form, told, file, content, session)
-    write_import(spec, content.content, target, record, overwrite=overwrite)
+    _write(spec, content, weights, overwrite)
     return spec
 
 
-def write_import(spec: ModelSpec, content: bytes, target: Path, record: Path, *, overwrite: bool) -> None:
+def _require_free(name: str, file: Path, weights: Path, overwrite: bool) -> None:
+    """Refuse, before any work, to write over what is another's; a file that lies there already may be its own copy."""
+    places = (weights / f"{name}.onnx", record_path(name, weights))
+    require_free([path for path in places if not _is_same(path, file)], overwrite)
+
+
+def _write(spec: ModelSpec, content: ModelContent, weights: Path, overwrite: bool) -> None:
     """The ONNX of a model and then its record, which names it by digest; both whole."""
+    target = spec.final(weights)
     keep_record(target)
-    if target.is_file() and target.read_bytes() == content:
+    if target.is_file() and target.read_bytes() == content.content:
         adopt(target)
     else:
-        write_bytes(target, content, overwrite=overwrite)
-    write_text(record, record_text(spec), overwrite=overwrite)
+        write_bytes(target, content.content, overwrite=overwrite)
+    write_text(record_path(spec.name, weights), record_text(spec), overwrite=overwrite)
 
 
 _OTHER_PIXELS = "another --mean and --std, or the file of a trained network."
@@ -187,6 +236,8 @@ def _is_same(path: Path, file: Path) -> bool:
 def _content(file: Path) -> ModelContent:
     if not file.is_file():
         raise BackendError(f"{file}: no such file, expected an ONNX model.")
+    if file.suffix in _TORCH:
+        raise DataError(f"{file}: holds PyTorch weights, expected an ONNX model.", "--module package:function, too.")
     return read_model(file)
 
 

@@ -122,7 +122,7 @@ def export_weights(
     if own is not None and not own.is_file():
         raise AssetError(f"{own}: no such file, expected a weight file of {spec.name}.")
     checkpoint = own or _checkpoint(spec, ws)
-    with _torch_here(spec):
+    with torch_here(spec):
         from facepipe.convert.onnx.conversion import export_model
     return export_model(spec, checkpoint, target, any_digest=own is not None, overwrite=overwrite)
 
@@ -168,7 +168,7 @@ def _digest(spec: ModelSpec, ws: Workspace) -> str | None:
 
 def _convert(spec: ModelSpec, ws: Workspace, on_step: OnStep | None) -> ConversionReport:
     checkpoint = _checkpoint(spec, ws)
-    with _torch_here(spec):
+    with torch_here(spec):
         from facepipe.convert.onnx.conversion import convert_model
 
     def done(step: str) -> None:
@@ -184,7 +184,7 @@ def _checkpoint(spec: ModelSpec, ws: Workspace) -> Path | None:
 
 
 @contextmanager
-def _torch_here(spec: ModelSpec) -> Iterator[None]:
+def torch_here(spec: ModelSpec) -> Iterator[None]:
     """What is imported inside needs torch, or another package that a machine that only infers may lack."""
     try:
         yield
