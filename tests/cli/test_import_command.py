@@ -143,6 +143,19 @@ def test_accuracy_of_pairs(staged: bool, said: Command, album: Path, changed: Pa
     assert "records" in said(*command, status=1, folder=changed)
 
 
+@pytest.mark.slow
+@pytest.mark.process
+def test_a_rehearsal(said: Command, weights: Path, album: Path, tmp_path: Path) -> None:
+    root = tmp_path / "lfw"
+    shutil.copytree(album / "people", root / "images")
+    (root / "pairs.txt").write_text(album_pairs(2, 1))
+    command = ["rehearse", "--data", root, "--out", tmp_path / "out", "--embedder", "mine", "--backend", "onnxruntime"]
+    told = said(*command, "--workers", 1, "--sample", 2)
+    assert "mine" in told
+    assert embedder("mine", tmp_path / "out" / "models").weights.sha256 != embedder("mine", weights).weights.sha256
+    assert "mine" in said(*command, "--workers", 1, "--sample", 2), "again: what is there is kept"
+
+
 def test_a_set_of_aligned_faces(said: Command, album: Path, tmp_path: Path) -> None:
     (tmp_path / "pairs.txt").write_text(album_pairs(2, 3))
     command = ["verification", album / "aligned", "--pairs", tmp_path / "pairs.txt", "--run", tmp_path / "run"]

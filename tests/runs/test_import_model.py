@@ -14,6 +14,7 @@ from literal_heads import scrfd_by_hand, yunet_by_hand
 from onnx import TensorProto, helper
 from own_onnx import arcface_onnx, save, scrfd_onnx, yunet_onnx
 
+from facepipe.assets.workspace import Workspace, trained_embedder
 from facepipe.backends.base import RuntimeOptions, open_session
 from facepipe.backends.ort import OnnxRuntime
 from facepipe.catalogue import detector_models, embedder, landmark_count, model
@@ -28,6 +29,7 @@ from facepipe.runs.wider import wider_settings
 from facepipe.runs.wider_protocol import wider_protocol
 from facepipe.specs import FivePoint, MarginCrop
 from facepipe.store.files import sha256_of_file
+from facepipe.store.made_from import MadeFrom, write_record
 
 LIKE = "arcface.iresnet50"
 
@@ -299,6 +301,55 @@ def test_a_file_that_is_not_the_records_is_not_loaded(tmp_path: Path) -> None:
     ):
         pass
     assert path.is_file()
+
+
+def test_what_was_made_from_another_file_is_not_loaded(tmp_path: Path) -> None:
+    """Eight bits of the model before: its record says of which file they are."""
+    weights = tmp_path / "w"
+    first = import_recogniser(arcface_onnx(tmp_path / "x.onnx"), LIKE, weights, "mine")
+    quantised = first.quantised(weights)
+    quantised.write_bytes((weights / "mine.onnx").read_bytes())
+    write_record(quantised, "mine", MadeFrom({"onnx": sha256_of_file(quantised)}), {}, again="facepipe quantise mine")
+    run = OnnxRuntime(RuntimeOptions(precision="int8"))
+    with open_embedder(first, run, weights, 1) as recogniser:
+        assert recogniser.file is not None
+        assert first.imported is not None
+        assert recogniser.file.weights_sha256 == first.imported.meaning
+    second = import_recogniser(arcface_onnx(tmp_path / "y.onnx", seed=1), LIKE, weights, "mine", overwrite=True)
+    told = r"mine.int8.onnx: the model that it was made from has sha256 \S+, expected \S+ as the record of mine.onnx"
+    with pytest.raises(StageError, match=told), open_embedder(second, run, weights, 1):
+        pass
+
+
+def test_a_worker_that_reads_another_record_than_the_run_began_with_is_refused(tmp_path: Path) -> None:
+    weights = tmp_path / "w"
+    spec = import_recogniser(arcface_onnx(tmp_path / "x.onnx"), LIKE, weights, "mine")
+    run = OnnxRuntime()
+    with open_embedder(spec, run, weights, 1) as recogniser:
+        assert recogniser.file is not None
+        stated = {"mine": recogniser.file}
+    path = record_path("mine", weights)
+    path.write_text(path.read_text().replace('licence = "', 'licence = "mine; '))
+    with open_embedder(embedder("mine", weights), run, weights, 1, stated=stated):
+        pass
+    path.write_text(path.read_text().replace('"RGB"', '"BGR"'))
+    with (
+        pytest.raises(StageError, match=r"mine.onnx: its record is another than this run began with"),
+        open_embedder(embedder("mine", weights), run, weights, 1, stated=stated),
+    ):
+        pass
+
+
+def test_a_record_that_cannot_be_read_is_in_nobodys_way(tmp_path: Path) -> None:
+    ws = Workspace(tmp_path / "w", tmp_path / "data", None)
+    import_recogniser(arcface_onnx(tmp_path / "x.onnx"), LIKE, ws.weights, "mine")
+    assert trained_embedder(ws).name == "mine"
+    path = record_path("mine", ws.weights)
+    path.write_text(path.read_text().replace("batch", "bach"))
+    with pytest.raises(DataError, match="'bach' is no field of it"):
+        trained_embedder(ws)
+    (ws.weights / "facenet.casia.simplified.onnx").write_bytes(b"")
+    assert trained_embedder(ws).name == "facenet.casia"
 
 
 DETECTORS = {"scrfd": scrfd_onnx, "yunet": yunet_onnx}

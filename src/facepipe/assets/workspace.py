@@ -67,17 +67,24 @@ def trained_embedder(ws: Workspace) -> ModelSpec:
 
     Raises:
         BackendError: none is converted.
+        DataError: the record of an imported one cannot be read.
     """
     candidates = [MODELS[name] for name in EMBEDDERS if MODELS[name].for_accuracy]
-    own = [spec for spec in own_models(ws.weights) if spec.task == "embed"]
-    for spec in (*candidates, *own):
-        if spec.final(ws.weights).is_file() or any(ws.weights.glob(f"{spec.name}.*om")):
+    for spec in candidates:
+        if _is_converted(spec, ws):
+            return spec
+    for spec in own_models(ws.weights):  # asked last: a record that cannot be read is in nobody's way before
+        if spec.task == "embed" and _is_converted(spec, ws):
             return spec
     present = next((spec.name for spec in candidates if find_weights(spec, ws) is not None), None)
     raise BackendError(
         f"{ws.weights}: no embedder is converted here, expected one of {', '.join(s.name for s in candidates)}.",
         f"`facepipe onnx {present}`" if present else "`facepipe fetch dlib.resnet`, then `facepipe onnx dlib.resnet`.",
     )
+
+
+def _is_converted(spec: ModelSpec, ws: Workspace) -> bool:
+    return spec.final(ws.weights).is_file() or any(ws.weights.glob(f"{spec.name}.*om"))
 
 
 def locate_weights(spec: ModelSpec, ws: Workspace) -> Path:

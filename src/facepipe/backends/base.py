@@ -308,13 +308,18 @@ def _require_imported(imported: Imported, model: ModelContent, stated: ModelFile
     Raises:
         StageError: one is another.
     """
-    made_from = None if model.record is None else model.record.made_from.inputs.get("onnx")
-    found = model.sha256 if model.path.name == imported.file else made_from
-    if found is not None and found != imported.sha256:
+    if model.path.name == imported.file:
+        found, what = model.sha256, "the file"
+        attempt: str | None = "put the file back that was imported, or `facepipe import` the new one with --overwrite."
+    else:
+        made_from = {} if model.record is None else model.record.made_from.inputs
+        found, what = made_from.get("onnx", imported.sha256), "the model that it was made from"
+        attempt = None if model.record is None else f"`{model.record.again}`"
+    if found != imported.sha256:
         raise StageError(
-            f"{model.path}: the {'file' if found == model.sha256 else 'model that it was made from'} has sha256 "
-            f"{found[:12]}..., expected {imported.sha256[:12]}... as the record of {imported.file} says.",
-            "put the file back that was imported, or `facepipe import` the new one with --overwrite.",
+            f"{model.path}: {what} has sha256 {found[:12]}..., expected {imported.sha256[:12]}... as the record of "
+            f"{imported.file} says.",
+            attempt,
         )
     if stated is not None and stated.weights_sha256 != imported.meaning:
         raise StageError(

@@ -256,7 +256,7 @@ def compare_sample(
         raise DataError(f"{root}: no face in the sample of {len(keys)} photographs.", "a larger sample.")
     embeddings = []
     for folder in folders:
-        with open_embedder(embedder, backend, folder, settings.batch) as recogniser:
+        with open_embedder(embedder_spec(embedder.name, folder), backend, folder, settings.batch) as recogniser:
             embeddings.append(recogniser.embed(np.stack(crops)))
     outputs.append((embedder.name, embedder.outputs[0].name, layer_figures(embeddings[0], embeddings[1])))
     matches = [match(ours, theirs) for ours, theirs in found]
