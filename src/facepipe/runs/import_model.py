@@ -268,6 +268,7 @@ def _recogniser(
         atc=AtcOptions(aipp=like.atc.aipp and pixels == like.pixels),
         alignment=_alignment(like, told, side),
         thresholds=None,
+        linking=None,  # measured of the other weights, as thresholds are
         for_accuracy=True,
         imported=None,
     )
