@@ -108,5 +108,5 @@ def _of_folder(args: argparse.Namespace) -> Pile:
 
 
 def _linking(args: argparse.Namespace, name: str) -> Linking:
-    similarity = similarity_of(embedder(name)) if args.similarity is None else args.similarity
+    similarity = similarity_of(embedder(name, args.weights)) if args.similarity is None else args.similarity
     return Linking(similarity, args.side, args.sharpness, args.score)
