@@ -180,7 +180,9 @@ def test_a_gallery_is_bound_to_the_record(said: Command, album: Path, changed: P
 
 def test_unnamed_faces_are_grouped_and_named(said: Command, album: Path, tmp_path: Path) -> None:
     out, gallery = tmp_path / "clusters", tmp_path / "people.gallery"
-    said("cluster", album / "people", "--out", out, "--embedder", "mine", *RUN)
+    command = ["cluster", album / "people", "--out", out, "--embedder", "mine", *RUN]
+    assert "for mine was not measured" in said(*command, status=1)
+    said(*command, "--similarity", "0.9")
     built = said("gallery", "build", out, "--names", "person-0001=Ann", "--out", gallery)
     assert "0.9" in built, "the threshold of its record"
 
