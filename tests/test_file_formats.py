@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from facepipe.catalogue import imported
 from facepipe.compat import vendor_postprocess as rows
 from facepipe.compat import vendor_preprocess as split
 from facepipe.runs import embed_stage
@@ -21,7 +22,7 @@ PAGE = (Path(__file__).resolve().parents[1] / "docs/file-formats.md").read_text(
 
 
 @pytest.mark.parametrize(
-    "name", [bins.BINS_FORMAT, made_from.RECORD_FORMAT, split.FORMAT, rows.FORMAT, tries.TRIES_FORMAT]
+    "name", [bins.BINS_FORMAT, imported.FORMAT, made_from.RECORD_FORMAT, split.FORMAT, rows.FORMAT, tries.TRIES_FORMAT]
 )
 def test_the_page_names_every_format(name: str) -> None:
     assert f'`"{name}"`' in PAGE
@@ -32,6 +33,12 @@ def test_the_page_names_every_format(name: str) -> None:
 )
 def test_the_page_names_every_file_of_a_stage(name: str) -> None:
     assert name in PAGE
+
+
+def test_the_page_names_every_field_of_a_record() -> None:
+    described = PAGE[PAGE.index("## A user's own model") : PAGE.index("## The vendor's files")]
+    fields = {"format", "task"}.union(*imported.FIELDS.values())
+    assert [field for field in sorted(fields) if f"`{field}`" not in described] == []
 
 
 def test_the_page_names_the_version_of_the_shards() -> None:

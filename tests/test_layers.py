@@ -59,6 +59,7 @@ ALLOWED = {
     "tqdm": {"cli", "compat", "terminal"},
     "shtab": {"terminal/completion.py"},
     "argparse": {"cli", "compat", "terminal"},
+    "tomli": {"catalogue/imported.py"},
     "subprocess": {"assets", "backends", "convert"},
     "urllib": {"assets"},
     "socket": {"assets"},

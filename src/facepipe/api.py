@@ -79,8 +79,8 @@ class Models:
     """Which models are run, and how; what `load` and every run take.
 
     Attributes:
-        detector, embedder: names of the catalogue; `facepipe models` lists them. Embedder "auto": the first that is
-            converted here.
+        detector, embedder: names of the catalogue, or of models imported into `weights`; `facepipe models` lists them.
+            Embedder "auto": the first that is converted here.
         backend: what executes them; `facepipe backends` lists what can run here.
         weights: the folder that `convert_models` (or `facepipe om`) wrote.
         batch: the most photographs or crops in one call of a network.
@@ -159,7 +159,8 @@ class Models:
         """Of the detector, with its working size; None without a detector."""
         if self.detector is None:
             return None
-        settings = everyday_settings(self.detector, self.size, compiled=takes_compiled(self.backend))
+        weights = Path(self.weights)
+        settings = everyday_settings(self.detector, self.size, compiled=takes_compiled(self.backend), weights=weights)
         return asked_settings(
             settings,
             batch=self.batch,
@@ -171,7 +172,9 @@ class Models:
     def require_alignment(self) -> None:
         """Raise DataError where the detector gives no landmarks and the embedder wants them, unless that is allowed."""
         if self.embedder is not None:
-            require_alignment(self.detector, self.embedder, self.allow_margin_crop, "allow_margin_crop=True")
+            require_alignment(
+                self.detector, self.embedder, self.allow_margin_crop, "allow_margin_crop=True", Path(self.weights)
+            )
 
 
 EVERYDAY_MODELS = Models()
@@ -567,12 +570,12 @@ def run_wider(
         weights=Path(models.weights),
         detector=detector,
         backend=resolve_backend(models.backend, models.options()).name,
-        settings=wider.wider_settings(detector, threshold),
+        settings=wider.wider_settings(detector, threshold, weights=Path(models.weights)),
         options=wider.detector_options(models.options()),
         batch=models.batch,
         limits=replace(models, size=0).limits(),
     )
-    chosen = wider_protocol(detector, protocol, size, aspect)
+    chosen = wider_protocol(detector, protocol, size, aspect, Path(models.weights))
     done = wider.run_wider(job, photographs, truth, chosen, Local(workers), force=force, progress=lambda _: progress)
     return done.content
 
@@ -625,7 +628,7 @@ def enrol(
             Path(photographs), names, recogniser, batch=models.batch, limits=models.limits(), progress=progress
         )
         least = None if threshold is None else Threshold(threshold, None, "given by hand")
-        least = least or enrolment.known_threshold(recogniser.model, recogniser.pipeline.note)
+        least = least or enrolment.known_threshold(recogniser.spec, recogniser.pipeline.note)
         gallery = enrolment.new_gallery(recogniser, found, least, MadeBy(backend.name, models.precision))
     write_gallery(Path(out), gallery, overwrite=overwrite)
     return gallery

@@ -216,22 +216,26 @@ class PriorLayout:
         even: the cells of a map share the side evenly, so that a side which the stride does not divide has cells a
             little closer than the stride; False: exactly `stride` apart, and the last cell hangs over.
         clipped: centres and sizes are cut to 0..1.
+        corner: a prior's centre is the upper left corner of its cell, not its middle.
     """
 
     strides: tuple[int, ...]
     sides: tuple[tuple[int, ...], ...]
     even: bool
     clipped: bool
+    corner: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class BoxCode:
     """How four numbers move a prior: centre + number * `centre` * side, and side * exp(number * `size`) or, when not
-    `exponential`, side * number * `size`. Landmarks move as centres do."""
+    `exponential`, side * number * `size`. Landmarks move as centres do. With `distances` the four are how far left,
+    top, right and bottom are from the centre, in sides."""
 
     centre: float
     size: float
     exponential: bool = True
+    distances: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +271,9 @@ class SingleShot:
         threshold: least score of a face in everyday use, in 0..1.
         keypoints: landmarks of each face, in the network's order; 0 when it gives none.
         mirrored: for each landmark, which one it becomes in a mirrored picture.
+        heads: what its outputs are; see `geometry.heads`.
+        black: what is filled up is black, and not the mean colour.
+        batched: outputs have a row for each input; False: one input in each call, and its outputs without that axis.
     """
 
     size: tuple[int, int]
@@ -278,6 +285,29 @@ class SingleShot:
     suppression: Suppression
     keypoints: int = 0
     mirrored: tuple[int, ...] = ()
+    heads: Literal["joined", "scrfd", "yunet"] = "joined"
+    black: bool = False
+    batched: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What makes a model a user's own: it is known by a record beside its file, `<name>.toml`, not by the catalogue.
+
+    Attributes:
+        file: name of the final ONNX, below the folder of the record.
+        sha256: of that file.
+        meaning: sha256 of all in the record that its answers depend on. It stands where a model of the catalogue has
+            the digest of its weights: runs and galleries are bound to it.
+        threshold: cosine for verdicts that the record states; None: none.
+        checkpoint: sha256 of the PyTorch weights that the file was exported from; None: it came as an ONNX.
+    """
+
+    file: str
+    sha256: str
+    meaning: str
+    threshold: float | None = None
+    checkpoint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,6 +330,7 @@ class ModelSpec:
     linking: float | None = None  # mean cosine down to which two groups of faces are one person; None: never measured
     for_accuracy: bool = True  # False: seeded weights; the numbers say nothing about the network
     single_shot: SingleShot | None = None  # of a detector that is one network
+    imported: Imported | None = None  # None: of the catalogue
 
     @property
     def input(self) -> TensorSpec:
@@ -315,8 +346,8 @@ class ModelSpec:
         return weights / f"{self.name}.fixed.onnx"
 
     def final(self, weights: Path) -> Path:
-        """The ONNX that is run and compiled: fixed, then simplified."""
-        return weights / f"{self.name}.simplified.onnx"
+        """The ONNX that is run and compiled: fixed, then simplified; or a user's own."""
+        return weights / (self.imported.file if self.imported else f"{self.name}.simplified.onnx")
 
     def quantised(self, weights: Path) -> Path:
         """The final ONNX with its convolutions and products in eight bits."""

@@ -40,6 +40,7 @@ from facepipe.errors import BackendError, StageError, TensorError
 from facepipe.store.files import sha256_of_file, sidecar_of
 from facepipe.store.made_from import MadeFrom, write_record
 from facepipe.store.model_content import read_model
+from facepipe.store.provenance import ModelFile
 
 SRC = Path(facepipe.__file__).parent
 NEEDS = {  # what is hidden, and what the reason must name: the thing itself and what to install
@@ -198,11 +199,15 @@ def test_what_is_loaded_is_what_was_read_and_nothing_is_read_there_again(case: C
 
 def test_a_file_that_was_not_stated_is_refused_and_the_loaded_one_is_told(case: Case) -> None:
     backend, digest = backend_by_name(case.name), sha256_of_file(case.path)
-    with open_session(backend, PNET, case.path, {"pnet": digest}) as session:
+
+    def stated(sha256: str) -> ModelFile:
+        return ModelFile("pnet", case.path.name, sha256, None, case.name)
+
+    with open_session(backend, PNET, case.path, {"pnet": stated(digest)}) as session:
         assert (session.file.model, session.file.file, session.file.sha256) == ("pnet", case.path.name, digest)
     other = "ab" * 32
     told = rf"{re.escape(case.path.name)}: sha256 is {digest[:12]}\.\.\., expected {other[:12]}\.\.\., [^\n]*$"
-    with pytest.raises(StageError, match=told), open_session(backend, PNET, case.path, {"pnet": other}):
+    with pytest.raises(StageError, match=told), open_session(backend, PNET, case.path, {"pnet": stated(other)}):
         pass
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from facepipe.assets.download import Progress, download, silent
 from facepipe.assets.wheel import extract_member
-from facepipe.catalogue import EMBEDDERS, MODELS
+from facepipe.catalogue import EMBEDDERS, MODELS, own_models
 from facepipe.errors import AssetError, BackendError, WeightsError
 from facepipe.specs import Address, ModelSpec, Recipe, UserFile, WheelMember
 from facepipe.store.files import sha256_of_file, write_text
@@ -61,22 +61,30 @@ def find_weights(spec: ModelSpec, ws: Workspace) -> Path | None:
 
 
 def trained_embedder(ws: Workspace) -> ModelSpec:
-    """The first embedder of the catalogue that is converted in `ws.weights`.
+    """The first embedder of the catalogue that is converted in `ws.weights`, else the first that was imported there.
 
     Seeded weights are never a default: their embeddings mean nothing.
 
     Raises:
         BackendError: none is converted.
+        DataError: the record of an imported one cannot be read.
     """
     candidates = [MODELS[name] for name in EMBEDDERS if MODELS[name].for_accuracy]
     for spec in candidates:
-        if spec.final(ws.weights).is_file() or any(ws.weights.glob(f"{spec.name}.*om")):
+        if _is_converted(spec, ws):
+            return spec
+    for spec in own_models(ws.weights):  # asked last: a record that cannot be read is in nobody's way before
+        if spec.task == "embed" and _is_converted(spec, ws):
             return spec
     present = next((spec.name for spec in candidates if find_weights(spec, ws) is not None), None)
     raise BackendError(
         f"{ws.weights}: no embedder is converted here, expected one of {', '.join(s.name for s in candidates)}.",
         f"`facepipe onnx {present}`" if present else "`facepipe fetch dlib.resnet`, then `facepipe onnx dlib.resnet`.",
     )
+
+
+def _is_converted(spec: ModelSpec, ws: Workspace) -> bool:
+    return spec.final(ws.weights).is_file() or any(ws.weights.glob(f"{spec.name}.*om"))
 
 
 def locate_weights(spec: ModelSpec, ws: Workspace) -> Path:

@@ -17,8 +17,8 @@ from typing import Final, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
-from facepipe.errors import BackendError, TensorError
-from facepipe.specs import ModelSpec
+from facepipe.errors import BackendError, StageError, TensorError
+from facepipe.specs import Imported, ModelSpec
 from facepipe.store.model_content import ModelContent, read_model
 from facepipe.store.provenance import ModelFile, model_provenance
 
@@ -228,6 +228,8 @@ def making_of(backend: Backend, spec: ModelSpec) -> str:
     """The command that makes what `model_file` names."""
     if backend.traits.compiled:
         return "make om"
+    if spec.imported is not None and network_precision(spec, backend.options.precision) != "int8":
+        return "facepipe import"
     command = "quantise" if network_precision(spec, backend.options.precision) == "int8" else "onnx"
     return f"facepipe {command} {spec.name}"
 
@@ -241,14 +243,14 @@ def require_available(backend: Backend) -> None:
         )
 
 
-Stated = Mapping[str, str]
-"""The sha256 that each model file must have, by the model's name: a run states it, and every worker holds to it."""
+Stated = Mapping[str, ModelFile]
+"""What each model has to be, by its name: a run states it, and every worker holds to it."""
 
 
 def stated_by(models: Iterable[ModelFile] | None) -> Stated:
     """What a run states of the models that it has found; it does so before anything is loaded."""
     assert models is not None, "a run states its models before anything is loaded"
-    return {file.model: file.sha256 for file in models}
+    return {file.model: file for file in models}
 
 
 @contextmanager
@@ -273,7 +275,7 @@ def open_session(
 
 
 def model_on_disk(
-    backend: Backend, spec: ModelSpec, weights: Path, batch: int, sha256: str | None = None
+    backend: Backend, spec: ModelSpec, weights: Path, batch: int, stated: ModelFile | None = None
 ) -> tuple[ModelContent, ModelFile]:
     """What `model_file` names, read once, and what a result says of it.
 
@@ -281,20 +283,68 @@ def model_on_disk(
         BackendError: it is not there.
         StageError: as `read_model`.
     """
-    model, file, _ = _read(backend, spec, model_file(backend, spec, weights, batch), sha256)
+    model, file, _ = _read(backend, spec, model_file(backend, spec, weights, batch), stated)
     return model, file
 
 
-def _read(backend: Backend, spec: ModelSpec, path: Path, sha256: str | None) -> tuple[ModelContent, ModelFile, Backend]:
+def _read(
+    backend: Backend, spec: ModelSpec, path: Path, stated: ModelFile | None
+) -> tuple[ModelContent, ModelFile, Backend]:
     if not path.is_file():
         step = making_of(backend, spec)
         raise BackendError(f"{path}: no such model file, expected {spec.name} for '{backend.name}'.", f"`{step}`")
-    model = read_model(path, sha256)
+    model = read_model(path, None if stated is None else stated.sha256)
+    meaning = None
+    if spec.imported is not None:
+        _require_imported(spec.imported, model, stated)
+        meaning = spec.imported.meaning
     engine = executing(backend, spec, model.content)
-    return model, model_provenance(spec.name, model, engine.name), engine
+    return model, model_provenance(spec.name, model, engine.name, meaning), engine
 
 
-def _loaded(backend: Backend, spec: ModelSpec, path: Path, sha256: str | None) -> tuple[Session, ModelFile]:
+def _require_imported(imported: Imported, model: ModelContent, stated: ModelFile | None) -> None:
+    """Hold the file, or what it was made from, against the record that was imported; and that against the run's.
+
+    Raises:
+        StageError: one is another.
+    """
+    if model.path.name == imported.file:
+        found, what = model.sha256, "the file"
+        attempt: str | None = "put the file back that was imported, or `facepipe import` the new one with --overwrite."
+    else:
+        made_from = {} if model.record is None else model.record.made_from.inputs
+        found, what = made_from.get("onnx", imported.sha256), "the model that it was made from"
+        attempt = None if model.record is None else f"`{model.record.again}`"
+    if found != imported.sha256:
+        raise StageError(
+            f"{model.path}: {what} has sha256 {found[:12]}..., expected {imported.sha256[:12]}... as the record of "
+            f"{imported.file} says.",
+            attempt,
+        )
+    if stated is not None and stated.weights_sha256 != imported.meaning:
+        raise StageError(
+            f"{model.path}: its record is another than this run began with (pixels, alignment, outputs).",
+            "put it back and run the same command again, or --force to start over.",
+        )
+
+
+def _loaded(backend: Backend, spec: ModelSpec, path: Path, stated: ModelFile | None) -> tuple[Session, ModelFile]:
     """The session, and nothing that keeps the bytes."""
-    model, file, engine = _read(backend, spec, path, sha256)
-    return engine.load(spec, model), file
+    model, file, engine = _read(backend, spec, path, stated)
+    session = engine.load(spec, model)
+    shot = spec.single_shot
+    return session if shot is None or shot.batched else _OneInput(session), file
+
+
+@dataclass(frozen=True, slots=True)
+class _OneInput:
+    """A session whose outputs have no axis of rows: one input in each call, and the axis is added."""
+
+    inner: Session
+    fixed_batch: int | None = 1
+
+    def run(self, inputs: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+        return tuple(output[None] for output in self.inner.run(inputs))
+
+    def close(self) -> None:
+        self.inner.close()

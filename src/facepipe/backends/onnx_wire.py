@@ -29,6 +29,7 @@ INSIDE: Final[Mapping[str, Mapping[int, str]]] = {
 }
 """Of each message the fields behind which there may be a tensor."""
 
+OPSET_IMPORT: Final = 8  # of a ModelProto: domain (1) and version (2) of a set of operators
 EXTERNAL_DATA: Final = 13  # of a TensorProto: where its numbers lie
 DATA_LOCATION: Final = 14  # of a TensorProto: 1 for elsewhere
 _VARINT, _EIGHT, _BYTES, _START, _END, _FOUR = range(6)  # how a field's value is written
@@ -63,6 +64,27 @@ def holds_its_numbers(content: bytes) -> bool:
             if kind == _BYTES and field in INSIDE[message]:
                 waiting.append((INSIDE[message][field], low, high))
     return True
+
+
+def opset_of(content: bytes) -> int:
+    """The version of ONNX's own operators that a model was written for; 0 where it does not say.
+
+    Raises:
+        ValueError: it is no protobuf message; in words.
+    """
+    version = 0
+    for field, kind, low, high in _fields(content, 0, len(content)):
+        if (field, kind) != (OPSET_IMPORT, _BYTES):
+            continue
+        domain, number = b"", 0
+        for inner, _, start, end in _fields(content, low, high):
+            if inner == 1:
+                domain = content[start:end]
+            elif inner == 2:
+                number, _ = _varint(content, start, end)
+        if domain in (b"", b"ai.onnx"):
+            version = max(version, number)
+    return version
 
 
 def _fields(content: bytes, place: int, end: int) -> Iterator[tuple[int, int, int, int]]:

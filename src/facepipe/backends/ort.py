@@ -110,7 +110,12 @@ def load_raw(path: Path, options: RuntimeOptions) -> RawSession:
     """
     if not path.is_file():
         raise BackendError(f"{path}: no such model file, expected an ONNX model.")
-    inner = _open(read_model(path), options, None)
+    return raw_session(read_model(path), options)
+
+
+def raw_session(model: ModelContent, options: RuntimeOptions, attempt: str | None = None) -> RawSession:
+    """`load_raw` of bytes that were read already; `attempt`: what the error advises."""
+    inner, path = _open(model, options, attempt), model.path
     return RawSession(inner, _raw_tensors(path, inner.get_inputs()), _raw_tensors(path, inner.get_outputs()))
 
 

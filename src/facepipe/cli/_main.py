@@ -46,6 +46,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "conversion": {
         "onnx": ("facepipe.cli.onnx", "weights to exported, fixed and simplified ONNX, with parity after every step"),
+        "import": ("facepipe.cli.import_model", "a recogniser or detector of your own: an ONNX file becomes a name"),
         "export": ("facepipe.cli.export", "the first step of that alone: the ONNX as torch writes it"),
         "fix": ("facepipe.cli.fix", "one graph pass on any ONNX file"),
         "quantise": (

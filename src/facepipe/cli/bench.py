@@ -44,7 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     backend = backend_by_name(args.backend, RuntimeOptions(args.threads, args.device, args.precision))
-    wanted = [(spec, size) for spec in map(model, args.models) for size in _shapes(spec, args)]
+    specs = [model(name, args.weights) for name in args.models]
+    wanted = [(spec, size) for spec in specs for size in _shapes(spec, args)]
     heading(args, f"{'network':<26}{'input':<20}{'ms':>10}{'rows/s':>12}{'calls':>8}")
     for spec, size in wanted:
         with open_session(backend, spec, model_file(backend, spec, args.weights, size[0])) as session:

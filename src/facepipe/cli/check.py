@@ -17,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from facepipe.catalogue import MODELS
+from facepipe.catalogue import MODELS, find, own_models
 from facepipe.catalogue.chips import soc_by_name
 from facepipe.cli.ascend_options import add_chip_arguments, chosen_cann, need_onnx
 from facepipe.errors import DataError
@@ -88,11 +88,13 @@ def _check_run(folder: Path, args: argparse.Namespace) -> int:
 
 def _paths(names: Sequence[str], weights: Path) -> list[Path]:
     if not names:
-        paths = [spec.final(weights) for spec in MODELS.values() if spec.final(weights).is_file()]
+        specs = (*MODELS.values(), *own_models(weights))
+        paths = [spec.final(weights) for spec in specs if spec.final(weights).is_file()]
         if not paths:
             raise DataError(f"{weights}: no final model is here.", "`facepipe onnx`, or name an ONNX file.")
         return paths
-    paths = [MODELS[name].final(weights) if name in MODELS else Path(name) for name in names]
+    known = [(name, find(name, weights)) for name in names]
+    paths = [Path(name) if spec is None else spec.final(weights) for name, spec in known]
     for path in paths:
         if not path.is_file():
             raise DataError(f"{path}: no such file, expected an ONNX model.", "`facepipe onnx` makes the catalogue's.")

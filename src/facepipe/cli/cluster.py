@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
                 pile.found.faces,
                 grouped.names,
                 grouped.weak,
-                pile.embedder,
+                embedder(pile.embedder, args.weights),
                 limits(args),
                 progress,
             )
@@ -126,5 +126,5 @@ def _of_folder(args: argparse.Namespace) -> Pile:
 
 
 def _linking(args: argparse.Namespace, name: str) -> Linking:
-    similarity = similarity_of(embedder(name)) if args.similarity is None else args.similarity
+    similarity = similarity_of(embedder(name, args.weights)) if args.similarity is None else args.similarity
     return Linking(similarity, args.side, args.sharpness, args.score)

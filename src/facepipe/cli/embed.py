@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     args.embedder = chosen_embedder(args)
     chosen_backend(args, args.embedder, None if args.force else made_by(args.out), args.out)
     job = replace(run_job(args, args.folder, args.out, len(keys)), faces=args.faces)
-    note_models(args, alignment_note(job.detector, job.embedder))
+    note_models(args, alignment_note(job.detector, job.embedder, job.weights))
     with bars(args, len(keys)) as progress:
         finished = embed_photographs(
             job, keys, Local(worker_count(args)), force=args.force, progress=progress("photographs")
@@ -69,6 +69,6 @@ def run(args: argparse.Namespace) -> int:
         f"{written.images:,} photographs, {written.faces:,} faces, {written.faceless:,} without{left}: {args.out}",
         {"run": str(args.out), "embedder": args.embedder, **asdict(written)},
     )
-    if not embedder(args.embedder).for_accuracy:
+    if not embedder(args.embedder, args.weights).for_accuracy:
         note(args, f"{args.embedder} has seeded weights: its embeddings say nothing about people.")
     return 0

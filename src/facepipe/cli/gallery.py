@@ -153,7 +153,7 @@ def _calibration(parser: argparse.ArgumentParser) -> None:
 def _build(args: argparse.Namespace) -> int:
     require_writable(args.out, overwrite=args.overwrite)
     if is_cluster(args.photographs):
-        gallery = gallery_of_clusters(args.photographs, args.names, args.labels, args.threshold)
+        gallery = gallery_of_clusters(args.photographs, args.names, args.labels, args.threshold, args.weights)
         finish_gallery(args, args.out, gallery)
         return 0
     names = given_names(args)
@@ -171,7 +171,8 @@ def _add(args: argparse.Namespace) -> int:
     gallery = read_gallery(args.gallery)
     require_writable(args.gallery, overwrite=True)
     if is_cluster(args.photographs):
-        tell_gallery(args, args.gallery, add_clusters(args.gallery, args.photographs, args.names, args.labels))
+        gallery = add_clusters(args.gallery, args.photographs, args.names, args.labels, args.weights)
+        tell_gallery(args, args.gallery, gallery)
         return 0
     names = given_names(args)
     with _open(args, args.embedder or gallery.model, gallery.made_by) as recogniser:
@@ -305,7 +306,7 @@ def _wanted_threshold(args: argparse.Namespace, recogniser: Recogniser) -> Thres
         return Threshold(args.threshold, None, "given by hand")
     if args.set is not None:
         return _calibrated(args, recogniser)
-    known = known_threshold(recogniser.model, recogniser.pipeline.note)
+    known = known_threshold(recogniser.spec, recogniser.pipeline.note)
     if known is None:
         note(args, "no threshold: `facepipe gallery calibrate` sets one.")
     return known

@@ -90,9 +90,9 @@ def lfw_job(args: argparse.Namespace) -> LfwJob:
 
 def tell_notes(args: argparse.Namespace, job: RunJob) -> None:
     """What a user has to know before a run."""
-    if not embedder(job.embedder).for_accuracy:
+    if not embedder(job.embedder, job.weights).for_accuracy:
         note(args, SEEDED_NOTE.format(name=job.embedder))
-    note_models(args, alignment_note(job.detector, job.embedder))
+    note_models(args, alignment_note(job.detector, job.embedder, job.weights))
 
 
 def summary(asked: LfwJob, accuracy: dict[str, Any]) -> str:

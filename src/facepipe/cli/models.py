@@ -10,7 +10,7 @@ import argparse
 from dataclasses import asdict, replace
 
 from facepipe.assets.workspace import Workspace, find_weights, open_workspace
-from facepipe.catalogue import DETECTORS, MODELS, model
+from facepipe.catalogue import DETECTORS, MODELS, model, own_models
 from facepipe.cli.run_options import add_weights
 from facepipe.reports.data_sheet import data_sheet, where_weights_are
 from facepipe.specs import ModelSpec
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     ws = replace(open_workspace(), weights=args.weights)
-    specs = [model(args.name)] if args.name else list(MODELS.values())
+    specs = [model(args.name, args.weights)] if args.name else [*MODELS.values(), *own_models(args.weights)]
     if args.name:
         heading(args, "\n".join(f"{label:<12}{line}" for label, line in data_sheet(specs[0], ws)))
     else:
@@ -42,7 +42,8 @@ def _table(specs: list[ModelSpec], ws: Workspace) -> str:
         rows.append((spec.name, spec.task, converted, where_weights_are(spec, ws)))
     widths = [max(len(row[column]) for row in rows) + 2 for column in range(3)]
     lines = ["".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)) + row[-1] for row in rows]
-    detectors = [f"detector {name}: {', '.join(parts)}" for name, parts in DETECTORS.items()]
+    own = {spec.name: (spec.name,) for spec in specs if spec.imported and spec.task == "detect"}
+    detectors = [f"detector {name}: {', '.join(parts)}" for name, parts in (DETECTORS | own).items()]
     return "\n".join([*lines, "", *detectors])
 
 

@@ -75,7 +75,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     soc = soc_by_name(args.soc)
     cann = chosen_cann(args)
-    specs = [model(name) for name in args.models] or [*detector_models(args.detector), embedder(args.embedder)]
+    specs = [model(name, args.weights) for name in args.models] or [
+        *detector_models(args.detector, args.weights),
+        embedder(args.embedder, args.weights),
+    ]
     orders = _orders(args, specs, soc, cann)
     commands = [atc_command(order) for order in orders]  # all are refused before one is started
     if args.dry_run:

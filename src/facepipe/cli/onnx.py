@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     if runs_compiled(args):
         return 0
     ws = replace(open_workspace(), weights=args.weights)
-    named = [spec.name for name in args.names for spec in records(name)]
+    named = [spec.name for name in args.names for spec in records(name, args.weights)]
     wide = max(map(len, named or MODELS)) + 2
     target = args.table or args.weights / "parity.json"
     with tqdm(unit="step", leave=False, disable=True if args.quiet else None) as bar:

@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
         return _runs(args)
     if not args.models:
         raise DataError("no model is named, expected some of the catalogue, or --runs.")
-    specs = [model(name) for name in args.models]
+    specs = [model(name, args.weights) for name in args.models]
     if args.layers:
         need_onnx()
         return max(_layers(spec, args) for spec in specs)

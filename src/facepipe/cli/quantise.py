@@ -20,10 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from facepipe.assets.workspace import open_workspace
-from facepipe.catalogue import model
 from facepipe.cli.run_options import add_limit_arguments, add_weights, positive
 from facepipe.faces.photographs import limits_for
-from facepipe.runs.quantise import is_single_shot, quantise, require_quantisers
+from facepipe.runs.quantise import quantisable, quantise, require_quantisers
 from facepipe.terminal.output import add_output_arguments, bar, result
 
 if TYPE_CHECKING:
@@ -45,11 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     ws = replace(open_workspace(), weights=args.weights)
-    require_quantisers(args.names)
-    for name in args.names:
-        with bar(args, "calibration faces", args.faces, hidden=is_single_shot(name)) as progress:
+    specs = [quantisable(name, args.weights) for name in args.names]
+    require_quantisers(specs)
+    for spec in specs:
+        with bar(args, "calibration faces", args.faces, hidden=spec.single_shot is not None) as progress:
             told = quantise(
-                name,
+                spec.name,
                 ws,
                 args.photographs,
                 tests=args.tests,
@@ -58,8 +58,8 @@ def run(args: argparse.Namespace) -> int:
                 limits=limits_for(0, args.max_pixels),
                 progress=progress,
             )
-        path = model(name).quantised(args.weights)
-        record = {"model": name, "file": str(path), "up_to_date": told is None}
+        path = spec.quantised(args.weights)
+        record = {"model": spec.name, "file": str(path), "up_to_date": told is None}
         text = f"{path}: {'up to date' if told is None else _in_words(told)}"
         result(args, text, record if told is None else record | asdict(told))
     return 0

@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
     args.embedder = PORT_MODELS.get(args.embedder, args.embedder)
     if args.use_gpu:
         raise DataError("--use_gpu: it is True, expected False or nothing.", "--backend with one that has the device.")
-    detector_models(args.detector)  # or it is told what was meant
+    detector_models(args.detector, args.weights)  # refused before anything is looked at
     if args.build_index is not None:
         return _build(args)
     if not args.det and not args.rec:

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     out = args.out or Path("runs") / f"rehearsal-fp16-{asked.job.embedder}"
     with bars(args, len(asked.keys)) as progress:
         found = rehearse(asked, out, Local(worker_count(args)), sample=args.sample, force=args.force, progress=progress)
-    text = rehearsal_page(embedder(asked.job.embedder), found)
+    text = rehearsal_page(embedder(asked.job.embedder, asked.job.weights), found)
     write_text(out / "rehearsal.md", text)
     result(args, text.rstrip("\n"), read_json(out / "rehearsal.json"))
     return 0

@@ -14,7 +14,7 @@ from facepipe.assets.workspace import open_workspace, trained_embedder
 from facepipe.backends import AUTO, FASTEST_FIRST, backend_by_name, backend_names, resolve_backend, takes_compiled
 from facepipe.backends.base import Backend, MadeBy, RuntimeOptions, require_available
 from facepipe.backends.by_model import engines
-from facepipe.catalogue import DETECTORS, EMBEDDERS, MODELS, detector_models
+from facepipe.catalogue import DETECTORS, EMBEDDERS, detector_models, find
 from facepipe.datasets.images import Decoded
 from facepipe.detect import EVERYDAY_DETECTOR, DetectorSettings, asked_settings, everyday_settings, looked_at
 from facepipe.detect.mtcnn import MtcnnSettings
@@ -39,7 +39,7 @@ def add_model_arguments(
     --least-score, --borders, --select, --size. `everyday`: with the detector and the working size of everyday use; else
     MTCNN in all pixels."""
     detector, size, told = (EVERYDAY_DETECTOR, None, "the detector's own") if everyday else ("mtcnn", 0, "0")
-    text = f"one of {', '.join(DETECTORS)} (default: {detector})"
+    text = f"one of {', '.join(DETECTORS)}, or an imported one (default: {detector})"
     parser.add_argument("--detector", default=detector, metavar="NAME", help=text)
     text = f"longer side of the copy in which faces are looked for; 0: in all pixels (default: {told})"
     parser.add_argument("--size", type=int, default=size, metavar="PIXELS", help=text)
@@ -219,11 +219,12 @@ def chosen_backend(
         BackendError: it cannot be used here; or "auto" would go on with another arithmetic than `made_by`.
         DataError: the embedder wants landmarks, the detector gives none, and --allow-margin-crop was not given.
     """
-    if embedder in MODELS and getattr(args, "det", not getattr(args, "aligned", False)):
-        require_alignment(args.detector, embedder, args.allow_margin_crop, "--allow-margin-crop")
+    recogniser = None if embedder is None else find(embedder, args.weights)
+    if embedder is not None and recogniser is not None and getattr(args, "det", not getattr(args, "aligned", False)):
+        require_alignment(args.detector, embedder, args.allow_margin_crop, "--allow-margin-crop", args.weights)
     backend = resolve_backend(args.backend, runtime_options(args), made_by, where)
     require_available(backend)
-    specs = (*detector_models(args.detector), *((MODELS[embedder],) if embedder in MODELS else ()))
+    specs = (*detector_models(args.detector, args.weights), *((recogniser,) if recogniser is not None else ()))
     by_engine: dict[str, list[str]] = {}
     for name, engine in engines(backend, specs, args.weights, args.batch).items():
         by_engine.setdefault(engine, []).append(name)
@@ -239,7 +240,7 @@ def detector_settings(args: argparse.Namespace) -> DetectorSettings:
     Raises:
         DataError: no such detector, or --borders for one that is no cascade.
     """
-    settings = everyday_settings(args.detector, args.size, compiled=takes_compiled(args.backend))
+    settings = everyday_settings(args.detector, args.size, compiled=takes_compiled(args.backend), weights=args.weights)
     return asked_settings(
         settings, batch=args.batch, min_face_px=args.min_face, least_score=args.least_score, borders=args.borders
     )

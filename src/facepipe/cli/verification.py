@@ -21,7 +21,7 @@ from pathlib import Path
 
 from facepipe.backends import backend_names
 from facepipe.backends.base import RuntimeOptions
-from facepipe.catalogue import EMBEDDERS, embedder
+from facepipe.catalogue import embedder
 from facepipe.cli.run_options import add_overwrite, add_weights, positive
 from facepipe.datasets.face_sets import folder_pairs, open_face_set
 from facepipe.datasets.verification_bin import pack_folder
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--cfp", choices=["FP", "FF"], help="SET is CFP's root: frontal against profile, or against frontal")
     add("--pack", type=Path, metavar="FILE.bin", help="write the set in insightface's form instead of scoring")
-    add("--embedder", choices=EMBEDDERS, default="mobilefacenet.ms1m", metavar="NAME", help="default: %(default)s")
+    add("--embedder", default="mobilefacenet.ms1m", metavar="NAME", help="default: %(default)s")
     add("--run", type=Path, metavar="FOLDER", help="gets verification.json (default: named from set and embedder)")
     add("--backend", choices=backend_names(), default="onnxruntime", help="default: %(default)s")
     add("--batch", type=positive, default=32, metavar="N", help="faces in one call (default: %(default)s)")
@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.pack is not None:
         return _pack(args)
-    spec = embedder(args.embedder)
+    spec = embedder(args.embedder, args.weights)
     faces = open_face_set(args.set, args.pairs, args.cfp)
     folder = args.run or Path("runs") / f"verification-{faces.pairs.name}-{spec.name}"
     options = RuntimeOptions(threads=args.threads)

@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    spec = embedder(chosen_embedder(args))
+    spec = embedder(chosen_embedder(args), args.weights)
     backend = chosen_backend(args, spec.name)
     settings = few_settings(args, 2)
     with open_pipeline(

@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
         folder = args.run or args.predictions.with_name(args.predictions.name + "-scored")
         scored = score_prediction_files(args.predictions, truth, folder, whole=args.whole)
     else:
-        protocol = wider_protocol(args.detector, args.protocol, args.size, args.aspect)
+        protocol = wider_protocol(args.detector, args.protocol, args.size, args.aspect, args.weights)
         photographs = wider_photographs(data, truth, args.images, whole=args.whole)
         job = WiderJob(
             root=photographs.root,
@@ -105,7 +105,9 @@ def run(args: argparse.Namespace) -> int:
             weights=args.weights,
             detector=args.detector,
             backend=args.backend,
-            settings=wider_settings(args.detector, args.least_score, args.nms, args.overlap, args.resample),
+            settings=wider_settings(
+                args.detector, args.least_score, args.nms, args.overlap, args.resample, args.weights
+            ),
             options=detector_options(runtime_options(args)),
             batch=args.batch,
             shard_size=args.shard or SHARD,

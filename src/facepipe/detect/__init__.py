@@ -22,7 +22,7 @@ from facepipe.detect.single_shot import (
     single_shot_settings,
 )
 from facepipe.errors import DataError
-from facepipe.geometry.fit import Inside, Stretch
+from facepipe.geometry.fit import Inside, Stretch, filled_up
 from facepipe.geometry.mtcnn_boxes import Borders
 from facepipe.geometry.pyramid import CELL
 from facepipe.results import Detections
@@ -62,28 +62,31 @@ _SIZE: Final = "--size with one of them."
 DetectorSettings = MtcnnSettings | SingleShotSettings
 
 
-def default_settings(name: str) -> DetectorSettings:
-    """The settings of everyday use of the detector `name`.
+def default_settings(name: str, weights: Path | None = None) -> DetectorSettings:
+    """The settings of everyday use of the detector `name`; `weights`: the folder of models, for one's own.
 
     Raises:
         DataError: no such detector.
     """
-    first = detector_models(name)[0]
+    first = detector_models(name, weights)[0]
     return MtcnnSettings() if first.single_shot is None else single_shot_settings(first)
 
 
-def everyday_settings(name: str, size: int | None = None, *, compiled: bool = False) -> DetectorSettings:
+def everyday_settings(
+    name: str, size: int | None = None, *, compiled: bool = False, weights: Path | None = None
+) -> DetectorSettings:
     """The settings for photographs of any size: faces are looked for in a copy of a working size.
 
     Args:
         size: pixels of the copy's longer side; None: EVERYDAY_SIZES, else what the detector was trained for. 0: the
             photograph as it is for a cascade, and for a detector of one network what it was trained for.
         compiled: the models were compiled for sizes, so that None is 0.
+        weights: the folder of models, for one's own.
 
     Raises:
         DataError: no such detector, or it takes no such size.
     """
-    settings, spec = default_settings(name), detector_models(name)[0]
+    settings, spec = default_settings(name, weights), detector_models(name, weights)[0]
     if size is None:
         size = 0 if compiled else EVERYDAY_SIZES.get(name, 0)
     if isinstance(settings, MtcnnSettings):
@@ -97,7 +100,10 @@ def everyday_settings(name: str, size: int | None = None, *, compiled: bool = Fa
         raise DataError(f"detector {name}: a working size of {size} pixels, expected 0, or {least} to {most}.", _SIZE)
     if isinstance(settings.fit, Stretch):
         return replace(settings, fit=Stretch(size * settings.fit.height // settings.fit.width, size))
-    return replace(settings, fit=Inside(size, size, grow=False))
+    if settings.canvas is None:
+        return replace(settings, fit=Inside(size, size, grow=False))
+    side = filled_up(size, spec.input.dims[3].step)
+    return replace(settings, fit=Inside(size, size, grow=True), canvas=(side, side))
 
 
 def looked_at(settings: DetectorSettings) -> int:
@@ -163,7 +169,8 @@ def open_detector(
         BackendError: the back end is unavailable, or a model file is not there.
         StageError: a model file is another than was stated, or than the record beside it says.
     """
-    chosen, specs = replace(settings or default_settings(name), batch=batch), detector_models(name)
+    chosen = replace(settings or default_settings(name, weights), batch=batch)
+    specs = detector_models(name, weights)
     if isinstance(chosen, SingleShotSettings):
         with open_single_shot(name, backend, weights, chosen, stated=stated) as detector:
             if len(specs) == 1:
@@ -205,7 +212,7 @@ def open_single_shot(
         BackendError: the back end is unavailable, or the model file is not there.
         StageError: as `open_detector`.
     """
-    spec = detector_models(name)[0]
+    spec = detector_models(name, weights)[0]
     if spec.single_shot is None:
         raise DataError(f"detector {name}: it is a cascade, expected a detector of one network.")
     if backend.traits.compiled:

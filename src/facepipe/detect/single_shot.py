@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Detectors that are one network: UltraFace, RetinaFace, BlazeFace. What differs between them is in the catalogue.
+"""Detectors that are one network: UltraFace, RetinaFace, BlazeFace; SCRFD, YuNet. What differs is in the catalogue.
 
 Photographs of any sizes; those whose inputs have one size share a batch, so the answer for one photograph does not
 depend on the others.
@@ -14,10 +14,11 @@ import numpy as np
 
 from facepipe.backends.base import Run
 from facepipe.errors import DataError
-from facepipe.geometry.anchors import decode_boxes, decode_landmarks, face_scores, priors
+from facepipe.geometry.anchors import decode_boxes, decode_landmarks, priors
 from facepipe.geometry.box_voting import blend
 from facepipe.geometry.boxes import clip
 from facepipe.geometry.fit import Fit, Inside, Resample, Stretch, filled_up, fitted, stretch
+from facepipe.geometry.heads import joined
 from facepipe.geometry.kernels import kernels_by_name
 from facepipe.geometry.normalise import normalise_planes
 from facepipe.geometry.soft_nms import soft_nms
@@ -101,8 +102,7 @@ class SingleShotDetector:
     """A detector of one network.
 
     Attributes:
-        run: the network. Input float32 [N, 3, H, W]; outputs box offsets [N, P, 4], landmark offsets [N, P, 2 K] where
-            it has landmarks, and face logits [N, P, 2] or [N, P, 1].
+        run: the network. Input float32 [N, 3, H, W]; outputs as `geometry.heads` has them, a row for each input.
         fixed_batch: the batch that every call must have; None: any.
     """
 
@@ -169,9 +169,11 @@ class SingleShotDetector:
         return height, width
 
     def _inputs(self, images: Sequence[np.ndarray], fits: Sequence[Size], canvas: Size) -> np.ndarray:
-        """float32 [N, 3, H, W]: each image at its size in the upper left corner, mean colour elsewhere."""
+        """float32 [N, 3, H, W]: each image at its size in the upper left corner, mean colour or black elsewhere."""
         rows = self.fixed_batch or len(images)
         inputs = np.zeros((rows, 3, *canvas), np.float32)
+        if _shot(self.spec).black:
+            inputs[:] = _planes(np.zeros((1, 1, 3), np.uint8), self.spec.pixels)
         for row, (image, (height, width)) in enumerate(zip(images, fits, strict=True)):
             scaled = stretch(image, height, width, self.settings.resample)
             inputs[row, :, :height, :width] = _planes(scaled, self.spec.pixels)
@@ -182,16 +184,16 @@ class SingleShotDetector:
     ) -> Detections:
         """One photograph's rows of the network's outputs as faces."""
         shot, settings = _shot(self.spec), self.settings
-        scores = face_scores(numbers[-1])  # (P,)
+        offsets, points, scores = joined(numbers, shot.heads)  # (P, 4), (P, 2 K), (P,)
         rows = np.flatnonzero(scores > np.float32(settings.threshold))
         if len(rows) > settings.candidates:
             rows = rows[np.argsort(-scores[rows], kind="stable")[: settings.candidates]]
         # From fractions of the input, to its pixels, to the photograph's.
         to_pixels = np.array([canvas[1] * size[1] / fit[1], canvas[0] * size[0] / fit[0]], np.float32)
-        boxes = decode_boxes(numbers[0][rows], anchors[rows], shot.code) * np.tile(to_pixels, 2)
+        boxes = decode_boxes(offsets[rows], anchors[rows], shot.code) * np.tile(to_pixels, 2)
         landmarks = (
-            decode_landmarks(numbers[1][rows], anchors[rows], shot.code) * to_pixels
-            if shot.keypoints
+            decode_landmarks(points[rows], anchors[rows], shot.code) * to_pixels
+            if points is not None
             else np.zeros((len(rows), 0, 2), np.float32)
         )
         candidates = Detections(boxes, scores[rows], landmarks)

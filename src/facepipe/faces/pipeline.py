@@ -199,7 +199,7 @@ def open_pipeline(
     """The models loaded from `weights`, closed on every way out.
 
     Args:
-        detector, embedder: names of the catalogue, or None.
+        detector, embedder: names of the catalogue or of `weights`, or None.
         batch: pictures through the first network, and crops through the recogniser, in one call.
         settings: of the detector, of its kind; None: its everyday ones.
         selection: see `FacePipeline`.
@@ -215,33 +215,36 @@ def open_pipeline(
     with ExitStack() as stack:
         finds, embeds, alignment, note = None, None, None, None
         if embedder is not None:
-            alignment, note = alignment_of(detector, embedder), alignment_note(detector, embedder)
+            alignment, note = alignment_of(detector, embedder, weights), alignment_note(detector, embedder, weights)
         if detector is not None:
             finds = stack.enter_context(open_detector(detector, backend, weights, batch, settings, stated=stated))
         if embedder is not None:
-            spec = embedder_spec(embedder)
+            spec = embedder_spec(embedder, weights)
             embeds = stack.enter_context(open_embedder(spec, backend, weights, batch, stated=stated))
         yield FacePipeline(finds, embeds, alignment, selection, note)
 
 
-def alignment_of(detector: str | None, embedder: str) -> Alignment:
+def alignment_of(detector: str | None, embedder: str, weights: Path | None = None) -> Alignment:
     """How a face is cut for this pair: as the embedder wants, or by a margin where the detector gives no landmarks.
 
     Without a detector the picture is the face, and is brought to the embedder's size.
 
+    Args:
+        weights: the folder of models, for one's own.
+
     Raises:
         DataError: there is no such model.
     """
-    wanted = _wanted(embedder_spec(embedder))
+    wanted = _wanted(embedder_spec(embedder, weights))
     if detector is None:
         return MarginCrop(size=wanted.size, margin=0)
-    return alignment_for(wanted, landmark_count(detector))
+    return alignment_for(wanted, landmark_count(detector, weights))
 
 
-def alignment_note(detector: str | None, embedder: str) -> str | None:
+def alignment_note(detector: str | None, embedder: str, weights: Path | None = None) -> str | None:
     """What a user has to know of this pair's crops; None when they are what the embedder wants."""
-    used = alignment_of(detector, embedder)
-    if detector is None or used == embedder_spec(embedder).alignment:
+    used = alignment_of(detector, embedder, weights)
+    if detector is None or used == embedder_spec(embedder, weights).alignment:
         return None
     assert isinstance(used, MarginCrop)
     return (
@@ -250,16 +253,19 @@ def alignment_note(detector: str | None, embedder: str) -> str | None:
     )
 
 
-def require_alignment(detector: str | None, embedder: str, allowed: bool, option: str) -> None:
+def require_alignment(
+    detector: str | None, embedder: str, allowed: bool, option: str, weights: Path | None = None
+) -> None:
     """Refuse a pair whose crops are not what the embedder wants, unless the user said so.
 
     Args:
         option: by which it is said.
+        weights: the folder of models, for one's own.
 
     Raises:
         DataError: so it is.
     """
-    if not allowed and alignment_note(detector, embedder) is not None:
+    if not allowed and alignment_note(detector, embedder, weights) is not None:
         marked = [f"detector {detector}+onet, or "] if f"{detector}+onet" in DETECTORS else []
         raise DataError(
             f"{detector}: it gives no landmarks, and {embedder} wants five; with a margin crop in their place it is "

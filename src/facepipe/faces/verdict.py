@@ -47,13 +47,17 @@ class Verdict:
 
 
 def threshold_of(spec: ModelSpec, note: str | None) -> KnownThreshold | None:
-    """The catalogue's threshold for verdicts; None where none was measured.
+    """The catalogue's threshold for verdicts, or the one that a model's own record states; None where there is none.
 
     Args:
         note: what a user has to know of detector and recogniser. Where there is something, faces are cut otherwise than
             the recogniser wants them, and no threshold was measured for that.
     """
-    if spec.thresholds is None or note is not None:
+    if note is not None:
+        return None
+    if spec.imported is not None and spec.imported.threshold is not None:
+        return KnownThreshold(spec.imported.threshold, None, f"of {spec.name}'s own record")
+    if spec.thresholds is None:
         return None
     at = next(one for one in spec.thresholds.rates if one.far == VERDICT_FAR)
     return KnownThreshold(at.similarity, at.far, spec.thresholds.source)
@@ -77,7 +81,8 @@ def verdict(
     distance = float(squared_distances(one[None], other[None])[0])
     known = threshold_of(spec, note) if threshold is None else KnownThreshold(threshold, None, "given by hand")
     if known is None:
-        why = "no threshold was measured for it" if spec.thresholds is None else "its threshold is for other alignment"
+        held = spec.thresholds is not None or (spec.imported is not None and spec.imported.threshold is not None)
+        why = "its threshold is for other alignment" if held else "no threshold was measured for it"
         return Verdict(similarity, distance, None, None, None, f"{spec.name}: {why}")
     return Verdict(similarity, distance, similarity > known.similarity, known.similarity, known.far, known.source)
 

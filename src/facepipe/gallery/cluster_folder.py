@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from facepipe.backends.base import MadeBy
+from facepipe.catalogue import embedder
 from facepipe.datasets.image_records import read_labels
 from facepipe.errors import DataError, StageError
 from facepipe.gallery.clusters import ALONE, Grouped, Linking, agreement
@@ -134,7 +135,11 @@ def is_cluster(folder: Path) -> bool:
 
 
 def gallery_of_clusters(
-    folder: Path, names: Sequence[str] = (), labels: Path | None = None, threshold: float | None = None
+    folder: Path,
+    names: Sequence[str] = (),
+    labels: Path | None = None,
+    threshold: float | None = None,
+    weights: Path | None = None,
 ) -> Gallery:
     """A gallery of the people of a cluster's folder to whom a name is given, from the embeddings that lie there.
 
@@ -145,6 +150,7 @@ def gallery_of_clusters(
         names: "person-0001=Ann", each. Two groups may have one name.
         labels: the same as lines "person-0001<TAB>Ann".
         threshold: least cosine for a name; None: the catalogue's, where it holds one.
+        weights: the folder of models, for one's own.
 
     Raises:
         DataError: there is no such group, or a name is none that a gallery can hold.
@@ -159,18 +165,24 @@ def gallery_of_clusters(
     sources = [face_name(line.key, line.outcome) for line in chosen if isinstance(line.outcome, Face)]
     gallery = empty_gallery(record["embedder"], record["weights_sha256"], rows.shape[1])
     gallery = with_rows(gallery, [called[str(line.group)] for line in chosen], sources, rows)
-    least = known_threshold(gallery.model, record.get("alignment"))
+    least = known_threshold(embedder(gallery.model, weights), record.get("alignment"))
     least = least if threshold is None else Threshold(threshold, None, "given by hand")
     return replace(gallery, threshold=least, made_by=MadeBy(**record["made_by"]))
 
 
-def add_clusters(path: Path, folder: Path, names: Sequence[str] = (), labels: Path | None = None) -> Gallery:
+def add_clusters(
+    path: Path,
+    folder: Path,
+    names: Sequence[str] = (),
+    labels: Path | None = None,
+    weights: Path | None = None,
+) -> Gallery:
     """The gallery at `path`, as it is by now, with the rows that `gallery_of_clusters` makes.
 
     Raises:
         StageError: the gallery is of other weights.
     """
-    made = gallery_of_clusters(folder, names, labels)
+    made = gallery_of_clusters(folder, names, labels, weights=weights)
 
     def grown(now: Gallery) -> Gallery:
         require_model(now, made.model, made.weights_sha256, str(path))

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 
 from facepipe.backends.base import MadeBy
-from facepipe.catalogue import embedder
 from facepipe.datasets.face_sets import open_face_set
 from facepipe.datasets.image_records import read_labels
 from facepipe.datasets.images import list_keys
@@ -32,6 +31,7 @@ from facepipe.gallery.file import (
 )
 from facepipe.gallery.person_name import person_name
 from facepipe.results import Face, FaceLine, NoFace, UncutFace, Unread
+from facepipe.specs import ModelSpec
 from facepipe.store.run_faces import EMBEDDINGS_FILE, FACES_FILE, read_embeddings, read_faces, read_main_faces
 from facepipe.store.run_record import RUN_FILE, read_run
 
@@ -200,13 +200,14 @@ def add_to_gallery(path: Path, recogniser: Recogniser, enrolled: Enrolment) -> t
     return gallery, before[0] + len(enrolled.labels) - len(gallery)
 
 
-def known_threshold(model: str, note: str | None) -> Threshold | None:
-    """The catalogue's threshold for an embedder; None where none was measured, or only behind another alignment.
+def known_threshold(spec: ModelSpec, note: str | None) -> Threshold | None:
+    """The catalogue's threshold for an embedder, or its own record's; None where there is none, or only behind another
+    alignment.
 
     Args:
         note: see `faces.verdict.threshold_of`.
     """
-    known = threshold_of(embedder(model), note)
+    known = threshold_of(spec, note)
     return None if known is None else Threshold(known.similarity, known.far, known.source)
 
 

@@ -16,6 +16,7 @@ from facepipe.errors import StageError
 from facepipe.faces.photographs import EVERYDAY, Limits, read_photographs
 from facepipe.faces.pipeline import DEFAULT_SELECTION, FacePipeline, open_pipeline
 from facepipe.results import EmbeddedFace, Face, Unread
+from facepipe.specs import ModelSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,12 @@ class Recogniser:
     def model(self) -> str:
         """The embedder's name in the catalogue."""
         return self.pipeline.model
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The embedder's record."""
+        assert self.pipeline.embedder is not None, "a recogniser embeds"
+        return self.pipeline.embedder.spec
 
     @property
     def dimension(self) -> int:

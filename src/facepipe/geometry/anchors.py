@@ -30,8 +30,9 @@ def priors(layout: PriorLayout, height: int, width: int) -> np.ndarray:
     for stride, sides in zip(layout.strides, layout.sides, strict=True):
         rows, columns = -(-height // stride), -(-width // stride)
         step_y, step_x = (height / rows, width / columns) if layout.even else (stride, stride)
-        centre_y = (np.arange(rows) + 0.5) * step_y / height
-        centre_x = (np.arange(columns) + 0.5) * step_x / width
+        inside = 0 if layout.corner else 0.5
+        centre_y = (np.arange(rows) + inside) * step_y / height
+        centre_x = (np.arange(columns) + inside) * step_x / width
         side = np.array(sides, np.float64)
         part = np.empty((rows, columns, len(sides), 4), np.float64)
         part[..., 0] = centre_x[None, :, None]
@@ -45,6 +46,9 @@ def priors(layout: PriorLayout, height: int, width: int) -> np.ndarray:
 
 def decode_boxes(offsets: np.ndarray, priors: np.ndarray, code: BoxCode) -> np.ndarray:
     """Corner boxes float32 [P, 4], in units of the input, from offsets float32 [P, 4] and their priors."""
+    if code.distances:
+        away = offsets * np.tile(priors[:, 2:], 2)
+        return np.concatenate([priors[:, :2] - away[:, :2], priors[:, :2] + away[:, 2:]], axis=1)
     centre = priors[:, :2] + offsets[:, :2] * np.float32(code.centre) * priors[:, 2:]
     scaled = offsets[:, 2:] * np.float32(code.size)
     half = priors[:, 2:] * (np.exp(scaled) if code.exponential else scaled) / np.float32(2)
@@ -53,6 +57,9 @@ def decode_boxes(offsets: np.ndarray, priors: np.ndarray, code: BoxCode) -> np.n
 
 def encode_boxes(boxes: np.ndarray, priors: np.ndarray, code: BoxCode) -> np.ndarray:
     """The offsets float32 [P, 4] that `decode_boxes` turns into these corner boxes; boxes need an area above 0."""
+    if code.distances:
+        away = np.concatenate([priors[:, :2] - boxes[:, :2], boxes[:, 2:] - priors[:, :2]], axis=1)
+        return away / np.tile(priors[:, 2:], 2)
     centre = (boxes[:, :2] + boxes[:, 2:]) / np.float32(2)
     side = (boxes[:, 2:] - boxes[:, :2]) / priors[:, 2:]
     moved = (centre - priors[:, :2]) / (np.float32(code.centre) * priors[:, 2:])

@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from facepipe.catalogue import embedder
 from facepipe.faces.photographs import EVERYDAY, Limits, decoded_or_error
 from facepipe.faces.pipeline import crop_of
 from facepipe.reports.drawings import contact_sheet, write_drawing
 from facepipe.results import Face, NoFace
+from facepipe.specs import ModelSpec
 
 MOST_ON_A_SHEET = 120
 _COLUMN = 172  # pixels: a camera's name of a file and a box fit
@@ -22,7 +22,7 @@ def write_sheets(
     faces: Sequence[tuple[str, Face]],
     groups: Sequence[str],
     weak: Sequence[str | None],
-    recogniser: str,
+    recogniser: ModelSpec,
     limits: Limits = EVERYDAY,
     progress: Callable[[int], None] = lambda _: None,
 ) -> None:
@@ -47,7 +47,7 @@ def write_sheets(
         crops, labels = [], []
         for number in members[group][:MOST_ON_A_SHEET]:
             key, face = faces[number]
-            crop = crop_of(decoded_or_error(root / key, limits), face, embedder(recogniser))
+            crop = crop_of(decoded_or_error(root / key, limits), face, recogniser)
             if not isinstance(crop, NoFace):
                 crops.append(crop)
                 labels.append(label_of(key, face, weak[number]))

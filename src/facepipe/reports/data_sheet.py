@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from facepipe.assets.workspace import Workspace, find_weights
+from facepipe.catalogue.imported import record_path
 from facepipe.specs import Alignment, FivePoint, ModelSpec, Pixels, Recipe, TensorSpec
 
 
@@ -27,9 +28,13 @@ def data_sheet(spec: ModelSpec, ws: Workspace) -> Iterator[tuple[str, str]]:
         known = spec.thresholds
         rates = [f"above cosine {one.similarity:.4f} at FAR {one.far:g}" for one in known.rates] if known else []
         same = f"same {', '.join(rates)} ({known.source})" if known else "no threshold was measured for it"
+        if spec.imported is not None and spec.imported.threshold is not None:
+            same = f"same above cosine {spec.imported.threshold:.4f} (of its own record)"
         yield "distance", f"squared Euclidean; {same}"
     yield "opset", str(spec.opset)
     yield "passes", ", ".join(spec.passes) or "none"
+    if spec.imported is not None:
+        yield "record", str(record_path(spec.name, ws.weights))
     yield "parity", f"max|a - b| at most {spec.parity_tolerance:g} times max(1, max|reference|)"
     yield "weights", f"{ws.weights / weights.file}" + (f", {weights.size:,} bytes" if weights.size else "")
     yield "", "sha256 " + (weights.sha256 or "not published; the one seen first is kept beside the file")

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from facepipe.catalogue import MODELS
+from facepipe.catalogue import find
 from facepipe.datasets.images import Decoded
 from facepipe.datasets.lfw import VerificationSet
 from facepipe.errors import DataError
@@ -86,7 +86,8 @@ def write_html_report(run: Path, pairs: VerificationSet, root: Path) -> Path:
     outcomes = _outcomes(run, {key for pair in shown for key in (pair.first, pair.second)})
     begun_with = record.get("parameters", {})
     limits = Limits(begun_with.get("max_pixels", EVERYDAY.max_pixels), size=begun_with.get("size", 0))
-    pictures = _Pictures(root, outcomes, MODELS.get(accuracy["embedder"]), limits)
+    folder = record.get("weights_folder")  # for an imported recogniser, whose record is there
+    pictures = _Pictures(root, outcomes, find(accuracy["embedder"], None if folder is None else Path(folder)), limits)
     title = f"{accuracy['detector']} + {accuracy['embedder']} on {_set_name(root)}"
     body = "\n".join(
         [

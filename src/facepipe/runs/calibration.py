@@ -125,7 +125,7 @@ def crops_for(
         paths = _faces_outside_tests(ws, folders, Path(made))
         random.Random(0).shuffle(paths)  # the same order every time, spread over all folders
         with open_pipeline("mtcnn", None, backend_by_name("onnxruntime"), ws.weights, 1) as finds:
-            cuts = replace(finds, alignment=alignment_of("mtcnn", spec.name))
+            cuts = replace(finds, alignment=alignment_of("mtcnn", spec.name, ws.weights))
             found = collect_crops(paths, cuts, wanted, tests, limits, _told(folders), progress)
     if len(found.crops) < LEAST_FACES:
         raise DataError(

@@ -24,7 +24,7 @@ from facepipe.errors import StageError
 from facepipe.faces.photographs import read_photographs
 from facepipe.faces.pipeline import CutFace, FacePipeline, Image, alignment_note, open_pipeline
 from facepipe.results import Detections, Face, FaceLine, Killed, NoFace, Outcome, UncutFace, Unread
-from facepipe.runs.job import RunJob, detection_parameters, models_of
+from facepipe.runs.job import RunJob, detection_parameters, models_of, networks_of, records_of
 from facepipe.runs.lethal import killed_in, left_unsealed, mark_sealed, reopen, survived, with_killed
 from facepipe.store.photograph_digests import PHOTOGRAPHS_FILE, write_digests
 from facepipe.store.provenance import ModelFile, versions
@@ -149,8 +149,9 @@ def fused_stage(job: RunJob, keys: Sequence[str], models: tuple[ModelFile, ...])
         "selection": job.selection if job.faces == "main" else None,
         "models": {file.model: file.sha256 for file in models},
         "engines": {file.model: file.engine for file in models},
+        **records_of(networks_of(job)),
     }
-    note = alignment_note(job.detector, job.embedder)
+    note = alignment_note(job.detector, job.embedder, job.weights)
     if note is not None:
         parameters["alignment"] = note
     return Stage(job.run / "fused", "fused", parameters, tuple(keys), job.shard_size)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -24,6 +25,7 @@ from facepipe.datasets.images import decoder_versions
 from facepipe.detect import DetectorSettings, default_settings
 from facepipe.faces.photographs import EVERYDAY, Limits
 from facepipe.faces.pipeline import ARITHMETIC, DEFAULT_SELECTION
+from facepipe.specs import ModelSpec
 from facepipe.store.files import read_json
 from facepipe.store.provenance import ModelFile, package_versions
 
@@ -74,7 +76,7 @@ class RunJob:
     @property
     def detector_settings(self) -> DetectorSettings:
         """The settings, or those that its detector has by default."""
-        return self.settings or default_settings(self.detector)
+        return self.settings or default_settings(self.detector, self.weights)
 
 
 def made_by(run: Path) -> MadeBy | None:
@@ -92,6 +94,15 @@ def made_by(run: Path) -> MadeBy | None:
     return None
 
 
+def networks_of(job: RunJob) -> tuple[ModelSpec, ...]:
+    """The records of the detector's models and of the embedder.
+
+    Raises:
+        DataError: there is no such model.
+    """
+    return (*detector_models(job.detector, job.weights), embedder(job.embedder, job.weights))
+
+
 def models_of(job: RunJob) -> tuple[ModelFile, ...]:
     """The model files that the job states; else those that lie there, with their digests and the engine of each.
 
@@ -103,13 +114,13 @@ def models_of(job: RunJob) -> tuple[ModelFile, ...]:
         return job.models
     backend = backend_by_name(job.backend, job.options)
     require_available(backend)
-    specs = (*detector_models(job.detector), embedder(job.embedder))
+    specs = networks_of(job)
     return tuple(model_on_disk(backend, spec, job.weights, job.batch)[1] for spec in specs)
 
 
 def model_precisions(job: RunJob) -> dict[str, str]:
     """What each network of the job computes in. A back end that would compute in another refuses to load."""
-    specs = (*detector_models(job.detector), embedder(job.embedder))
+    specs = networks_of(job)
     backend = backend_by_name(job.backend, job.options)
     if backend.traits.compiled:  # compiled in; the file's own record tells
         records = {spec.name: read_sidecar(model_file(backend, spec, job.weights, job.batch)) for spec in specs}
@@ -138,3 +149,9 @@ def detection_parameters(job: RunJob) -> dict[str, object]:
         "size": job.limits.size,
         "settings": settings,
     }
+
+
+def records_of(specs: Iterable[ModelSpec]) -> dict[str, object]:
+    """What results depend on of the records of imported models, as a parameter; nothing for the catalogue's."""
+    found = {spec.name: spec.imported.meaning for spec in specs if spec.imported is not None}
+    return {"records": found} if found else {}

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from facepipe.catalogue import MODELS
+from facepipe.catalogue import find
+from facepipe.catalogue.imported import record_path
 from facepipe.errors import DataError, StageError
 from facepipe.runs.embed_stage import OUTPUTS, RECORD
 from facepipe.store.bins import INDEX
@@ -65,7 +66,11 @@ def changes(run: Path, weights: Path | None = None, root: Path | None = None) ->
             yield from _listed(kind, run / file, below)
     for model in record["models"]:
         yield _checked("model", folder / model["file"], model["sha256"])
-        spec = MODELS.get(str(model.get("model")))
+        spec = find(str(model.get("model")), folder)
+        if spec is not None and spec.imported is not None:  # what its record says stands for its weights
+            same = spec.imported.meaning == model.get("weights_sha256")
+            yield Checked("weights", record_path(spec.name, folder), "same" if same else "changed")
+            continue
         checkpoint = folder / spec.weights.file if spec is not None and spec.weights.file else None
         # A machine that only runs the converted model has no checkpoint: that is no change.
         if checkpoint is not None and checkpoint.is_file() and model.get("weights_sha256"):

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from facepipe.assets.workspace import Workspace
-from facepipe.catalogue import MODELS, embedder
+from facepipe.catalogue import embedder, find
 from facepipe.errors import ConversionError
 from facepipe.faces.photographs import EVERYDAY, Limits
 from facepipe.runs.calibration import crops_for, inputs_for, lfw_held_out, tests_named, wider_held_out
+from facepipe.specs import ModelSpec
 
 if TYPE_CHECKING:
     from facepipe.convert.onnx.quantise import Quantised
@@ -44,17 +45,17 @@ def quantise(
         ConversionError: a package is missing, the model is not converted, a photograph is of a test set, or the result
             is no approximation of the network.
     """
-    spec = MODELS[name] if is_single_shot(name) else embedder(name)
-    require_quantisers([name])
+    spec = quantisable(name, ws.weights)
+    require_quantisers([spec])
     from facepipe.convert.onnx.quantise import Calibration, is_quantised, quantise_model
     from facepipe.convert.onnx.quantise_detector import DETECTOR
     from facepipe.convert.onnx.quantise_recogniser import RECOGNISER, recogniser_inputs
 
-    quantiser = DETECTOR if is_single_shot(name) else RECOGNISER
+    quantiser = DETECTOR if spec.single_shot else RECOGNISER
     if not force and photographs is None and is_quantised(spec, ws.weights, quantiser):
         return None
-    judges = [*(wider_held_out(ws) if is_single_shot(name) else lfw_held_out(ws)), *tests_named(tests)]
-    if is_single_shot(name):
+    judges = [*(wider_held_out(ws) if spec.single_shot else lfw_held_out(ws)), *tests_named(tests)]
+    if spec.single_shot:
         whole = inputs_for(spec, ws, photographs, judges, limits)
         inputs, count, used = whole.inputs, len(whole.inputs), whole.photographs
     else:
@@ -65,18 +66,23 @@ def quantise(
     return quantise_model(spec, ws.weights, inputs, calibration, quantiser)
 
 
-def is_single_shot(name: str) -> bool:
-    """Whether that is a detector of one network; else it is taken for a recogniser."""
-    return name in MODELS and MODELS[name].single_shot is not None
+def quantisable(name: str, weights: Path) -> ModelSpec:
+    """The recogniser or the detector of one network of that name.
+
+    Raises:
+        DataError: there is none.
+    """
+    found = find(name, weights)
+    return found if found is not None and found.single_shot is not None else embedder(name, weights)
 
 
-def require_quantisers(names: Iterable[str]) -> None:
+def require_quantisers(specs: Iterable[ModelSpec]) -> None:
     """Refuse before any work where a package is missing: NNCF for a recogniser, onnxruntime's own for a detector.
 
     Raises:
         ConversionError: the first one that is not installed.
     """
-    needed = ("onnx", "torch", "onnxruntime" if all(map(is_single_shot, names)) else "nncf")
+    needed = ("onnx", "torch", "onnxruntime" if all(spec.single_shot for spec in specs) else "nncf")
     for module in needed:
         if importlib.util.find_spec(module) is None:
             raise ConversionError(

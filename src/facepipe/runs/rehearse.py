@@ -142,9 +142,9 @@ def rehearse(
         )
     from facepipe.convert.ascend.rehearsal import write_rehearsed
 
-    spec = embedder_spec(job.embedder)
+    spec = embedder_spec(job.embedder, job.weights)
     with locked(out, "--out"):
-        for one in (*detector_models(job.detector), spec):
+        for one in (*detector_models(job.detector, job.weights), spec):
             write_rehearsed(one, job.weights, out / "models")
         accuracies: dict[str, dict[str, Any]] = {}
         for name, folder in (("f32", job.weights), ("fp16", out / "models")):
@@ -235,7 +235,7 @@ def compare_sample(
     crops = []
     with ExitStack() as stack:
         sides = [stack.enter_context(_cascade(backend, folder, settings)) for folder in folders]
-        pipeline = FacePipeline(sides[0].detector, None, alignment_of("mtcnn", embedder.name))
+        pipeline = FacePipeline(sides[0].detector, None, alignment_of("mtcnn", embedder.name, folders[0]))
         for (member,) in read_photographs(root, keys, 1, limits):
             if isinstance(member.pixels, Unread):
                 continue
@@ -256,7 +256,7 @@ def compare_sample(
         raise DataError(f"{root}: no face in the sample of {len(keys)} photographs.", "a larger sample.")
     embeddings = []
     for folder in folders:
-        with open_embedder(embedder, backend, folder, settings.batch) as recogniser:
+        with open_embedder(embedder_spec(embedder.name, folder), backend, folder, settings.batch) as recogniser:
             embeddings.append(recogniser.embed(np.stack(crops)))
     outputs.append((embedder.name, embedder.outputs[0].name, layer_figures(embeddings[0], embeddings[1])))
     matches = [match(ours, theirs) for ours, theirs in found]

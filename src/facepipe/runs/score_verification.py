@@ -83,7 +83,7 @@ def run_verification(
         DataError, TensorError: as `score`.
     """
     claim(job.folder, "--run with another folder.")
-    spec = embedder_spec(job.embedder)
+    spec = embedder_spec(job.embedder, job.weights)
     backend = backend_by_name(job.backend, job.options)
     keys, size = keys_in_order(faces.pairs), spec.input.dims[2].high
     with open_embedder(spec, backend, job.weights, job.batch) as recogniser:

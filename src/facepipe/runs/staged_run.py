@@ -51,7 +51,7 @@ from facepipe.runs.faces_run import (
     silent,
     write_record,
 )
-from facepipe.runs.job import RunJob, computed_with, detection_parameters, models_of
+from facepipe.runs.job import RunJob, computed_with, detection_parameters, models_of, records_of
 from facepipe.runs.lethal import (
     killed_in,
     left_unsealed,
@@ -117,7 +117,7 @@ def staged_stage(name: str, job: RunJob, keys: Sequence[str]) -> Stage:
     """
     if name not in STAGES:
         raise DataError(f"stage '{name}' is not known, expected one of {', '.join(STAGES)}, pack, embed, score.")
-    if name != "crop" and name not in {spec.name for spec in detector_models(job.detector)}:
+    if name != "crop" and name not in {spec.name for spec in detector_models(job.detector, job.weights)}:
         raise DataError(
             f"stage '{name}' is MTCNN's, and the detector is {job.detector}.", "the fused run (without --staged)."
         )
@@ -129,6 +129,7 @@ def staged_stage(name: str, job: RunJob, keys: Sequence[str]) -> Stage:
             "versions": computed_with(job.backend),
             "embedder": job.embedder,
             "selection": job.selection,
+            **records_of([embedder(job.embedder, job.weights)]),
         }
     else:
         (file,) = (file for file in models_of(job) if file.model == name)
@@ -229,7 +230,7 @@ def pack(job: RunJob, keys: Sequence[str], *, force: bool = False, progress: Pro
         job.run / "pack",
         [[key for key, _ in shard] for shard in cut],
         lambda key: read_crop(crops.folder, key, sha256[key]),
-        embedder(job.embedder),
+        embedder(job.embedder, job.weights),
         job.batch,
         {"crop": sha256_of_file(crops.folder / "manifest.json")},
         raw_bytes=_takes_bytes(job),
@@ -240,7 +241,7 @@ def pack(job: RunJob, keys: Sequence[str], *, force: bool = False, progress: Pro
 
 def embed(job: RunJob, *, force: bool, progress: Progress, say: Callable[[str], None]) -> None:
     """Bins to the network's answers, in bins."""
-    spec = embedder(job.embedder)
+    spec = embedder(job.embedder, job.weights)
     backend = backend_by_name(job.backend, job.options)
     stated = None if job.models is None else job.stated
     width = spec.outputs[0].dims[1].high
@@ -278,7 +279,7 @@ def _takes_bytes(job: RunJob) -> bool:
     backend = backend_by_name(job.backend, job.options)
     if not backend.traits.compiled:
         return False
-    sidecar = read_sidecar(model_file(backend, embedder(job.embedder), job.weights, job.batch))
+    sidecar = read_sidecar(model_file(backend, embedder(job.embedder, job.weights), job.weights, job.batch))
     return sidecar is not None and sidecar.aipp
 
 
@@ -313,7 +314,7 @@ def collect_run(job: RunJob, keys: Sequence[str], facts: Mapping[str, object] | 
 
 def _write_results(job: RunJob, crops: Stage) -> Written:
     """faces.jsonl, embeddings.npy and photographs.sha256 of complete stages."""
-    spec = embedder(job.embedder)
+    spec = embedder(job.embedder, job.weights)
     embedded = unpack(job.run / "pack", job.run / "embed", width=spec.outputs[0].dims[1].high)
     written = collect_faces(crops, job.run, CROP_ARRAYS)
     with_face = [line.key for line in read_main_faces(job.run / FACES_FILE) if line.row is not None]
@@ -440,7 +441,7 @@ def _detect_shard(asked: StageJob, shard: Shard, run: Run) -> int:
 def open_crop(asked: StageJob, worker: int) -> Iterator[Callable[[Shard], int]]:
     """Yields the function that crops one shard."""
     job = asked.job
-    pipeline = FacePipeline(None, None, alignment_of(job.detector, job.embedder), job.selection)
+    pipeline = FacePipeline(None, None, alignment_of(job.detector, job.embedder, job.weights), job.selection)
     yield lambda shard: _crop_shard(asked, shard, pipeline)
 
 
@@ -465,7 +466,7 @@ def _crop_shard(asked: StageJob, shard: Shard, pipeline: FacePipeline) -> int:
                 write_png(crop_path(job.run / asked.name, member.key), cut.crop)
                 crops.append(_digest_of(cut.crop))
         del members, member
-    faces = face_arrays(with_killed(shard, outcomes), before.sha256, landmark_count(job.detector))
+    faces = face_arrays(with_killed(shard, outcomes), before.sha256, landmark_count(job.detector, job.weights))
     write_shard(shard, {**faces, "crops": np.array(crops, np.str_)}, stamps)
     return len(shard.keys)
 

@@ -10,6 +10,7 @@ from typing import Literal
 
 from facepipe.assets.workspace import open_workspace
 from facepipe.backends.base import RuntimeOptions
+from facepipe.catalogue import detector_models
 from facepipe.datasets.images import list_keys, read_size
 from facepipe.datasets.widerface import (
     FACES_FILE,
@@ -87,6 +88,7 @@ def wider_settings(
     nms: Literal["hard", "soft", "blending"] = "hard",
     overlap: float | None = None,
     resample: Resample = "smooth",
+    weights: Path | None = None,
 ) -> SingleShotSettings | None:
     """A detector's settings for a curve; None for a cascade, which has its own.
 
@@ -95,11 +97,12 @@ def wider_settings(
 
     Args:
         overlap: IoU above which two boxes are one face; None: the detector's own.
+        weights: the folder of models, for one's own.
 
     Raises:
         DataError: a number is out of bounds, or something is asked of a cascade.
     """
-    settings = default_settings(detector)
+    settings = default_settings(detector, weights)
     if not isinstance(settings, SingleShotSettings):
         if (threshold, nms, overlap) != (THRESHOLD, "hard", None):
             raise DataError(f"wider: {detector} is a cascade; --nms, --overlap and --threshold are not for it.")
@@ -108,6 +111,8 @@ def wider_settings(
         raise DataError(f"wider: threshold is {threshold}, expected 0 up to, but not including, 1.")
     if overlap is not None and not 0 < overlap <= 1:
         raise DataError(f"wider: overlap is {overlap}, expected more than 0, at most 1.")
+    if not detector_models(detector, weights)[0].input.dims[2].is_fixed:  # the protocol tells the sizes
+        settings = replace(settings, canvas=None)
     within = settings.suppression.overlap if overlap is None else overlap
     suppression = replace(settings.suppression, method=nms, overlap=within)
     return replace(settings, threshold=threshold, suppression=suppression, resample=resample)

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from facepipe.catalogue import detector_models
 from facepipe.errors import DataError
 from facepipe.geometry.fit import Fit, Inside, Original, ShortSide, Stretch
+from facepipe.specs import ModelSpec
 
 Kind = Literal["single", "five-size-mean", "multi-scale"]
 KINDS: tuple[Kind, ...] = ("single", "five-size-mean", "multi-scale")
@@ -35,7 +37,7 @@ class WiderProtocol:
     flips: bool
 
 
-def wider_protocol(detector: str, kind: str, size: str, aspect: str) -> WiderProtocol:
+def wider_protocol(detector: str, kind: str, size: str, aspect: str, weights: Path | None = None) -> WiderProtocol:
     """The protocol that a command line asks for.
 
     Args:
@@ -43,6 +45,7 @@ def wider_protocol(detector: str, kind: str, size: str, aspect: str) -> WiderPro
             Ignored by the others.
         aspect: "keep", "stretch" or "default" (as the detector is usually run). A number of pixels is the width of a
             stretch to 4:3, or the longest side when the aspect is kept.
+        weights: the folder of models, for one's own.
 
     Raises:
         DataError: no such protocol, detector or size, or the detector takes no other size than its own.
@@ -50,9 +53,9 @@ def wider_protocol(detector: str, kind: str, size: str, aspect: str) -> WiderPro
     fits = tuple(ShortSide(side, LONGEST) for side in FIVE_SIZES)
     sizes = ", ".join(map(str, FIVE_SIZES))
     if kind == "single":
-        fit, label = _single(detector, size, aspect)
+        fit, label = _single(detector, detector_models(detector, weights)[0], size, aspect)
         return WiderProtocol("single", f"single scale, {label}", (("single", (fit,)),), flips=False)
-    spec = detector_models(detector)[0]
+    spec = detector_models(detector, weights)[0]
     if spec.single_shot is None or spec.input.dims[2].is_fixed:
         raise DataError(
             f"wider: {detector} cannot be run at several sizes, which protocol '{kind}' does.", "--protocol single"
@@ -72,8 +75,7 @@ def wider_protocol(detector: str, kind: str, size: str, aspect: str) -> WiderPro
     raise DataError(f"wider: protocol '{kind}' is not known, expected one of {', '.join(KINDS)}.")
 
 
-def _single(detector: str, size: str, aspect: str) -> tuple[Fit, str]:
-    spec = detector_models(detector)[0]
+def _single(detector: str, spec: ModelSpec, size: str, aspect: str) -> tuple[Fit, str]:
     if aspect not in ("keep", "stretch", "default"):
         raise DataError(f"wider: aspect is '{aspect}', expected keep, stretch or default.")
     if spec.single_shot is None:

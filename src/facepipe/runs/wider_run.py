@@ -23,7 +23,7 @@ from facepipe.geometry.box_voting import vote
 from facepipe.geometry.fit import Fit
 from facepipe.results import Detections, Unread
 from facepipe.runs.faces_run import Progress, silent
-from facepipe.runs.job import computed_with
+from facepipe.runs.job import computed_with, records_of
 from facepipe.store.provenance import ModelFile
 from facepipe.store.shard import Shard, read_shard, write_shard
 from facepipe.store.stage import Stage, begin, finish
@@ -102,7 +102,7 @@ def wider_models(job: WiderJob) -> tuple[ModelFile, ...]:
         StageError: the record beside one is not its own.
     """
     backend = backend_by_name(job.backend, job.options)
-    specs = detector_models(job.detector)
+    specs = detector_models(job.detector, job.weights)
     return tuple(model_on_disk(backend, spec, job.weights, job.batch)[1] for spec in specs)
 
 
@@ -124,6 +124,7 @@ def wider_stage(job: WiderJob, files: Sequence[WiderFile], models: tuple[ModelFi
         "voting": job.voting if job.merges else None,
         "models": {file.model: file.sha256 for file in models},
         "engines": {file.model: file.engine for file in models},
+        **records_of(detector_models(job.detector, job.weights)),
         "files": {file.key: file.path for file in files},
         "sizes": [list(file.size) for file in files],
     }

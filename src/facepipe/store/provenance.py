@@ -36,9 +36,13 @@ class ModelFile:
     engine: str  # the back end that executed it; of a pair such as native+openvino the one of the two
 
 
-def model_provenance(model: str, read: ModelContent, engine: str) -> ModelFile:
-    """Of what was read: its digest, that of its weights as the record beside it tells, and what executes it."""
-    weights = None if read.record is None else read.record.made_from.inputs.get("weights")
+def model_provenance(model: str, read: ModelContent, engine: str, meaning: str | None = None) -> ModelFile:
+    """Of what was read: its digest, that of its weights as the record beside it tells, and what executes it.
+
+    Args:
+        meaning: of an imported model what stands for its weights; see `specs.Imported`.
+    """
+    weights = meaning or (None if read.record is None else read.record.made_from.inputs.get("weights"))
     return ModelFile(model, read.path.name, read.sha256, weights, engine)
 
 

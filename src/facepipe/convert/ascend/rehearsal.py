@@ -16,10 +16,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from facepipe.catalogue.imported import as_imported, record_path, record_text
 from facepipe.convert.onnx.passes.graph import constants
 from facepipe.errors import ConversionError
 from facepipe.specs import ModelSpec
-from facepipe.store.files import write_bytes
+from facepipe.store.files import sha256_of_file, write_bytes, write_text
 from facepipe.store.made_from import MadeFrom, is_current, require_own, weights_of, write_record
 from facepipe.store.model_content import read_model
 from facepipe.store.owned import keep_record
@@ -98,6 +99,10 @@ def write_rehearsed(spec: ModelSpec, weights: Path, models: Path) -> Path:
         keep_record(target)
         write_bytes(target, rehearse_fp16(onnx.load_from_string(read.content)).SerializeToString())
         write_record(target, spec.name, made_from, {}, again="facepipe rehearse")
+    if spec.imported is not None:  # known by its record: there it is another file
+        own = spec.imported
+        rehearsed = as_imported(spec, own.file, sha256_of_file(target), own.threshold, own.checkpoint)
+        write_text(record_path(spec.name, models), record_text(rehearsed))
     return target
 
 

@@ -36,7 +36,9 @@ class LoadedNetwork:
     sha256: str
 
 
-def load(spec: ModelSpec, path: Path | None, *, any_digest: bool = False) -> LoadedNetwork:
+def load(
+    spec: ModelSpec, path: Path | None, *, any_digest: bool = False, network: nn.Module | None = None
+) -> LoadedNetwork:
     """The network of `spec` with the weights of `path`.
 
     Args:
@@ -44,12 +46,16 @@ def load(spec: ModelSpec, path: Path | None, *, any_digest: bool = False) -> Loa
         path: the weight file; None for a model whose weights are a recipe.
         any_digest: take a file whose digest is not the catalogue's, such as a user's own re-saved or trained weights;
             it still has to fit the network entry by entry.
+        network: a user's own, in place of the one that the catalogue names.
 
     Raises:
         WeightsError: the digest is another than the catalogue's, the file is no plain PyTorch state dict or is
             truncated, or its entries are not this network's.
     """
-    network = build(spec.network)
+    right = (
+        f"`facepipe models {spec.name}` names the right file." if network is None else "the network that they are of."
+    )
+    network = build(spec.network) if network is None else network
     if path is None:
         assert isinstance(spec.weights.origin, Recipe), f"{spec.name} has a weight file, and none was given"
         state: Mapping[str, torch.Tensor] = RECIPES[spec.weights.origin.name]()
@@ -63,7 +69,7 @@ def load(spec: ModelSpec, path: Path | None, *, any_digest: bool = False) -> Loa
                 f"delete it and run `facepipe fetch {spec.name}`; a truncated download is the usual cause.",
             )
         state = read_state(path, content)
-    network.load_state_dict(_fitting(state, network, spec, where))
+    network.load_state_dict(_fitting(state, network, spec, where, right))
     return LoadedNetwork(network.requires_grad_(False).eval(), sha256)
 
 
@@ -136,7 +142,7 @@ def _without_prefix(state: Mapping[object, torch.Tensor]) -> dict[str, torch.Ten
 
 
 def _fitting(
-    state: Mapping[str, torch.Tensor], network: nn.Module, spec: ModelSpec, where: str
+    state: Mapping[str, torch.Tensor], network: nn.Module, spec: ModelSpec, where: str, right: str
 ) -> dict[str, torch.Tensor]:
     """`state` without what serves training alone, when it is otherwise exactly the network's."""
     dropped = TRAINING_ONLY.get(spec.network, ())
@@ -148,7 +154,7 @@ def _fitting(
         raise WeightsError(
             f"{where}: these are the weights of another network than {spec.name}: "
             f"{_listing(missing)} missing, {_listing(unexpected)} unexpected.",
-            f"`facepipe models {spec.name}` names the right file.",
+            right,
         )
     for key, tensor in given.items():
         if tensor.shape != expected[key].shape:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +66,40 @@ def convert_model(
     """
     require_own_models(spec, out)
     loaded = load(spec, checkpoint)
-    reference = reference_of(loaded.network, spec)
+    made = convert_network(loaded.network, spec, on_step=on_step)
+    keep_record(spec.final(out))
+    write_bytes(spec.exported(out), made.exported)
+    write_bytes(spec.fixed(out), made.fixed)
+    write_bytes(spec.final(out), made.final)
+    # Last: its digest is what says that the three files are whole.
+    return write_report(spec, out, loaded.sha256, made.steps, versions())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ConvertedNetwork:
+    """The ONNX as torch exported it, after the passes, and simplified; and the parity of each step."""
+
+    exported: bytes
+    fixed: bytes
+    final: bytes
+    steps: tuple[Step, ...]
+
+
+def convert_network(
+    network: nn.Module, spec: ModelSpec, *, any_passes: bool = False, on_step: OnStep = _silent
+) -> ConvertedNetwork:
+    """The steps of a conversion, nothing written.
+
+    Args:
+        network: in evaluation mode.
+        any_passes: apply every pass whose operator is there, instead of those that the specification lists: what a
+            user's own network is made of, nobody has written down.
+        on_step: called with the name of each step when it is done.
+
+    Raises:
+        ConversionError: a step failed or moved the outputs; the step is named.
+    """
+    reference = reference_of(network, spec)
     steps: list[Step] = []
 
     def done(step: str, model: onnx.ModelProto, edits: int = 0) -> None:
@@ -74,9 +107,11 @@ def convert_model(
         on_step(step)
 
     with _naming("export", spec):
-        model = onnx_from_network(loaded.network, spec)
+        model = onnx_from_network(network, spec)
         done("export", model)
     exported = model.SerializeToString()
+    if any_passes:
+        spec = replace(spec, passes=tuple(name for name, one in PASSES.items() if nodes(model, one.operator)))
     for name in spec.passes:
         with _naming(name, spec):
             edits = apply_pass(name, model)
@@ -86,13 +121,7 @@ def convert_model(
         final = simplified(model)
         _check_final(final, spec)
         done("simplify", final)
-
-    keep_record(spec.final(out))
-    write_bytes(spec.exported(out), exported)
-    write_bytes(spec.fixed(out), fixed)
-    write_bytes(spec.final(out), final.SerializeToString())
-    # Last: its digest is what says that the three files are whole.
-    return write_report(spec, out, loaded.sha256, tuple(steps), versions())
+    return ConvertedNetwork(exported, fixed, final.SerializeToString(), tuple(steps))
 
 
 def export_model(

@@ -12,7 +12,7 @@ from pathlib import Path
 from facepipe.assets.workspace import Workspace, absent, find_weights, locate_weights
 from facepipe.catalogue import MODELS, records
 from facepipe.convert.onnx.report import ConversionReport, Step, finished
-from facepipe.errors import AssetError, ConversionError, StageError
+from facepipe.errors import AssetError, ConversionError, DataError, StageError
 from facepipe.specs import ModelSpec, Recipe
 from facepipe.store.files import read_json, sha256_of_file, write_json
 from facepipe.store.owned import adopt, keep_record, require_free
@@ -66,7 +66,10 @@ def convert_models(
         >>> for one in convert_models(["mtcnn"], open_workspace()):  # doctest: +SKIP
         ...     print(one.spec.name, one.report.steps[-1].cosine)
     """
-    named = list(dict.fromkeys(spec for name in names for spec in records(name)))
+    named = list(dict.fromkeys(spec for name in names for spec in records(name, ws.weights)))
+    own = [spec.name for spec in named if spec.imported is not None]
+    if own:
+        raise DataError(f"{own[0]}: was imported as an ONNX, expected a model to convert.", "`facepipe import`, again.")
     specs = named or list(MODELS.values())
     gone = [spec for spec in specs if not _is_here(spec, ws)]
     if gone and named:
@@ -119,7 +122,7 @@ def export_weights(
     if own is not None and not own.is_file():
         raise AssetError(f"{own}: no such file, expected a weight file of {spec.name}.")
     checkpoint = own or _checkpoint(spec, ws)
-    with _torch_here(spec):
+    with torch_here(spec):
         from facepipe.convert.onnx.conversion import export_model
     return export_model(spec, checkpoint, target, any_digest=own is not None, overwrite=overwrite)
 
@@ -165,7 +168,7 @@ def _digest(spec: ModelSpec, ws: Workspace) -> str | None:
 
 def _convert(spec: ModelSpec, ws: Workspace, on_step: OnStep | None) -> ConversionReport:
     checkpoint = _checkpoint(spec, ws)
-    with _torch_here(spec):
+    with torch_here(spec):
         from facepipe.convert.onnx.conversion import convert_model
 
     def done(step: str) -> None:
@@ -181,7 +184,7 @@ def _checkpoint(spec: ModelSpec, ws: Workspace) -> Path | None:
 
 
 @contextmanager
-def _torch_here(spec: ModelSpec) -> Iterator[None]:
+def torch_here(spec: ModelSpec) -> Iterator[None]:
     """What is imported inside needs torch, or another package that a machine that only infers may lack."""
     try:
         yield

@@ -55,7 +55,7 @@ class Quantiser:
         settings: what a file is made with: a file of other settings is made again.
         quantise: source, target, float32 inputs [N, 3, H, W]: writes the target.
         figure: what the judge measures, in one word or two: "least_cosine".
-        judge: f32's and the quantised model's answers to some of the inputs, call by call, to that figure.
+        judge: of a model, f32's and the quantised one's answers to some of the inputs, call by call, to that figure.
         accepts: whether a result of that figure is still an approximation of the network.
         expected: the accepted figures in words.
         judged_inputs: how many of the inputs the judge sees.
@@ -66,7 +66,7 @@ class Quantiser:
     settings: Mapping[str, object]
     quantise: Callable[[Path, Path, Sequence[np.ndarray]], None]
     figure: str
-    judge: Callable[[Sequence[Answer], Sequence[Answer]], float]
+    judge: Callable[[ModelSpec, Sequence[Answer], Sequence[Answer]], float]
     accepts: Callable[[float], bool]
     expected: str
     judged_inputs: int
@@ -126,7 +126,7 @@ def quantise_model(
         with _quiet():
             quantiser.quantise(copy, part, inputs)
         judged = inputs[: quantiser.judged_inputs]
-        value = quantiser.judge(_answers(spec, copy, judged), _answers(spec, part, judged))
+        value = quantiser.judge(spec, _answers(spec, copy, judged), _answers(spec, part, judged))
         if not quantiser.accepts(value):
             raise ConversionError(
                 f"{spec.name}: in eight bits its {quantiser.figure.replace('_', ' ')} with f32 is {value:.3f}, "

@@ -15,13 +15,17 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.version_converter
 
+from facepipe.convert.onnx.passes.graph import default_opset
 from facepipe.convert.onnx.quantise import Answer, Quantiser
 from facepipe.errors import ConversionError, first_line
-from facepipe.geometry.anchors import face_scores
+from facepipe.geometry.heads import joined
+from facepipe.specs import ModelSpec
 
 RANGE_PERCENTILE = 99.99
 OPERATORS = ["Conv", "Relu"]  # the rest moves numbers about and stays in floating point
+LEAST_OPSET = 13  # from which a scale may be of one channel; a file of an older one is written for it first
 WEIGHT_BITS = 7  # without VNNI a processor adds two products in 16 bits, which weights of eight bits overflow
 MOST_SCORE_DIFFERENCE = 0.1  # mean over candidates: a result beyond is no approximation of the network any more
 CANDIDATE = 0.1  # score, in either network, from which a prior counts for that mean
@@ -68,8 +72,12 @@ def _quantise(source: Path, target: Path, inputs: Sequence[np.ndarray]) -> None:
     """The target's tensors have short names."""
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
-    name = onnx.load(source).graph.input[0].name
+    model = onnx.load(source)
+    name = model.graph.input[0].name
     try:
+        if default_opset(model) < LEAST_OPSET:
+            source = source.with_name(f"opset{LEAST_OPSET}.{source.name}")
+            onnx.save(onnx.version_converter.convert_version(model, LEAST_OPSET), source)
         quantize_static(
             str(source),
             str(target),
@@ -91,9 +99,14 @@ def _quantise(source: Path, target: Path, inputs: Sequence[np.ndarray]) -> None:
     target.write_bytes(model.SerializeToString())
 
 
-def _mean_score_difference(exact: Sequence[Answer], quantised: Sequence[Answer]) -> float:
+def _mean_score_difference(spec: ModelSpec, exact: Sequence[Answer], quantised: Sequence[Answer]) -> float:
     """Mean absolute difference of face scores over the priors that one of the two takes for a candidate."""
-    a, b = (np.concatenate([face_scores(answer[-1]).ravel() for answer in answers]) for answers in (exact, quantised))
+    shot = spec.single_shot
+    assert shot is not None, f"{spec.name} is no detector of one network"
+    a, b = (
+        np.concatenate([joined(row, shot.heads)[2] for answer in answers for row in zip(*answer, strict=True)])
+        for answers in (exact, quantised)
+    )
     candidates = np.maximum(a, b) >= CANDIDATE
     return float(np.abs(a - b)[candidates].mean()) if candidates.any() else 0.0
 

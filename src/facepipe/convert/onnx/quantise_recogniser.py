@@ -54,7 +54,7 @@ def _quantise(source: Path, target: Path, inputs: Sequence[np.ndarray]) -> None:
     onnx.save(quantised, target)
 
 
-def _least_cosine(exact: Sequence[Answer], quantised: Sequence[Answer]) -> float:
+def _least_cosine(spec: ModelSpec, exact: Sequence[Answer], quantised: Sequence[Answer]) -> float:
     """Of the quantised embeddings with f32's."""
     return min(float(parity(a[0], b[0]).cosine) for a, b in zip(exact, quantised, strict=True))
 
