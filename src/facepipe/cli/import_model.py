@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     kind.add_argument("--like", metavar="NAME", help="the embedder that it is like: arcface.iresnet50, ...")
     kind.add_argument("--detector", choices=tuple(DETECTOR_FORMS), help="it finds faces, and its outputs are so")
     add("--module", metavar="MODULE:FUNCTION", help="FILE holds PyTorch weights, of the network that this builds")
-    add("--name", metavar="NAME", help="what it is called from now on (default: as the file)")
+    add("--name", metavar="WORD", help="what it is called from now on (default: as the file)")
     add("--pixels", choices=("RGB", "BGR"), help="order of the colours")
     add("--mean", type=float, nargs=3, metavar="X", help="of each colour in that order, in 0..255")
     add("--std", type=float, nargs=3, metavar="X", help="the network sees (x - mean) / std")
