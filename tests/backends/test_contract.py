@@ -32,10 +32,11 @@ import facepipe.backends
 from facepipe.backends import AUTO, FASTEST_FIRST, backend_by_name, backend_names, resolve_backend
 from facepipe.backends.ascend import pyacl
 from facepipe.backends.ascend.om import OmShapes
-from facepipe.backends.ascend.ort_cann import PROVIDER
+from facepipe.backends.ascend.ort_cann import PROVIDER as CANN
 from facepipe.backends.base import RuntimeOptions, Session, executing, open_session
 from facepipe.backends.by_model import ByModel, engines
 from facepipe.backends.native.backend import LARGEST_FILE
+from facepipe.backends.ort_gpu import CUDA, TENSORRT, TF32
 from facepipe.errors import BackendError, StageError, TensorError
 from facepipe.store.files import sha256_of_file, sidecar_of
 from facepipe.store.made_from import MadeFrom, write_record
@@ -53,7 +54,10 @@ NEEDS = {  # what is hidden, and what the reason must name: the thing itself and
     "msame": (("msame",), "github.com/Ascend/tools"),
     "ais_bench": (("ais_bench",), "github.com/Ascend/tools"),
     "onnxruntime-cann": (("onnxruntime",), "onnxruntime-cann"),
+    "onnxruntime-cuda": (("onnxruntime",), "onnxruntime-gpu"),
+    "onnxruntime-tensorrt": (("onnxruntime",), "onnxruntime-gpu"),
 }
+PROVIDERS = {"onnxruntime-cann": CANN, "onnxruntime-cuda": CUDA, "onnxruntime-tensorrt": TENSORRT}
 SHAPES = ((2, 3, 14, 14), (2, 3, 20, 20), (1, 3, 27, 27))  # a board's image gears are among them
 
 
@@ -70,15 +74,16 @@ class Case:
         return backend_by_name(self.name).load(PNET, read_model(self.path))
 
 
-class OnTheChip(onnxruntime.InferenceSession):  # type: ignore[misc]
-    """onnxruntime's session as it is where CANN is: asked for the chip, it says that it runs there."""
+class OnTheDevice(onnxruntime.InferenceSession):  # type: ignore[misc]
+    """onnxruntime's session as it is where the device is: asked for its provider, it says that it runs there."""
 
     def __init__(self, content: bytes, settings: Any, providers: list[Any], **more: Any) -> None:
-        assert [provider for provider, _ in providers] == [PROVIDER]
+        (self.asked,) = (provider for provider, _ in providers)
+        assert self.asked in PROVIDERS.values()
         super().__init__(content, providers=["CPUExecutionProvider"])
 
     def get_providers(self) -> list[str]:
-        return [PROVIDER, "CPUExecutionProvider"]
+        return [self.asked, "CPUExecutionProvider"]
 
 
 @pytest.fixture(scope="module")
@@ -100,9 +105,10 @@ def case(request: pytest.FixtureRequest, files: om_files.OmFiles, monkeypatch: p
         found = Case(name, files.pnet, files.pnet_swapped, folder / "pnet.onnx")
     else:
         found = Case(name, folder / "pnet.onnx", folder / "swapped.onnx", folder / "pnet.onnx")
-    if name == "onnxruntime-cann":
-        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [PROVIDER])
-        monkeypatch.setattr(onnxruntime, "InferenceSession", OnTheChip)
+    if name in PROVIDERS:
+        monkeypatch.setenv(TF32, "0")
+        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [PROVIDERS[name]])
+        monkeypatch.setattr(onnxruntime, "InferenceSession", OnTheDevice)
     if name == "pyacl":
         importlib.import_module("acl").reset()
     elif (reason := backend_by_name(name).why_unavailable()) is not None:

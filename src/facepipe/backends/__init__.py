@@ -17,6 +17,7 @@ from facepipe.backends.native.backend import Native
 from facepipe.backends.null import Null
 from facepipe.backends.openvino import OpenVino
 from facepipe.backends.ort import OnnxRuntime
+from facepipe.backends.ort_gpu import OnnxRuntimeCuda, OnnxRuntimeTensorRt
 from facepipe.errors import BackendError, did_you_mean
 
 _BACKENDS: dict[str, Callable[[RuntimeOptions], Backend]] = {
@@ -29,6 +30,8 @@ _BACKENDS: dict[str, Callable[[RuntimeOptions], Backend]] = {
     "msame": Msame,
     "ais_bench": AisBench,
     "onnxruntime-cann": OnnxRuntimeCann,
+    "onnxruntime-cuda": OnnxRuntimeCuda,
+    "onnxruntime-tensorrt": OnnxRuntimeTensorRt,
     "null": Null,
 }
 

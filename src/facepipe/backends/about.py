@@ -11,6 +11,8 @@ from facepipe.backends.by_model import ByModel
 # Distributions that a back end's module may come from, likeliest first.
 _DISTRIBUTIONS = {
     "onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-cann", "onnxruntime-openvino"),
+    "onnxruntime-cuda": ("onnxruntime-gpu",),
+    "onnxruntime-tensorrt": ("onnxruntime-gpu",),
     "openvino": ("openvino",),
     "native": ("llvmlite",),
 }

@@ -159,6 +159,59 @@ def _open(model: ModelContent, options: RuntimeOptions, attempt: str | None) -> 
     return opened
 
 
+def open_on(
+    device: str,
+    provider: str,
+    provider_options: dict[str, str],
+    model: ModelContent,
+    options: RuntimeOptions,
+    attempt: str,
+) -> OnnxRuntimeSession:
+    """A session on a device's provider, never on the CPU's in its place.
+
+    The list of available providers names one whose libraries are not there; a session that asks for it is then made on
+    the CPU without an error, and so are single nodes that a device does not take. onnxruntime is told to do neither,
+    and the session is held against what it says of itself.
+
+    Args:
+        device: what it is called in errors: CANN, CUDA, TensorRT.
+        attempt: what to do where it does not run there.
+
+    Raises:
+        BackendError: onnxruntime made it elsewhere, or cannot load the file.
+    """
+    import onnxruntime
+
+    require_whole(model.content, model.path)
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = options.threads
+    settings.inter_op_num_threads = 1
+    settings.log_severity_level = 3
+    settings.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    try:
+        inner = onnxruntime.InferenceSession(
+            model.content, settings, providers=[(provider, provider_options)], enable_fallback=0
+        )
+    except Exception as error:  # onnxruntime raises a dozen unrelated classes; all mean "this does not load"
+        reason = str(error).splitlines()[0].rpartition(") ")[2]
+        raise BackendError(f"{model.path}: onnxruntime cannot load it for {device} ({reason}).", attempt) from error
+    inner.disable_fallback()
+    let_go(inner)
+    require_provider(inner, provider, model.path, attempt)
+    batch = inner.get_inputs()[0].shape[0]
+    names = tuple(tensor.name for tensor in inner.get_inputs())
+    return OnnxRuntimeSession(inner, names, batch if isinstance(batch, int) else None)
+
+
+def require_provider(session: Any, provider: str, path: Path, attempt: str) -> None:
+    """Raise BackendError unless the session runs where it was asked to."""
+    running = session.get_providers()
+    if not running or running[0] != provider:
+        raise BackendError(
+            f"{path}: onnxruntime runs it on {', '.join(running) or 'nothing'}, expected {provider}.", attempt
+        )
+
+
 def let_go(session: onnxruntime.InferenceSession) -> None:
     """Drop the model's bytes, which the session keeps to be made again on another provider: as large as the network."""
     session._model_bytes = None

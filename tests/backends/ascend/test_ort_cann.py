@@ -10,8 +10,9 @@ import onnxruntime
 import pytest
 from small_networks import RNET, write_onnx
 
-from facepipe.backends.ascend.ort_cann import PROVIDER, OnnxRuntimeCann, check_provider, provider_options
+from facepipe.backends.ascend.ort_cann import PROVIDER, OnnxRuntimeCann, provider_options
 from facepipe.backends.base import RuntimeOptions, open_session
+from facepipe.backends.ort import require_provider
 from facepipe.errors import BackendError
 
 
@@ -28,11 +29,11 @@ class Providers:
 @pytest.mark.parametrize("running", [["CPUExecutionProvider"], [], ["CPUExecutionProvider", PROVIDER]])
 def test_a_session_that_is_on_the_cpu_is_refused(running: list[str]) -> None:
     with pytest.raises(BackendError, match=r"x\.onnx: onnxruntime runs it on .*, expected CANNExecutionProvider"):
-        check_provider(Providers(running), Path("x.onnx"))
+        require_provider(Providers(running), PROVIDER, Path("x.onnx"), "try")
 
 
 def test_a_session_on_the_chip_passes() -> None:
-    check_provider(Providers([PROVIDER, "CPUExecutionProvider"]), Path("x.onnx"))
+    require_provider(Providers([PROVIDER, "CPUExecutionProvider"]), PROVIDER, Path("x.onnx"), "try")
 
 
 def test_an_onnxruntime_without_cann_says_what_to_install(tmp_path: Path) -> None:
