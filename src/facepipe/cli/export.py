@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         size = None if args.size is None else parse_size(args.size)
         decoded = export_decoded(spec, ws, args.output, size, overwrite=args.overwrite)
         shapes = ", ".join(f"{name} {list(shape)}" for name, shape in decoded.shapes.items())
-        text = f"{args.output}: {shapes}; at most {decoded.max_abs_difference:.1e} from facepipe's own decoding"
+        text = f"{args.output}: {shapes}; at most {decoded.difference:.1e} from facepipe's own decoding"
         result(args, text, {"model": spec.name, "file": str(args.output), **asdict(decoded)})
         return 0
     if own is not None and own.is_file() and spec.weights.sha256 not in (None, sha256_of_file(own)):
