@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -198,6 +199,13 @@ def test_a_detector_that_is_not_converted_is_told_with_the_step(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_detector_with_other_heads_is_refused(tmp_path: Path) -> None:
+    assert SLIM.single_shot is not None
+    other = replace(SLIM, single_shot=replace(SLIM.single_shot, heads="scrfd"))
+    with pytest.raises(ConversionError, match="has the outputs of scrfd, stride by stride"):
+        write_decoded(other, tmp_path, tmp_path / "face.onnx")
+
+
 def test_priors_that_are_not_the_networks_are_refused(seeded: Callable[..., Path], tmp_path: Path) -> None:
     assert SLIM.single_shot is not None
     layout = replace(SLIM.single_shot.priors, sides=((10, 16), (32, 48), (64, 96), (128, 192, 256)))
@@ -249,6 +257,16 @@ def test_a_file_that_is_there_stays(seeded: Callable[..., Path], tmp_path: Path)
 
 
 # The command
+
+
+def test_the_command_tells_json_too(
+    seeded: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["export", SLIM.name, "--weights", str(seeded(SLIM.name)), "--output", str(tmp_path / "face.onnx")]
+    assert main([*command, "--decoded", "--size", "96x128", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["shapes"] == {"input": [1, 3, 96, 128], "scores": [1, 708, 2], "boxes": [1, 708, 4]}
+    assert 0 <= told["difference"] < 1e-5 and told["model"] == SLIM.name
 
 
 def test_the_command_tells_the_form_and_the_difference(

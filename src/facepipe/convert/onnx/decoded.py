@@ -256,6 +256,11 @@ def _shot(spec: ModelSpec) -> SingleShot:
             f"{spec.name}: is no detector of one network, so there is no decoding to put into its graph.",
             "ultraface.*, retinaface.* or blazeface.*; `facepipe models` lists them.",
         )
+    if spec.single_shot.heads != "joined":
+        raise ConversionError(
+            f"{spec.name}: has the outputs of {spec.single_shot.heads}, stride by stride, expected joined ones.",
+            "its own file, or ultraface.*, retinaface.* or blazeface.*.",
+        )
     return spec.single_shot
 
 
