@@ -8,14 +8,16 @@ import shutil
 import subprocess
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import facepipe
+from facepipe.catalogue import model as facepipe_model
 from facepipe.datasets.images import list_keys
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -128,3 +130,43 @@ def test_the_tour_runs_but_for_the_data_that_is_not_here(
         example("tour.py").main(sample, tmp_path / "out")
     told = capsys.readouterr().out
     assert "facenet.seeded a face at" not in told and "facenet.seeded faces, perhaps none a face at" in told
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(("moved", "status"), [(0.0, 0), (0.01, 1), (float("nan"), 1)])
+def test_other_engines_are_held_against_onnxruntime(
+    moved: float,
+    status: int,
+    seeded: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """OpenVINO, which the tests have; OpenCV and TVM are in the acceptance (`make accept ONLY=other_engines`)."""
+    pytest.importorskip("openvino")
+    pytest.importorskip("onnx")
+    from facepipe.convert.onnx.decoded import write_decoded
+
+    spec = facepipe_model("retinaface.mobilenet0.25")
+    write_decoded(spec, seeded(spec.name), tmp_path / "face.onnx", (64, 96))
+    engines = example("other_engines.py")
+    right = engines.by_openvino
+    given: list[np.ndarray] = []
+
+    def by_openvino(path: str, image: np.ndarray, names: list[str]) -> list[np.ndarray]:
+        given.append(image)
+        *others, last = right(path, image, names)
+        return [*others, last + np.float32(moved)]
+
+    monkeypatch.setitem(engines.ENGINES, "openvino", by_openvino)
+    monkeypatch.delitem(engines.ENGINES, "tvm")
+    monkeypatch.setitem(engines.ENGINES, "opencv", _missing)
+    assert engines.main([str(tmp_path / "face.onnx")]) == status
+    told = capsys.readouterr().out
+    assert "\topencv\tnot installed (no module cv2)\n" in told and "\topenvino\t" in told
+    lows, highs = given[0].min(axis=(0, 2, 3)), given[0].max(axis=(0, 2, 3))
+    assert lows.tolist() == [-104, -117, -123] and highs.tolist() == [151, 138, 132]
+
+
+def _missing(path: str, image: np.ndarray, names: list[str]) -> list[np.ndarray]:
+    raise ModuleNotFoundError("No module named 'cv2'", name="cv2")

@@ -47,7 +47,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "conversion": {
         "onnx": ("facepipe.cli.onnx", "weights to exported, fixed and simplified ONNX, with parity after every step"),
         "import": ("facepipe.cli.import_model", "a recogniser or detector of your own: an ONNX file becomes a name"),
-        "export": ("facepipe.cli.export", "the first step of that alone: the ONNX as torch writes it"),
+        "export": ("facepipe.cli.export", "the ONNX as torch writes it; --decoded: a detector for other programs"),
         "fix": ("facepipe.cli.fix", "one graph pass on any ONNX file"),
         "quantise": (
             "facepipe.cli.quantise",

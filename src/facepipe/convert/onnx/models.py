@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from facepipe.assets.workspace import Workspace, absent, find_weights, locate_weights
 from facepipe.catalogue import MODELS, records
@@ -18,6 +19,9 @@ from facepipe.store.files import read_json, sha256_of_file, write_json
 from facepipe.store.owned import adopt, keep_record, require_free
 from facepipe.store.parts import remove_parts
 from facepipe.store.sealed_json import SEAL
+
+if TYPE_CHECKING:
+    from facepipe.convert.onnx.decoded import Decoded
 
 OnStep = Callable[[ModelSpec, str], None]
 
@@ -125,6 +129,26 @@ def export_weights(
     with torch_here(spec):
         from facepipe.convert.onnx.conversion import export_model
     return export_model(spec, checkpoint, target, any_digest=own is not None, overwrite=overwrite)
+
+
+def export_decoded(
+    spec: ModelSpec, ws: Workspace, target: Path, size: tuple[int, int] | None = None, *, overwrite: bool = False
+) -> Decoded:
+    """Write a converted detector of one network with its decoding in the graph; see `convert.onnx.decoded`. No torch.
+
+    Args:
+        ws: where the converted model lies.
+        size: (height, width) of the input; None: the catalogue's.
+        overwrite: `target` may be a file that is there.
+
+    Raises:
+        ConversionError: it is no such detector, is not converted, does not run at that size, or its outputs are not
+            those of the project's own decoding; or a package is missing. Nothing was written.
+    """
+    with torch_here(spec):
+        from facepipe.convert.onnx.decoded import write_decoded
+
+        return write_decoded(spec, ws.weights, target, size, overwrite=overwrite)
 
 
 def step_names(spec: ModelSpec) -> tuple[str, ...]:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from facepipe.specs import ModelSpec
@@ -19,9 +21,13 @@ def probes(spec: ModelSpec) -> tuple[np.ndarray, ...]:
     The values are uniform over what the model's normalisation makes of 0..255, channel by channel; the same in every
     run. Three inputs where an axis can move, one where none can.
     """
+    return uniform_pictures(spec, list(dict.fromkeys(zip(*(_sizes(spec, axis) for axis in range(4)), strict=True))))
+
+
+def uniform_pictures(spec: ModelSpec, shapes: Sequence[tuple[int, ...]]) -> tuple[np.ndarray, ...]:
+    """Inputs float32 of these shapes [N, 3, H, W]: uniform noise of 0..255, normalised; the same in every run."""
     rng = np.random.default_rng(0)
     mean, scale = (np.array(numbers).reshape(3, 1, 1) for numbers in (spec.pixels.mean, spec.pixels.scale))
-    shapes = list(dict.fromkeys(zip(*(_sizes(spec, axis) for axis in range(4)), strict=True)))
     return tuple(((rng.uniform(0, 255, shape) - mean) * scale).astype(np.float32) for shape in shapes)
 
 
