@@ -21,7 +21,14 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from facepipe.assets.workspace import MIRROR_VARIABLE, Workspace, fetch_weights, find_weights, open_workspace
+from facepipe.assets.workspace import (
+    HOME_VARIABLE,
+    MIRROR_VARIABLE,
+    Workspace,
+    fetch_weights,
+    find_weights,
+    open_workspace,
+)
 from facepipe.catalogue import MODELS
 from facepipe.convert.onnx.report import finished
 from facepipe.errors import AssetError
@@ -103,6 +110,7 @@ def pytest_configure(config: pytest.Config) -> None:
         importlib.import_module("matplotlib.font_manager")  # its first import asks fc-list for the system's fonts
     if named := os.environ.get(MIRROR_VARIABLE):
         os.environ[MIRROR_VARIABLE] = str(Path(named).resolve())
+    os.environ[HOME_VARIABLE] = "."  # weights and data of the working folder, whether they are there yet or not
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 
 

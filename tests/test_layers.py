@@ -60,6 +60,7 @@ ALLOWED = {
     "shtab": {"terminal/completion.py"},
     "argparse": {"cli", "compat", "terminal"},
     "tomli": {"catalogue/imported.py"},
+    "platformdirs": {"assets/workspace.py"},
     "subprocess": {"assets", "backends", "convert"},
     "urllib": {"assets"},
     "socket": {"assets"},

@@ -14,14 +14,14 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, overload
 
 import numpy as np
 
-from facepipe.assets.workspace import open_workspace, trained_embedder
+from facepipe.assets.workspace import open_workspace, trained_embedder, weights_folder
 from facepipe.backends import AUTO, resolve_backend, takes_compiled
 from facepipe.backends.base import Backend, MadeBy, RuntimeOptions
 from facepipe.convert.onnx import models as conversion
@@ -82,7 +82,8 @@ class Models:
         detector, embedder: names of the catalogue, or of models imported into `weights`; `facepipe models` lists them.
             Embedder "auto": the first that is converted here.
         backend: what executes them; `facepipe backends` lists what can run here.
-        weights: the folder that `convert_models` (or `facepipe om`) wrote.
+        weights: the folder that `convert_models` (or `facepipe om`) wrote; `assets.workspace.weights_folder` says
+            which where none is named.
         batch: the most photographs or crops in one call of a network.
         threads: of each network.
         precision: what the back end computes in.
@@ -105,7 +106,7 @@ class Models:
     detector: str | None = EVERYDAY_DETECTOR
     embedder: str | None = AUTO
     backend: str = AUTO
-    weights: Path | str = "weights"
+    weights: Path | str = field(default_factory=weights_folder)
     batch: int = 16
     threads: int = 1
     precision: str = "f32"
@@ -401,7 +402,7 @@ def load(
     embedder: str | None = AUTO,
     *,
     backend: str = AUTO,
-    weights: Path | str = "weights",
+    weights: Path | str | None = None,
     batch: int = 16,
     threads: int = 1,
     precision: str = "f32",
@@ -429,7 +430,7 @@ def load(
         detector=detector,
         embedder=embedder,
         backend=backend,
-        weights=weights,
+        weights=weights_folder() if weights is None else weights,
         batch=batch,
         threads=threads,
         precision=precision,
@@ -447,7 +448,7 @@ def load(
         detector,
         models.embedder,
         resolve_backend(backend, models.options()),
-        Path(weights),
+        Path(models.weights),
         batch,
         settings=models.settings(),
         selection=selection,
@@ -580,7 +581,7 @@ def run_wider(
     return done.content
 
 
-def convert_models(*names: str, weights: Path | str = "weights") -> dict[str, ConversionReport]:
+def convert_models(*names: str, weights: Path | str | None = None) -> dict[str, ConversionReport]:
     """Published weights in a folder to ONNX files beside them, parity with PyTorch held after every step; what is up
     to date stays. Each model's report by name.
 
@@ -591,7 +592,7 @@ def convert_models(*names: str, weights: Path | str = "weights") -> dict[str, Co
         AssetError: a weight file is not here.
         WeightsError, ConversionError: they are not this model's, or a step moved the outputs.
     """
-    ws = replace(open_workspace(), weights=Path(weights))
+    ws = replace(open_workspace(), weights=weights_folder() if weights is None else Path(weights))
     converted = conversion.convert_models(names, ws)
     return {one.spec.name: one.report for one in converted if one.report is not None}
 

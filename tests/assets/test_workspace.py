@@ -8,18 +8,24 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from local_server import Site, served
+from PIL import Image
 
+import facepipe
 from facepipe.assets.workspace import (
+    HOME_VARIABLE,
     Workspace,
     fetch_weights,
     find_weights,
+    home_folder,
     locate_weights,
     open_workspace,
     trained_embedder,
 )
 from facepipe.catalogue import MODELS
+from facepipe.cli._main import main
 from facepipe.errors import AssetError, BackendError, WeightsError
 from facepipe.specs import Address, ModelSpec, UserFile
 
@@ -149,3 +155,48 @@ def test_every_mirrored_file_has_the_catalogues_digest(assets: Path, tmp_path: P
     for name in found:
         assert locate_weights(MODELS[name], ws).is_relative_to(assets)
     assert not ws.weights.exists()
+
+
+def test_weights_and_data_lie_here_or_in_the_home_or_in_the_users_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(HOME_VARIABLE, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    assert home_folder().name == "facepipe" and home_folder() != Path()
+    (tmp_path / "weights").mkdir()
+    assert home_folder() == Path()
+    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "home"))
+    assert home_folder() == tmp_path / "home"
+    assert (open_workspace().weights, open_workspace().data) == (tmp_path / "home/weights", tmp_path / "home/data")
+
+
+@pytest.mark.weights
+def test_commands_and_programs_work_from_any_folder(
+    weights_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "weights").symlink_to(weights_dir.resolve())
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "home"))
+    Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save("dark.png")
+    assert main(["detect", "dark.png", "--json"]) == 0
+    assert '"faces": []' in capsys.readouterr().out
+    with facepipe.load(embedder="facenet.seeded", backend="onnxruntime") as faces:
+        assert len(faces.detect("dark.png")) == 0  # type: ignore[arg-type]
+    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "nowhere"))
+    assert main(["detect", "dark.png"]) == 1
+    assert str(tmp_path / "nowhere" / "weights") in capsys.readouterr().err
+
+
+def test_a_home_that_cannot_be_written_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "file" / "home"))
+    for name, folder in (("mtcnn", "weights"), ("portraits", "data")):
+        assert main(["fetch", name]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert f"{tmp_path / 'file' / 'home' / folder}: cannot be made (" in line and f"--{folder} with another" in line

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weights and data sets by one order of places: `weights/` and `data/`, then the local mirror, then a download.
 
+Both folders lie below one, `home_folder`, so that commands work from any folder.
+
 The mirror is the folder that FACEPIPE_ASSETS names. It is read in place: nothing in it is copied or written.
 """
 
@@ -11,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import platformdirs
+
 from facepipe.assets.download import Progress, download, silent
 from facepipe.assets.wheel import extract_member
 from facepipe.catalogue import EMBEDDERS, MODELS, own_models
@@ -20,6 +24,7 @@ from facepipe.store.files import sha256_of_file, write_text
 from facepipe.store.owned import keep_record
 
 MIRROR_VARIABLE = "FACEPIPE_ASSETS"
+HOME_VARIABLE = "FACEPIPE_HOME"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +36,25 @@ class Workspace:
     mirror: Path | None
 
 
-def open_workspace(root: Path = Path(), environ: Mapping[str, str] | None = None) -> Workspace:
-    """The workspace below `root` (default: the working directory), with the mirror that the environment names.
+def home_folder(environ: Mapping[str, str] | None = None) -> Path:
+    """The folder of `weights/` and `data/` where nobody names another.
+
+    What FACEPIPE_HOME names; else the working folder where it has `weights/`, as a checkout has; else the user's cache
+    (XDG_CACHE_HOME or ~/.cache on Linux).
+    """
+    named = (os.environ if environ is None else environ).get(HOME_VARIABLE, "")
+    if named:
+        return Path(named)
+    return Path() if Path("weights").is_dir() else Path(platformdirs.user_cache_dir("facepipe", appauthor=False))
+
+
+def weights_folder() -> Path:
+    """The folder of weights and models where nobody names another."""
+    return home_folder() / "weights"
+
+
+def open_workspace(root: Path | None = None, environ: Mapping[str, str] | None = None) -> Workspace:
+    """The workspace below `root` (None: `home_folder`), with the mirror that the environment names.
 
     Raises:
         AssetError: FACEPIPE_ASSETS names something that is no folder.
@@ -44,6 +66,7 @@ def open_workspace(root: Path = Path(), environ: Mapping[str, str] | None = None
             f"{MIRROR_VARIABLE}: '{mirror}' is no folder, expected a local mirror or nothing.",
             f"correct it, or `unset {MIRROR_VARIABLE}`.",
         )
+    root = home_folder(environ) if root is None else root
     return Workspace(weights=root / "weights", data=root / "data", mirror=mirror)
 
 

@@ -17,6 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from facepipe.assets.workspace import weights_folder
 from facepipe.catalogue import MODELS, find, own_models
 from facepipe.catalogue.chips import soc_by_name
 from facepipe.cli.ascend_options import add_chip_arguments, chosen_cann, need_onnx
@@ -61,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     from facepipe.convert.ascend.preflight import preflight, read_model
 
     soc, cann = soc_by_name(args.soc), chosen_cann(args)
-    files = _paths(args.models, args.weights or Path("weights"))
+    files = _paths(args.models, args.weights or weights_folder())
     found = {str(file): preflight(read_model(file), soc, cann) for file in files}
     for path, findings in found.items():
         lines = _lines(path, f"{soc.name}, CANN {cann}", findings, args.quiet)

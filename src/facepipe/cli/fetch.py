@@ -17,7 +17,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from facepipe.assets.download import Progress
-from facepipe.assets.workspace import Workspace, open_workspace
+from facepipe.assets.workspace import Workspace, home_folder, open_workspace
 from facepipe.catalogue import DETECTORS
 from facepipe.cli.run_options import add_for_backend, add_weights, runs_compiled
 from facepipe.errors import AssetError
@@ -35,8 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"models of the catalogue, {', '.join((*DETECTORS, *DATA_SETS))}, or all (default: mtcnn)",
     )
     add_weights(parser, "folder of weights")
-    text = "folder of data sets (default: data)"
-    parser.add_argument("--data", type=Path, default=Path("data"), metavar="FOLDER", help=text)
+    text = "folder of data sets (default: data beside weights)"
+    parser.add_argument("--data", type=Path, default=home_folder() / "data", metavar="FOLDER", help=text)
     add_for_backend(parser)
     add_output_arguments(parser)
 

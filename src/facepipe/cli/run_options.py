@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from facepipe.assets.workspace import open_workspace, trained_embedder
+from facepipe.assets.workspace import open_workspace, trained_embedder, weights_folder
 from facepipe.backends import AUTO, FASTEST_FIRST, backend_by_name, backend_names, resolve_backend, takes_compiled
 from facepipe.backends.base import Backend, MadeBy, RuntimeOptions, require_available
 from facepipe.backends.by_model import engines
@@ -84,9 +84,8 @@ def add_model_arguments(
 
 def add_weights(parser: argparse.ArgumentParser, text: str = "folder of converted models") -> None:
     """--weights."""
-    parser.add_argument(
-        "--weights", type=Path, default=Path("weights"), metavar="FOLDER", help=f"{text} (default: weights)"
-    )
+    text += " (default: weights, where it is here, else that of FACEPIPE_HOME or of the user's cache)"
+    parser.add_argument("--weights", type=Path, default=weights_folder(), metavar="FOLDER", help=text)
 
 
 def add_session_arguments(parser: argparse.ArgumentParser) -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from facepipe.assets.workspace import weights_folder
 from facepipe.backends import backend_by_name
 from facepipe.backends.base import Backend, RuntimeOptions, model_file, open_session
 from facepipe.catalogue import model
@@ -106,7 +107,7 @@ def _sentence(name: str, done: Split) -> str:
 
 def _model_path(backend: Backend, spec: ModelSpec, batch: int) -> Path:
     """The vendor's file where it is there, else the catalogue's."""
-    weights, name = Path("weights"), _VENDOR_NAMES[spec.name]
+    weights, name = weights_folder(), _VENDOR_NAMES[spec.name]
     theirs = weights / (f"{name}_dynamic.om" if backend.traits.compiled else f"{name}_truncated_fix.onnx")
     return theirs if theirs.is_file() else model_file(backend, spec, weights, batch)
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from facepipe.assets.download import Progress
 from facepipe.assets.lfw import fetch_lfw
 from facepipe.assets.portraits import fetch_portraits
-from facepipe.assets.workspace import Workspace, fetch_weights, find_weights, known_digest
+from facepipe.assets.workspace import HOME_VARIABLE, Workspace, fetch_weights, find_weights, known_digest
 from facepipe.catalogue import DETECTORS, MODELS
 from facepipe.convert.onnx.report import finished
-from facepipe.errors import DataError, did_you_mean
+from facepipe.errors import AssetError, DataError, did_you_mean
 from facepipe.specs import ModelSpec, Recipe, UserFile
 from facepipe.store.parts import remove_parts
 
@@ -43,8 +43,14 @@ def fetch(name: str, ws: Workspace, progress: Progress) -> str:
     """One model's weights or one data set, if it is not here; in a line, where it is now.
 
     Raises:
-        AssetError: it cannot be had, or is not what was published.
+        AssetError: it cannot be had, is not what was published, or its folder cannot be made.
     """
+    folder = ws.data if name in DATA_SETS else ws.weights
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        attempt = f"--{'data' if name in DATA_SETS else 'weights'} with another folder, or {HOME_VARIABLE}."
+        raise AssetError(f"{folder}: cannot be made ({error.strerror}), expected a folder.", attempt) from error
     if name in DATA_SETS:
         return f"{name}: {', '.join(map(str, DATA_SETS[name](ws, progress)))}"
     return _fetch_model(MODELS[name], ws, progress)
