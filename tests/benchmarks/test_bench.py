@@ -160,7 +160,7 @@ def test_it_runs_from_any_folder_and_its_help_begins_with_an_example(tmp_path: P
         text=True,
         check=True,
     )
-    assert "\npython -m benchmarks end_to_end --photographs" in done.stdout
+    assert done.stdout.startswith("python -m benchmarks end_to_end --photographs")
     assert environment()["PYTHONPATH"].split(os.pathsep)[0] == str(REPOSITORY)
 
 

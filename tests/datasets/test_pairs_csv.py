@@ -102,7 +102,11 @@ def test_paths_lie_below_the_folder_however_they_are_written(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("path", ["../x.jpg", "a/../../x.jpg", "/etc/passwd.jpg", "..", ".", "a/.."])
 def test_a_path_outside_the_folder_is_refused(tmp_path: Path, path: str) -> None:
-    refused(tmp_path, [*GOOD, f"ann/1.jpg,{path},1,1"], r"line 5: .* does not lie below .*Try: --data FOLDER")
+    refused(
+        tmp_path,
+        [*GOOD, f"ann/1.jpg,{path},1,1"],
+        r"line 5: .* does not lie below .*Try: the folder that holds them all",
+    )
 
 
 def test_folds_are_numbers_or_words_in_their_order(tmp_path: Path) -> None:

@@ -171,7 +171,7 @@ def test_a_run_keeps_its_borders(work: Path, tmp_path: Path, staged: bool, capfd
     """What MTCNN sees beyond a photograph moves landmarks, so one run never has both."""
     _, run, words = finished(work, tmp_path, staged)
     before = content(run)
-    refused([*words, "--borders", "stretch"], capfd, "settings.borders", "pad", "stretch", "--force")
+    refused([*words, "--borders", "stretch"], capfd, "begun with borders=pad", "asks for stretch", "--force")
     assert content(run) == before
 
 

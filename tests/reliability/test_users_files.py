@@ -299,6 +299,10 @@ CASES: dict[str, Case] = {
         "onnx", "rnet", "--weights", "weights",
         targets=("weights",), force="--force", tries=2, prepare=checkpoint,
     ),
+    "import": case(
+        "import", lambda desk: model(EMBEDDER).final(desk.weights), "--like", EMBEDDER, "--name", "mine",
+        "--weights", "weights", targets=("weights",), force="--overwrite", tries=2, prepare=copies(),
+    ),
     "export": case(
         "export", "rnet", "--weights", "weights", "--output", "rnet.onnx",
         targets=("",), tries=2, prepare=checkpoint,
