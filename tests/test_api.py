@@ -210,7 +210,7 @@ def test_a_gallery_names_the_faces_of_photographs_in_any_form(
 
 @pytest.mark.weights
 def test_the_options_of_the_commands_are_keywords_and_do_what_they_do_there(
-    weights_dir: Path, sample: Path, capsys: pytest.CaptureFixture[str]
+    weights_dir: Path, sample: Path, seeded: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     parser = argparse.ArgumentParser()
     add_model_arguments(parser)
@@ -225,7 +225,7 @@ def test_the_options_of_the_commands_are_keywords_and_do_what_they_do_there(
         {"borders": "stretch"},
         {"size": 200},
         {"size": 0, "min_face": 30},
-        {"detector": "ultraface.rfb-320", "least_score": 0.2},
+        {"detector": "ultraface.rfb-320", "least_score": 0.2, "weights": seeded("ultraface.rfb-320")},
     ):
         asked: dict[str, Any] = {"detector": "mtcnn", "weights": weights_dir, **keywords}
         with facepipe.load(embedder=None, **asked) as faces:
