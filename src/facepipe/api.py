@@ -14,7 +14,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, overload
@@ -82,8 +82,8 @@ class Models:
         detector, embedder: names of the catalogue, or of models imported into `weights`; `facepipe models` lists them.
             Embedder "auto": the first that is converted here.
         backend: what executes them; `facepipe backends` lists what can run here.
-        weights: the folder that `convert_models` (or `facepipe om`) wrote; `assets.workspace.weights_folder` says
-            which where none is named.
+        weights: the folder that `convert_models` (or `facepipe om`) wrote; None: where weights lie when a run begins,
+            as `assets.workspace.weights_folder` says.
         batch: the most photographs or crops in one call of a network.
         threads: of each network.
         precision: what the back end computes in.
@@ -106,7 +106,7 @@ class Models:
     detector: str | None = EVERYDAY_DETECTOR
     embedder: str | None = AUTO
     backend: str = AUTO
-    weights: Path | str = field(default_factory=weights_folder)
+    weights: Path | str | None = None
     batch: int = 16
     threads: int = 1
     precision: str = "f32"
@@ -133,21 +133,25 @@ class Models:
         if self.borders not in (None, "pad", "stretch"):
             raise DataError(f"borders: are '{self.borders}', expected pad or stretch.")
 
+    @property
+    def folder(self) -> Path:
+        """The folder of models."""
+        return weights_folder(self.weights)
+
     def chosen(self) -> Models:
-        """These with an embedder's name in place of "auto".
+        """These with what is to be found out: the folder, and an embedder's name in place of "auto".
 
         Raises:
             BackendError: none is converted.
         """
-        if self.embedder != AUTO:
-            return self
-        workspace = replace(open_workspace(), weights=Path(self.weights))
-        return replace(self, embedder=trained_embedder(workspace).name)
+        found = replace(self, weights=self.folder)
+        if found.embedder != AUTO:
+            return found
+        return replace(found, embedder=trained_embedder(replace(open_workspace(), weights=found.folder)).name)
 
     def options(self) -> RuntimeOptions:
         """What a session is told; compiled models are kept below the weights, if they can be written."""
-        weights = Path(self.weights)
-        cache = weights / "cache" if os.access(weights, os.W_OK) else None
+        cache = self.folder / "cache" if os.access(self.folder, os.W_OK) else None
         return RuntimeOptions(self.threads, self.device, self.precision, cache)
 
     def limits(self) -> Limits:
@@ -160,8 +164,8 @@ class Models:
         """Of the detector, with its working size; None without a detector."""
         if self.detector is None:
             return None
-        weights = Path(self.weights)
-        settings = everyday_settings(self.detector, self.size, compiled=takes_compiled(self.backend), weights=weights)
+        compiled = takes_compiled(self.backend)
+        settings = everyday_settings(self.detector, self.size, compiled=compiled, weights=self.folder)
         return asked_settings(
             settings,
             batch=self.batch,
@@ -174,7 +178,7 @@ class Models:
         """Raise DataError where the detector gives no landmarks and the embedder wants them, unless that is allowed."""
         if self.embedder is not None:
             require_alignment(
-                self.detector, self.embedder, self.allow_margin_crop, "allow_margin_crop=True", Path(self.weights)
+                self.detector, self.embedder, self.allow_margin_crop, "allow_margin_crop=True", self.folder
             )
 
 
@@ -197,6 +201,7 @@ class Faces:
     def __init__(self, pipeline: FacePipeline, models: Models, stack: ExitStack) -> None:
         self._pipeline: FacePipeline | None = pipeline
         self._models = models
+        self._limits = models.limits()
         self._stack = stack
         self._lock = threading.Lock()
         self._searched: tuple[Gallery, Index] | None = None
@@ -327,7 +332,7 @@ class Faces:
         pipeline = self._embedding()
         known, where = (gallery, "gallery") if isinstance(gallery, Gallery) else (read_gallery(gallery), str(gallery))
         least = least_similarity(known, threshold, where, "identify(threshold=...), or `facepipe gallery calibrate`.")
-        recogniser = recogniser_of(pipeline, Path(self._models.weights))
+        recogniser = recogniser_of(pipeline, self._models.folder)
         require_model(known, recogniser.model, recogniser.weights_sha256, where)
         namer = Namer(pipeline, known, self._index(known), least, candidates, rule)
         return self._answers(photographs, namer)
@@ -390,7 +395,7 @@ class Faces:
     def _in_order(self, photographs: Iterable[Form], ask: Callable[[Sequence[Image]], Sequence[Any]]) -> list[Any]:
         """What `ask` says of each photograph that can be read, Unread in the others' places."""
         answers: list[Any] = []
-        for group in read_given(photographs, self._models.batch, self._models.limits()):
+        for group in read_given(photographs, self._models.batch, self._limits):
             images = [one.decoded for one in group]
             read = iter(ask([one for one in images if not isinstance(one, Unread)]))
             answers += [one if isinstance(one, Unread) else next(read) for one in images]
@@ -430,7 +435,7 @@ def load(
         detector=detector,
         embedder=embedder,
         backend=backend,
-        weights=weights_folder() if weights is None else weights,
+        weights=weights,
         batch=batch,
         threads=threads,
         precision=precision,
@@ -448,7 +453,7 @@ def load(
         detector,
         models.embedder,
         resolve_backend(backend, models.options()),
-        Path(models.weights),
+        models.folder,
         batch,
         settings=models.settings(),
         selection=selection,
@@ -568,15 +573,15 @@ def run_wider(
     job = WiderJob(
         root=photographs.root,
         folder=Path(run),
-        weights=Path(models.weights),
+        weights=models.folder,
         detector=detector,
         backend=resolve_backend(models.backend, models.options()).name,
-        settings=wider.wider_settings(detector, threshold, weights=Path(models.weights)),
+        settings=wider.wider_settings(detector, threshold, weights=models.folder),
         options=wider.detector_options(models.options()),
         batch=models.batch,
         limits=replace(models, size=0).limits(),
     )
-    chosen = wider_protocol(detector, protocol, size, aspect, Path(models.weights))
+    chosen = wider_protocol(detector, protocol, size, aspect, models.folder)
     done = wider.run_wider(job, photographs, truth, chosen, Local(workers), force=force, progress=lambda _: progress)
     return done.content
 
@@ -592,7 +597,7 @@ def convert_models(*names: str, weights: Path | str | None = None) -> dict[str, 
         AssetError: a weight file is not here.
         WeightsError, ConversionError: they are not this model's, or a step moved the outputs.
     """
-    ws = replace(open_workspace(), weights=weights_folder() if weights is None else Path(weights))
+    ws = replace(open_workspace(), weights=weights_folder(weights))
     converted = conversion.convert_models(names, ws)
     return {one.spec.name: one.report for one in converted if one.report is not None}
 
@@ -678,7 +683,7 @@ def _recogniser(models: Models, backend: Backend) -> AbstractContextManager[Reco
         models.detector,
         _named(models.embedder, "embedder"),
         backend,
-        Path(models.weights),
+        models.folder,
         models.batch,
         settings=models.settings(),
         selection=models.selection,
@@ -691,7 +696,7 @@ def _run_job(root: Path, run: Path, models: Models, shard: int, *, force: bool) 
     return RunJob(
         root=root,
         run=run,
-        weights=Path(models.weights),
+        weights=models.folder,
         detector=detector,
         embedder=_named(models.embedder, "embedder"),
         backend=resolve_backend(models.backend, models.options(), None if force else made_by(run), run).name,

@@ -200,3 +200,13 @@ def test_a_home_that_cannot_be_written_is_one_line(
         assert main(["fetch", name]) == 1
         (line,) = capsys.readouterr().err.splitlines()
         assert f"{tmp_path / 'file' / 'home' / folder}: cannot be made (" in line and f"--{folder} with another" in line
+
+
+@pytest.mark.weights
+def test_where_weights_lie_is_found_out_when_a_run_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The defaults of every run are made when the module is imported, which may be before a program says where."""
+    Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(tmp_path / "dark.png")
+    assert facepipe.embed_folder is not None  # what is exported is imported when it is asked for
+    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "later"))
+    with pytest.raises(BackendError, match=str(tmp_path / "later" / "weights")):
+        facepipe.embed_folder(tmp_path, tmp_path / "out")

@@ -13,8 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
-
 from facepipe.assets.download import Progress, download, silent
 from facepipe.assets.wheel import extract_member
 from facepipe.catalogue import EMBEDDERS, MODELS, own_models
@@ -45,12 +43,16 @@ def home_folder(environ: Mapping[str, str] | None = None) -> Path:
     named = (os.environ if environ is None else environ).get(HOME_VARIABLE, "")
     if named:
         return Path(named)
-    return Path() if Path("weights").is_dir() else Path(platformdirs.user_cache_dir("facepipe", appauthor=False))
+    if Path("weights").is_dir():
+        return Path()
+    import platformdirs  # here: a checkout does not need it
+
+    return Path(platformdirs.user_cache_dir("facepipe", appauthor=False))
 
 
-def weights_folder() -> Path:
-    """The folder of weights and models where nobody names another."""
-    return home_folder() / "weights"
+def weights_folder(named: Path | str | None = None) -> Path:
+    """The folder of weights and models: the one that is named, else that of `home_folder`."""
+    return home_folder() / "weights" if named is None else Path(named)
 
 
 def open_workspace(root: Path | None = None, environ: Mapping[str, str] | None = None) -> Workspace:

@@ -65,11 +65,7 @@ class OnnxRuntime:
         Raises:
             BackendError: the file is no ONNX model that onnxruntime can run.
         """
-        inner = _open(model, self.options, f"`facepipe onnx {spec.name}`")
-        batch = inner.get_inputs()[0].shape[0]
-        return OnnxRuntimeSession(
-            inner, tuple(i.name for i in inner.get_inputs()), batch if isinstance(batch, int) else None
-        )
+        return _session(_open(model, self.options, f"`facepipe onnx {spec.name}`"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +139,7 @@ def _open(model: ModelContent, options: RuntimeOptions, attempt: str | None) -> 
     import onnxruntime
 
     require_whole(model.content, model.path, attempt)
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = options.threads
-    settings.inter_op_num_threads = 1
-    settings.log_severity_level = 3
+    settings = _settings(options)
     # It would keep a plan of the memory for every shape that it meets: more memory (`make bench`), and
     # no faster.
     settings.enable_mem_pattern = False
@@ -157,6 +150,22 @@ def _open(model: ModelContent, options: RuntimeOptions, attempt: str | None) -> 
         raise BackendError(f"{where}: onnxruntime cannot load it ({str(error).splitlines()[0]}).", attempt) from error
     let_go(opened)
     return opened
+
+
+def _settings(options: RuntimeOptions) -> onnxruntime.SessionOptions:
+    import onnxruntime
+
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = options.threads
+    settings.inter_op_num_threads = 1
+    settings.log_severity_level = 3
+    return settings
+
+
+def _session(inner: onnxruntime.InferenceSession) -> OnnxRuntimeSession:
+    batch = inner.get_inputs()[0].shape[0]
+    names = tuple(tensor.name for tensor in inner.get_inputs())
+    return OnnxRuntimeSession(inner, names, batch if isinstance(batch, int) else None)
 
 
 def open_on(
@@ -183,10 +192,7 @@ def open_on(
     import onnxruntime
 
     require_whole(model.content, model.path)
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = options.threads
-    settings.inter_op_num_threads = 1
-    settings.log_severity_level = 3
+    settings = _settings(options)
     settings.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     try:
         inner = onnxruntime.InferenceSession(
@@ -198,9 +204,7 @@ def open_on(
     inner.disable_fallback()
     let_go(inner)
     require_provider(inner, provider, model.path, attempt)
-    batch = inner.get_inputs()[0].shape[0]
-    names = tuple(tensor.name for tensor in inner.get_inputs())
-    return OnnxRuntimeSession(inner, names, batch if isinstance(batch, int) else None)
+    return _session(inner)
 
 
 def require_provider(session: Any, provider: str, path: Path, attempt: str) -> None:

@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     from facepipe.convert.ascend.preflight import preflight, read_model
 
     soc, cann = soc_by_name(args.soc), chosen_cann(args)
-    files = _paths(args.models, args.weights or weights_folder())
+    files = _paths(args.models, weights_folder(args.weights))
     found = {str(file): preflight(read_model(file), soc, cann) for file in files}
     for path, findings in found.items():
         lines = _lines(path, f"{soc.name}, CANN {cann}", findings, args.quiet)
