@@ -193,7 +193,7 @@ def _fields(spec: ModelSpec, imported: Imported) -> dict[str, Value]:
 
 
 def _recogniser(told: Mapping[str, Any], name: str) -> ModelSpec:
-    batch = _rows(told["batch"])
+    batch = rows_of(told["batch"])
     height, width = told["size"]
     if len(told["outputs"]) != 1:
         raise ValueError(f"outputs are {', '.join(told['outputs'])}, expected one")
@@ -204,7 +204,7 @@ def _recogniser(told: Mapping[str, Any], name: str) -> ModelSpec:
         inputs=(TensorSpec(told["input"], (batch, fixed(3), fixed(height), fixed(width))),),
         outputs=(TensorSpec(told["outputs"][0], (batch, fixed(told["dimension"]))),),
         pixels=Pixels(told["pixels"], told["mean"], told["scale"]),
-        weights=Weights(told["file"], told["sha256"], None, _ORIGIN, told["licence"]),
+        weights=own_weights(told["file"], told["sha256"], told["licence"]),
         opset=told["opset"],
         passes=(),
         atc=AtcOptions(aipp=told["aipp"]),
@@ -223,7 +223,7 @@ def _detector(told: Mapping[str, Any], name: str) -> ModelSpec:
         inputs=(detector_input(told["input"], told["batch"], told["size"], any_size=told["any_size"]),),
         outputs=detector_outputs(told["outputs"], told["network"], told["batch"]),
         pixels=Pixels(told["pixels"], told["mean"], told["scale"]),
-        weights=Weights(told["file"], told["sha256"], None, _ORIGIN, told["licence"]),
+        weights=own_weights(told["file"], told["sha256"], told["licence"]),
         opset=told["opset"],
         passes=(),
         atc=AtcOptions(aipp=told["aipp"]),
@@ -246,7 +246,7 @@ def detector_input(name: str, batch: int, size: tuple[int, int], *, any_size: bo
     step = STRIDES[-1]
     free = [Dim(axis, step, _MOST_SIDE, step=step) for axis in ("height", "width")]
     sides = free if any_size else [fixed(side) for side in size]
-    return TensorSpec(name, (_rows(batch), fixed(3), *sides))
+    return TensorSpec(name, (rows_of(batch), fixed(3), *sides))
 
 
 def detector_outputs(names: Sequence[str], form: str, batch: int) -> tuple[TensorSpec, ...]:
@@ -266,7 +266,7 @@ def detector_outputs(names: Sequence[str], form: str, batch: int) -> tuple[Tenso
         raise ValueError(f"outputs are {', '.join(names)}, expected them called and ordered {order}")
     cells = [Dim(f"cells_{slot}", 1, 1 << 22) for slot, _ in expected]
     return tuple(
-        TensorSpec(name, (_rows(batch), cell, fixed(width)))
+        TensorSpec(name, (rows_of(batch), cell, fixed(width)))
         for name, cell, (_, width) in zip(names, cells, expected, strict=True)
     )
 
@@ -275,11 +275,14 @@ def _count(form: str) -> int:
     return len(DETECTOR_FORMS[form].parts) * len(STRIDES)
 
 
-def _rows(batch: int) -> Dim:
+def rows_of(batch: int) -> Dim:
+    """The first axis of an imported model's tensors; 0: any batch, up to MOST_ROWS."""
     return fixed(batch) if batch else Dim("batch", 1, MOST_ROWS)
 
 
-_ORIGIN: Final = UserFile("your own: `facepipe import` puts it there")
+def own_weights(file: str, sha256: str, licence: str) -> Weights:
+    """The weights of an imported model, which are the ONNX file itself."""
+    return Weights(file, sha256, None, UserFile("your own: `facepipe import` puts it there"), licence)
 
 
 def _alignment(told: Mapping[str, Any]) -> Alignment:

@@ -20,13 +20,14 @@ from facepipe.backends.onnx_wire import opset_of
 from facepipe.backends.ort import RawSession, RawTensor, raw_session
 from facepipe.catalogue import embedder, is_taken
 from facepipe.catalogue.imported import (
-    MOST_ROWS,
     NAME,
     as_imported,
     detector_input,
     detector_outputs,
+    own_weights,
     record_path,
     record_text,
+    rows_of,
 )
 from facepipe.catalogue.mobilefacenet import ARCFACE_112
 from facepipe.catalogue.own_detectors import DETECTOR_FORMS, STRIDES
@@ -38,14 +39,12 @@ from facepipe.geometry.normalise import normalise
 from facepipe.specs import (
     Alignment,
     AtcOptions,
-    Dim,
     FivePoint,
     MarginCrop,
     ModelSpec,
     Pixels,
     SingleShot,
     TensorSpec,
-    UserFile,
     Weights,
     fixed,
 )
@@ -248,7 +247,7 @@ def _recogniser(
     image = _image_input(session, file)
     (output,) = _outputs(session, file, 1, "one row of numbers for each face")
     batch, side = image.shape[0], _side(image, like, told, file)
-    rows = Dim("batch", 1, MOST_ROWS) if batch is None else fixed(batch)
+    rows = rows_of(batch or 0)
     shape = output.shape
     if len(shape) != 2 or shape[1] is None:
         raise DataError(
@@ -353,8 +352,7 @@ def _maps(shot: SingleShot) -> list[tuple[int, tuple[int, ...]]]:
 
 
 def _weights(name: str, content: ModelContent, told: Told) -> Weights:
-    origin = UserFile("your own: `facepipe import` puts it there")
-    return Weights(f"{name}.onnx", content.sha256, None, origin, told.licence or NO_LICENCE)
+    return own_weights(f"{name}.onnx", content.sha256, told.licence or NO_LICENCE)
 
 
 def _image_input(session: RawSession, file: Path) -> RawTensor:
