@@ -62,10 +62,6 @@ def _cell(pen: ImageDraw.ImageDraw, pair: ComparedPair, x: int, y: int) -> None:
     if not pair.is_right:
         pen.rectangle((x, y, x + _CELL - 1, y + _CELL - 1), outline=_WRONG, width=5)
     words = {None: "", True: "the same person", False: "different people"}[pair.judged]
-    middle = x + _CELL / 2
-    pen.text((middle, y + _CELL / 2 - 12), f"{pair.distance:.3f}", fill=_INK, font=_font(_TEXT), anchor="mm")
-    pen.text((middle, y + _CELL / 2 + 16), words, fill=_FAINT, font=_font(13), anchor="mm")
-
-
-def _font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
-    return ImageFont.load_default(size)
+    large, small, middle = ImageFont.load_default(_TEXT), ImageFont.load_default(13), x + _CELL / 2
+    pen.text((middle, y + _CELL / 2 - 12), f"{pair.distance:.3f}", fill=_INK, font=large, anchor="mm")
+    pen.text((middle, y + _CELL / 2 + 16), words, fill=_FAINT, font=small, anchor="mm")
