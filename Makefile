@@ -12,7 +12,7 @@ SOC       ?= Ascend310
 
 # What `make quick` needs, which is no torch: an environment of its own for every Python that is named.
 QUICK     := ort,fast,report,wider,gallery,video,heic,completion,dev
-EXTRAS    := convert,ort,openvino,native,quantise,fast,report,wider,demo,gallery,video,heic,completion,dev
+EXTRAS    := convert,ort,openvino,native,quantise,fast,report,wider,demo,gallery,video,heic,completion,train,dev
 VENV      := .venv
 READY     := $(VENV)/installed
 FACEPIPE  := $(VENV)/bin/facepipe

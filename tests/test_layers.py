@@ -30,6 +30,7 @@ LAYERS = (
     ("runs",),
     ("reports",),
     ("gallery",),
+    ("train",),
     ("api",),
     ("terminal",),
     ("compat",),
@@ -40,7 +41,8 @@ RANK = {layer: rank for rank, layers in enumerate(LAYERS) for layer in layers}
 
 # Library to the packages or files of facepipe that may import it.
 ALLOWED = {
-    "torch": {"networks", "convert"},
+    "torch": {"networks", "convert", "train"},
+    "lmdb": {"train/data/packed.py"},
     "onnx": {"convert", "backends/native/chain.py"},
     "llvmlite": {f"backends/native/{name}.py" for name in ("emit", "compile")},
     "onnxsim": {"convert"},
@@ -59,7 +61,7 @@ ALLOWED = {
     "tqdm": {"cli", "compat", "terminal"},
     "shtab": {"terminal/completion.py"},
     "argparse": {"cli", "compat", "terminal"},
-    "tomli": {"catalogue/imported.py"},
+    "tomli": {"catalogue/imported.py", "train/recipe.py"},
     "platformdirs": {"assets/workspace.py"},
     "subprocess": {"assets", "backends", "convert"},
     "urllib": {"assets"},
@@ -76,7 +78,7 @@ ALLOWED = {
 COMPOSED = ("facepipe.faces.select", "facepipe.geometry.align")
 COMMAND_MODULES = {module for module, _ in COMMANDS.values()}
 # These are slow to import, or absent from a machine that only infers: never at the top of a file outside these.
-HEAVY_AT_TOP = {"torch": {"networks", "convert"}, "onnx": {"convert"}, "llvmlite": ALLOWED["llvmlite"]}
+HEAVY_AT_TOP = {"torch": {"networks", "convert", "train"}, "onnx": {"convert"}, "llvmlite": ALLOWED["llvmlite"]}
 HEAVY = (
     "torch",
     "onnx",
