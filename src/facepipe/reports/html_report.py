@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from facepipe.escape import for_html
 from facepipe.faces.photographs import EVERYDAY, Limits, decoded_or_error
 from facepipe.faces.pipeline import crop_of
 from facepipe.reports.drawings import draw_face
+from facepipe.reports.html_page import cards, details, table, whole_page
 from facepipe.reports.report_plots import count_of, report_pngs
 from facepipe.results import Face, NoFace, Outcome, Unread
 from facepipe.runs.score import JoinedPairs, join
@@ -105,7 +106,7 @@ def write_html_report(run: Path, pairs: VerificationSet, root: Path) -> Path:
     )
     path = run / REPORT_FILE
     with adding(run, [REPORT_FILE]):
-        write_text(path, _PAGE.format(title=for_html(title), style=_STYLE, body=body))
+        write_text(path, whole_page(title, body))
     return path
 
 
@@ -193,7 +194,6 @@ def _headline(accuracy: Mapping[str, Any], pairs: VerificationSet) -> str:
         ("AUC", f"{accuracy['auc']:.5f}"),
         ("EER", f"{accuracy['eer']:.4f}"),
     ]
-    cards = "".join(f'<div class="card"><b>{for_html(value)}</b>{for_html(name)}</div>' for name, value in figures)
     folds = [
         (str(number), f"{share:.4f}", f"{threshold:.2f}")
         for number, (share, threshold) in enumerate(
@@ -207,9 +207,9 @@ def _headline(accuracy: Mapping[str, Any], pairs: VerificationSet) -> str:
         f"Protocol: {accuracy['protocol']}."
     )
     warnings = "".join(f'<p class="warning">{for_html(note)}</p>' for note in notes)
-    table = _table(("fold", "accuracy", "threshold of the others"), folds)
-    folded = _details("Accuracy of each fold", table)
-    return f'{warnings}<div class="cards">{cards}</div><p>{for_html(protocol)}</p>{folded}'
+    listed = table(("fold", "accuracy", "threshold of the others"), folds)
+    folded = details("Accuracy of each fold", listed)
+    return f"{warnings}{cards(figures)}<p>{for_html(protocol)}</p>{folded}"
 
 
 def _plots(joined: JoinedPairs, pairs: VerificationSet, accuracy: Mapping[str, Any]) -> str:
@@ -249,12 +249,12 @@ def _faceless(joined: JoinedPairs, root: Path, reasons: Mapping[str, str], limit
             picture = f'<div class="gone">{for_html(error.what)}</div>'
         figures.append(f"<figure>{picture}<figcaption>{for_html(key)}: {for_html(reasons[key])}</figcaption></figure>")
     rest = keys[_SHOWN_FACELESS:]
-    listing = _table(("photograph", "reason"), [(key, reasons[key]) for key in rest]) if rest else ""
-    parts = [head, f'<div class="pairs">{"".join(figures)}</div>', _details("The others", listing) if rest else ""]
+    listing = table(("photograph", "reason"), [(key, reasons[key]) for key in rest]) if rest else ""
+    parts = [head, f'<div class="pairs">{"".join(figures)}</div>', details("The others", listing) if rest else ""]
     if unread := joined.unread_images:
         of = f"{len(unread):,} of {count_of(joined.images, 'photograph')}"
         parts.append(f"<h2>Photographs that cannot be read</h2><p>{of}.</p>")
-        parts.append(_table(("photograph", "reason"), [(key, reasons[key]) for key in unread]))
+        parts.append(table(("photograph", "reason"), [(key, reasons[key]) for key in unread]))
     return "".join(parts)
 
 
@@ -273,7 +273,7 @@ def _identification(run: Path) -> str:
         f"{found['enrolled']:,} of {found['people']:,} people in the gallery, {found['mated']:,} mated and "
         f"{found['non_mated']:,} non-mated probes. Protocol: {found['protocol']}."
     )
-    return f"<h2>Identification</h2><p>{for_html(counts)}</p>{_table(('rate', 'value', 'cosine above'), rows)}"
+    return f"<h2>Identification</h2><p>{for_html(counts)}</p>{table(('rate', 'value', 'cosine above'), rows)}"
 
 
 def _times(record: Mapping[str, Any]) -> str:
@@ -303,7 +303,7 @@ def _settings(accuracy: Mapping[str, Any], record: Mapping[str, Any]) -> str:
     if "root" in record:
         rows.append(("photographs", str(record["root"])))
     versions = [(name, str(version)) for name, version in accuracy["versions"].items()]
-    return f"<h2>What ran</h2>{_table(('', ''), rows)}{_details('Versions', _table(('package', 'version'), versions))}"
+    return f"<h2>What ran</h2>{table(('', ''), rows)}{details('Versions', table(('package', 'version'), versions))}"
 
 
 def _artefacts(run: Path, record: Mapping[str, Any]) -> str:
@@ -326,11 +326,11 @@ def _artefacts(run: Path, record: Mapping[str, Any]) -> str:
             f"; listed are {len(listed):,}: the run's own and the manifests of its stages, which hold the digests of "
             "the others"
         )
-    parts.append(f".</p>{_table(('file', 'bytes', 'sha256'), listed)}")
+    parts.append(f".</p>{table(('file', 'bytes', 'sha256'), listed)}")
     if models:
-        parts.append(f"<h3>Models</h3>{_table(('model file', 'sha256', 'sha256 of the weights behind it'), models)}")
+        parts.append(f"<h3>Models</h3>{table(('model file', 'sha256', 'sha256 of the weights behind it'), models)}")
     if sources:
-        parts.append(f"<h3>Sources</h3>{_table(('file', 'sha256'), sources)}")
+        parts.append(f"<h3>Sources</h3>{table(('file', 'sha256'), sources)}")
     return "".join(parts)
 
 
@@ -349,67 +349,3 @@ def _outcomes(run: Path, keys: set[str]) -> dict[str, Outcome]:
 def _reasons(run: Path) -> dict[str, str]:
     lines = read_main_faces(run / FACES_FILE)
     return {line.key: line.outcome.reason for line in lines if isinstance(line.outcome, NoFace | Unread)}
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    top = "".join(f"<th>{for_html(name)}</th>" for name in head) if any(head) else ""
-    body = "".join("<tr>" + "".join(f"<td>{for_html(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table>{f'<tr>{top}</tr>' if top else ''}{body}</table>"
-
-
-def _details(title: str, content: str) -> str:
-    return f"<details><summary>{for_html(title)}</summary>{content}</details>"
-
-
-# The policy forbids everything but what lies in the page, should a name in it ever be read as markup.
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-{body}
-</body>
-</html>
-"""
-_STYLE = """
-* { --ink: #1c2430; --faint: #55606f; --paper: #fff; --card: #f2f5f9; --line: #d9dee6; --mark: #1f6fb4;
-  --warn: #fdeccf; }
-@media (prefers-color-scheme: dark) {
-  * { --ink: #e3e8ef; --faint: #a3adba; --paper: #14181e; --card: #222933; --line: #39424e; --mark: #6cb2ee;
-    --warn: #4a3a17; }
-}
-body { font: 15px/1.5 system-ui, "DejaVu Sans", sans-serif; color-scheme: light dark; color: var(--ink);
-  background: var(--paper); margin: 2rem auto; max-width: 1180px; padding: 0 1rem; }
-h1 { font-size: 1.6rem; margin-bottom: .5rem; }
-h2 { font-size: 1.2rem; margin: 2.2rem 0 .4rem; border-bottom: 1px solid var(--line); padding-bottom: .2rem; }
-h3 { font-size: 1rem; margin: 1.2rem 0 .3rem; }
-.cards { display: flex; gap: .8rem; flex-wrap: wrap; margin: 1rem 0; }
-.card { background: var(--card); border-radius: 8px; padding: .6rem 1rem; color: var(--faint); }
-.card b { display: block; font-size: 1.35rem; color: var(--ink); }
-.warning { background: var(--warn); border-left: 4px solid #d98b12; padding: .5rem .8rem; }
-.plots { display: flex; gap: 1rem; flex-wrap: wrap; }
-.plots img { width: 560px; max-width: 100%; }
-.pairs { display: flex; flex-wrap: wrap; gap: .9rem; }
-.pair { border: 1px solid var(--line); border-radius: 8px; padding: .6rem; display: grid;
-  grid-template-columns: auto auto; gap: .2rem .8rem; }
-.pair p { grid-column: 1 / 3; margin: 0; color: var(--faint); font-size: .85rem; }
-figure { margin: 0; }
-figure img { vertical-align: top; margin-right: 3px; border-radius: 3px; }
-figcaption { font-size: .75rem; color: var(--faint); max-width: 265px; overflow-wrap: anywhere; }
-.gone { width: 150px; min-height: 60px; background: var(--card); color: var(--faint); font-size: .75rem;
-  padding: .4rem; }
-table { border-collapse: collapse; font-size: .85rem; margin: .4rem 0; }
-th, td { text-align: left; padding: .15rem .9rem .15rem 0; border-bottom: 1px solid var(--line); vertical-align: top;
-  overflow-wrap: anywhere; }
-.number { text-align: right; white-space: nowrap; }
-.bar { width: 420px; }
-.bar i { display: block; height: .9rem; background: var(--mark); border-radius: 2px; margin-top: .2rem; }
-details { margin: .4rem 0; }
-summary { cursor: pointer; color: var(--mark); }
-@media print { details { display: block; } .pair { break-inside: avoid; } }
-"""
