@@ -17,12 +17,22 @@ from facepipe.runs.faces_run import SHARD_ARRAYS
 from facepipe.runs.staged_run import DETECTION_ARRAYS, FACE_ARRAYS
 from facepipe.store import bins, made_from, stage, tries
 from facepipe.store.bins import BinTensor, write_bins
+from facepipe.train.data import packed
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs/file-formats.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
-    "name", [bins.BINS_FORMAT, imported.FORMAT, made_from.RECORD_FORMAT, split.FORMAT, rows.FORMAT, tries.TRIES_FORMAT]
+    "name",
+    [
+        bins.BINS_FORMAT,
+        imported.FORMAT,
+        made_from.RECORD_FORMAT,
+        split.FORMAT,
+        rows.FORMAT,
+        tries.TRIES_FORMAT,
+        packed.FORMAT,
+    ],
 )
 def test_the_page_names_every_format(name: str) -> None:
     assert f'`"{name}"`' in PAGE
