@@ -112,11 +112,9 @@ def test_a_photograph_is_detected_and_embedded_without_torch(
     assert (out / "embeddings.npy").stat().st_size > 512 * 4
 
 
-def test_converting_without_torch_says_what_to_install(bare: Path, weights_dir: Path, tmp_path: Path) -> None:
-    (tmp_path / "weights").mkdir()
-    (tmp_path / "weights" / "pnet.pt").symlink_to(weights_dir / "pnet.pt")
+def test_converting_without_torch_says_what_to_install(bare: Path, tmp_path: Path) -> None:
     done = subprocess.run(
-        [bare / "facepipe", "onnx", "pnet"],
+        [bare / "facepipe", "onnx", "facenet.seeded"],
         cwd=tmp_path,
         env=without_mirror(),
         check=False,

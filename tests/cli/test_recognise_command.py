@@ -65,7 +65,7 @@ def test_those_in_the_gallery_are_named_and_the_others_are_unknown(
     command = ["recognise", "--det", "--rec", "--input", str(photograph), "--output", str(tmp_path), *common]
     assert main(command) == 0
     out = capsys.readouterr().out
-    assert "1 photographs, 6 faces, 3 with a name" in out
+    assert "1 photograph, 6 faces, 3 with a name" in out
     assert out.count("unknown") == 3
     assert _names(tmp_path / "group.jpg.json") == dict.fromkeys(CAST, 1) | {None: 3}
     told = json.loads((tmp_path / "group.jpg.json").read_text())
@@ -97,7 +97,7 @@ def test_a_folder_keeps_its_sub_folders_and_what_cannot_be_read_is_told(
     captured = capsys.readouterr()
     assert not killed.exists()
     assert "broken.png: left out, is no picture" in captured.err
-    assert "2 photographs, 1 left out, 1 faces, 1 with a name" in captured.out
+    assert "2 photographs, 1 left out, 1 face, 1 with a name" in captured.out
     assert _names(tmp_path / "out" / "a b" / "é.jpg.json") == {"Person_04": 1}
     assert _names(tmp_path / "out" / "black.gif.png.json") == {}
 

@@ -14,7 +14,7 @@ from typing import TypeAlias
 import numpy as np
 from PIL import Image
 
-from facepipe.networks.dlib_resnet import BLOCKS, layers
+from facepipe.catalogue.dlib_layers import BLOCKS, layers
 
 MEANS = ((0xF59062, -17), (0xEA0083, -17), (0xD09893, -17))  # 122.782, 117.001, 104.298 as mantissa and exponent
 ONE, NONE = (16, -4), (0, 11)  # 1.0 and 0.0

@@ -7,6 +7,7 @@ test_targets.py tries some thousand seeded mutations of good files.
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
 import struct
@@ -26,6 +27,7 @@ from facepipe.datasets.images import decode
 from facepipe.datasets.lfw import read_pairs
 from facepipe.datasets.pairs_csv import read_pairs_csv
 from facepipe.datasets.restricted_pickle import read_pickle
+from facepipe.datasets.torch_file import read_torch_file
 from facepipe.datasets.verification_bin import read_verification_bin, verification_bin
 from facepipe.datasets.widerface import read_prediction, read_sizes, read_truth
 from facepipe.errors import DataError, FacepipeError
@@ -244,6 +246,14 @@ def _arrays(folder: Path) -> None:
     write_arrays(folder / "a.npz", {"x": np.zeros(3, np.float32), "t": np.array(["a"])})
 
 
+def _torch_file() -> bytes:
+    import torch
+
+    content, state = io.BytesIO(), torch.nn.Sequential(torch.nn.Conv2d(1, 2, 2), torch.nn.PReLU(2)).state_dict()
+    torch.save(state, content, _use_new_zipfile_serialization=False)
+    return content.getvalue()
+
+
 PORT = pickle.dumps({"label": ["A"], "feature": [np.ones((1, 4), np.float32)]}, protocol=2)
 PAIRS = b"1\t2\nA\t1\t2\nB\t1\t3\nA\t1\tB\t2\nA\t2\tB\t1\n"
 ROWS = [(b"%d/1.jpg" % i, b"%d/2.jpg" % i, b"1", b"%d" % i) for i in range(4)]
@@ -264,6 +274,7 @@ TARGETS: dict[str, Target] = {
         lambda _: [PORT, *(pickle.dumps([1, (b"x", "y", None, True, 1.5), {"a": [2]}], protocol=p) for p in range(5))],
     ),
     "dlib_network": Target(lambda content, _: read_dlib_network(content, "x"), lambda _: [dlib_file(seeded, SMALL)]),
+    "torch_file": Target(lambda content, _: read_torch_file(content, "x"), lambda _: [_torch_file()]),
     "verification_bin": Target(
         _in_file("v.bin", read_verification_bin), lambda _: [verification_bin([b"a", b"b", b"c", b"d"], [True, False])]
     ),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from facepipe.terminal.output import bar, bars, fault, heading, note, result
+from facepipe.terminal.output import bar, bars, counted, fault, heading, note, result
 
 
 class Terminal(io.StringIO):
@@ -74,3 +74,11 @@ def test_a_bar_of_one_photograph_may_be_hidden(monkeypatch: pytest.MonkeyPatch) 
     with bar(asked(), "faces", 1, hidden=True) as progress:
         progress(1)
     assert watched.getvalue() == ""
+
+
+@pytest.mark.parametrize(
+    ("number", "told"), [(0, "0 people"), (1, "1 person"), (2, "2 people"), (1200, "1,200 people")]
+)
+def test_one_is_told_in_the_singular(number: int, told: str) -> None:
+    assert counted(number, "person", "people") == told
+    assert counted(number, "face") == told.replace("people", "faces").replace("person", "face")

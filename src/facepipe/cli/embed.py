@@ -34,7 +34,7 @@ from facepipe.faces.pipeline import alignment_note
 from facepipe.runs.faces_run import embed_photographs
 from facepipe.runs.job import made_by
 from facepipe.store.run_faces import unread_reasons
-from facepipe.terminal.output import add_output_arguments, bars, note, result
+from facepipe.terminal.output import add_output_arguments, bars, counted, note, result
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,9 +64,10 @@ def run(args: argparse.Namespace) -> int:
     written = finished.written
     note_not_looked_at(args, args.folder, keys, unread_reasons(args.out) if written.unread else (), out=args.out)
     left = f", {written.unread:,} unread" if written.unread else ""
+    seen = f"{counted(written.images, 'photograph')}, {counted(written.faces, 'face')}"
     result(
         args,
-        f"{written.images:,} photographs, {written.faces:,} faces, {written.faceless:,} without{left}: {args.out}",
+        f"{seen}, {written.faceless:,} without{left}: {args.out}",
         {"run": str(args.out), "embedder": args.embedder, **asdict(written)},
     )
     if not embedder(args.embedder, args.weights).for_accuracy:

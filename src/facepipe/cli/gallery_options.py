@@ -15,7 +15,7 @@ from facepipe.gallery.enrol import Enrolment, enrol, enrol_run, named_photograph
 from facepipe.gallery.faces import Recogniser
 from facepipe.gallery.file import Gallery, Threshold, least_similarity, write_gallery
 from facepipe.store.run_faces import FACES_FILE
-from facepipe.terminal.output import bar, note, result
+from facepipe.terminal.output import bar, counted, note, result
 
 
 def add_search_arguments(parser: argparse.ArgumentParser, *candidates: str) -> None:
@@ -86,9 +86,10 @@ def tell_gallery(args: argparse.Namespace, path: Path, gallery: Gallery, did: Ma
         told = f"a name above cosine {threshold.similarity:.4f}{rate} ({threshold.source})"
     about = {"rows": len(gallery), "people": people, "model": gallery.model}
     threshold_told = None if threshold is None else asdict(threshold)
+    holds = f"{counted(len(gallery), 'row')}, {counted(people, 'person', 'people')}"
     result(
         args,
-        for_terminal(f"{path}: {len(gallery):,} rows, {people:,} people, {gallery.model}; {told}"),
+        for_terminal(f"{path}: {holds}, {gallery.model}; {told}"),
         {"gallery": str(path), **about, "threshold": threshold_told, **(did or {})},
     )
     if threshold is not None and threshold.far is not None and people:

@@ -2,9 +2,10 @@
 """facepipe onnx pnet rnet onet facenet.vggface2
 
 Converts published weights to ONNX: export, graph passes, simplification. After every step the outputs are compared
-with PyTorch's on a fixed probe; a step that moves them beyond the model's tolerance fails and is named. Without
-names, every model whose weights are present is converted, and the others are listed as absent. A model that is
-already there, of the same weights and by the same conversion, is left alone.
+with PyTorch's on a fixed probe; a step that moves them beyond the model's tolerance fails and is named. Where there is
+no torch, MTCNN's models and dlib.resnet are built from their weights without it, and compared with NumPy's outputs.
+Without names, every model whose weights are present is converted, and the others are listed as absent. A model that
+is already there, of the same weights and by the same conversion, is left alone.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
     ws = replace(open_workspace(), weights=args.weights)
     named = [spec.name for name in args.names for spec in records(name, args.weights)]
     wide = max(map(len, named or MODELS)) + 2
+    built: list[str] = []
     target = args.table or args.weights / "parity.json"
     with tqdm(unit="step", leave=False, disable=True if args.quiet else None) as bar:
 
@@ -57,13 +59,15 @@ def run(args: argparse.Namespace) -> int:
         )
         heading(args, f"{'model':<{wide}}{'step':<20}{'nodes':>6}{'edits':>7}{'max abs diff.':>16}{'cosine':>12}")
         for one in converted:
+            built += [one.spec.name] * one.is_built
             if one.report is None:
-                weights = one.spec.weights
-                text = f"{one.spec.name:<{wide}}absent ({ws.weights / weights.file}; {weights.origin})"
-                result(args, text, {"model": one.spec.name, "absent": str(ws.weights / weights.file)})
+                text = f"{one.spec.name:<{wide}}absent ({one.lacks}; {one.whence})"
+                result(args, text, {"model": one.spec.name, "absent": one.lacks})
                 continue
             kept = f"\n{one.spec.name:<{wide}}up to date" if one.kept else ""
             result(args, _rows(one.report, wide) + kept, asdict(one.report) | {"up_to_date": one.kept})
+    if built:
+        note(args, f"torch is not installed: {', '.join(built)} built from their weights without it")
     note(args, f"{target}: the table as JSON, of every converted model")
     return 0
 

@@ -55,7 +55,7 @@ from facepipe.gallery.recognise import (
     recognition,
 )
 from facepipe.reports.recognition_drawing import font_for
-from facepipe.terminal.output import add_output_arguments, bar, heading, note, result
+from facepipe.terminal.output import add_output_arguments, bar, counted, heading, note, result
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -205,7 +205,8 @@ def _photographs(job: Recognition, args: argparse.Namespace) -> int:
     for photograph in told:
         heading(args, "\n".join(map(for_terminal, _lines(photograph))))
     left = f", {len(done.left_out):,} left out" if done.left_out else ""
-    text = f"{args.output}: {done.photographs:,} photographs{left}, {done.faces:,} faces, {done.known:,} with a name"
+    seen = f"{counted(done.photographs, 'photograph')}{left}, {counted(done.faces, 'face')}"
+    text = f"{args.output}: {seen}, {done.known:,} with a name"
     result(args, for_terminal(text), {"out": str(args.output), **asdict(done)})
     if done.left_out and not done.photographs:
         key, reason = done.left_out[0]
@@ -219,7 +220,8 @@ def _film(job: Recognition, args: argparse.Namespace) -> int:
     with bar(args, args.input.name, read_info(args.input).frames, "frame") as progress:
         done = recognise_film(job, args.input, target, progress=progress)
     lines = lines_of(target)
-    text = f"{target}: {done.photographs:,} frames, {done.faces:,} faces; {lines.name} has a line for each frame"
+    seen = f"{counted(done.photographs, 'frame')}, {counted(done.faces, 'face')}"
+    text = f"{target}: {seen}; {lines.name} has a line for each frame"
     told = {"film": str(target), "lines": str(lines), "frames": done.photographs, "faces": done.faces}
     result(args, for_terminal(text), told)
     note(args, "Sound is left out.")

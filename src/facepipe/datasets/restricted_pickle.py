@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pickles read as data: an interpreter of the opcodes that make plain values, which imports and calls nothing.
 
-Verification sets, image records and old galleries are pickles, and a pickle is a program. `pickle.Unpickler` with a
-guarded `find_class` still runs that program; here the opcodes are read by a table that knows values only. The names
-that NumPy's arrays and Python 3's old bytes are written with are recognised as words, never looked up. Anything else
-ends the reading at that opcode.
+Verification sets, image records, old galleries and weights are pickles, and a pickle is a program. `pickle.Unpickler`
+with a guarded `find_class` still runs that program; here the opcodes are read by a table that knows values only. The
+names that NumPy's arrays, PyTorch's tensors and Python 3's old bytes are written with are recognised as words, never
+looked up. Anything else ends the reading at that opcode.
 
 Time and memory are bounded by the file's size. A file has FREE_STEPS opcodes and one more for every BYTES_A_STEP bytes;
 texts and arrays made from what was noted earlier may have COPIES times its bytes; a dictionary's key is a short text:
 other keys could be chosen so that they collide, and texts are hashed with a secret.
 
-Source: Python's `Lib/pickletools.py` (the description of every opcode, protocols 0 to 5), and NumPy's documentation of
-`ndarray.__reduce__`.
+Source: Python's `Lib/pickletools.py` (the description of every opcode, protocols 0 to 5), NumPy's documentation of
+`ndarray.__reduce__`, and `torch/_utils.py` and `torch/serialization.py` of PyTorch.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ _ARRAYS = (
     "numpy.ndarray",
     "numpy.dtype",
 )
+_TENSORS = ("collections.OrderedDict", "torch._utils._rebuild_tensor_v2", "torch.FloatStorage")
 _DTYPES = frozenset(["b1", "u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8"])
 
 
@@ -50,6 +51,32 @@ class _Name:
     """A dotted name that the file mentions; it stands for itself."""
 
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """A tensor of PyTorch as a pickle mentions it: its float32 numbers lie elsewhere in the file.
+
+    Attributes:
+        storage: the name of the block of numbers.
+        count: how many numbers that block has.
+        offset: of the first one in it.
+        shape, strides: as NumPy has them, strides in numbers; all are 0 or more.
+    """
+
+    storage: str
+    count: int
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Storage:
+    """A block of float32 numbers that lies elsewhere in the file."""
+
+    name: str
+    count: int
 
 
 @dataclass(slots=True)
@@ -73,22 +100,34 @@ def read_pickle(content: bytes, where: str, kinds: Iterable[str] = PLAIN) -> Any
         content: the whole file. A Python 2 `str` comes back as bytes.
         where: the file's name, for the error.
         kinds: of "list", "tuple", "dict", "bool", "int", "float", "bytes", "str", "none", "array" (a NumPy array of
-            numbers); everything within the value, at any depth, must be one of them.
+            numbers), "tensor" (PyTorch's, of float32: a StoredTensor); everything within the value, at any depth, must
+            be one of them. With tensors, an OrderedDict comes back as a dictionary, without its attribute `_metadata`.
 
     Raises:
         DataError: the stream names any class or function, is of another kind, is cut short, or is no pickle. Nothing
             that the stream names has been imported or called by then.
     """
+    (value,), _ = read_pickles(content, where, kinds, 1)
+    return value
+
+
+def read_pickles(content: bytes, where: str, kinds: Iterable[str], count: int) -> tuple[tuple[Any, ...], int]:
+    """The values of `count` pickles that follow one another, and the place behind the last.
+
+    Arguments and errors are those of `read_pickle`; the limits of time and memory are for all together.
+    """
     admitted = tuple(kinds)
+    reader = _Reader(content, admitted)
     try:
-        value = _Reader(content, admitted).read()
-        _require(value, admitted)
+        values = tuple(reader.read() for _ in range(count))
+        for value in values:
+            _require(value, admitted)
     except _Malformed as error:
         raise DataError(
             f"{where}: {error}, expected a pickle of {', '.join(admitted)} alone.",
             "ask where the file came from before you trust it; nothing in it was executed.",
         ) from None
-    return value
+    return values, reader.at
 
 
 def _require(value: Any, kinds: tuple[str, ...]) -> None:
@@ -115,6 +154,8 @@ def _kind(value: Any) -> str:
         return "array"
     if isinstance(value, _Name):
         return f"name {value.text}"
+    if isinstance(value, StoredTensor):
+        return "tensor"
     return "unfinished array" if isinstance(value, _Unfinished) else type(value).__name__
 
 
@@ -129,9 +170,12 @@ class _Reader:
         self.steps = FREE_STEPS + len(content) // BYTES_A_STEP
         self.copied = COPIES * len(content)
         self.has_dict = "dict" in kinds
+        self.has_tensors = "tensor" in kinds
         self.names = (_BYTES if "bytes" in kinds or "array" in kinds else ()) + (_ARRAYS if "array" in kinds else ())
+        self.names += _TENSORS if self.has_tensors else ()
 
     def read(self) -> Any:
+        self.memo = []
         try:
             while True:
                 opcode = self.take(1)[0]
@@ -297,7 +341,7 @@ class _Reader:
         self.mention(module, name)
 
     def reduce(self) -> None:
-        """REDUCE: the three ways in which plain bytes and arrays are written as calls, by their exact form."""
+        """REDUCE: the ways in which plain bytes, arrays and tensors are written as calls, by their exact form."""
         arguments, name = self.pop(), self.pop()
         if type(name) is not _Name or type(arguments) is not tuple:
             raise _Malformed(f"it calls a value of kind '{_kind(name)}'")
@@ -314,12 +358,30 @@ class _Reader:
                 if word not in _DTYPES:
                     raise _Malformed(f"it holds an array of dtype '{word[:80]}'")
                 self.push(_Unfinished("dtype", word))
+            case "OrderedDict", ():
+                self.new_dict()
+            case "_rebuild_tensor_v2", (_Storage() as stored, offset, tuple() as shape, tuple() as strides, bool(), {}):
+                if len(shape) != len(strides) or any(type(n) is not int or n < 0 for n in (offset, *shape, *strides)):
+                    raise _Malformed("it holds a tensor of a shape that is none")
+                self.push(StoredTensor(stored.name, stored.count, offset, shape, strides))
             case _:
                 raise _Malformed(f"it calls '{name.text}' in a form that is not admitted")
 
+    def persistent(self) -> None:
+        """BINPERSID: where the numbers of a tensor lie."""
+        match self.pop():
+            case ("storage", _Name("torch.FloatStorage"), str(name), str(), int(count), None) if count >= 0:
+                self.push(_Storage(name, count))
+            case _:
+                raise _Malformed("it points to something else than a block of float32 numbers")
+
     def build(self) -> None:
-        """BUILD: the state of a dtype (its byte order) or of an array (shape, dtype, order, bytes)."""
+        """BUILD: the state of a dtype (its byte order) or of an array (shape, dtype, order, bytes). What PyTorch notes
+        of a state dict's versions is passed over."""
         state, target = self.pop(), self.pop()
+        if self.has_tensors and type(target) is dict and type(state) is dict and list(state) == ["_metadata"]:
+            self.push(target)
+            return
         if not isinstance(target, _Unfinished) or target.finished:
             raise _Malformed(f"it sets the state of a {_kind(target)}")
         match target.kind, state:
@@ -409,5 +471,6 @@ _ACTIONS: dict[int, Callable[[_Reader], Any]] = {
     ord("c"): lambda r: r.mention(r.line().decode("ascii", "replace"), r.line().decode("ascii", "replace")),
     0x93: _Reader.stack_global,
     ord("R"): _Reader.reduce,
+    ord("Q"): _Reader.persistent,
     ord("b"): _Reader.build,
 }

@@ -15,37 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-# (channels, halved) of each block. A halved one has stride 2, and the mean of 2x2 beside it.
-BLOCKS = (
-    *((32, False),) * 3,
-    (64, True),
-    *((64, False),) * 3,
-    (128, True),
-    *((128, False),) * 2,
-    (256, True),
-    *((256, False),) * 2,
-    (256, True),
-)
-SIDE, FIRST, EMBEDDING = 150, 32, 128
-
-
-def layers() -> tuple[tuple[str, tuple[int, ...]], ...]:
-    """(name, sizes) of each layer as dlib's file must list them; see `datasets.dlib_network.DlibLayer`."""
-    listed: list[tuple[str, tuple[int, ...]]] = [
-        *_convolution(FIRST, 7, 2, 0),
-        ("relu_", ()),
-        ("max_pool_2", (3, 3, 2, 2, 0, 0)),
-    ]
-    for channels, halved in BLOCKS:
-        listed += [*_convolution(channels, 3, 2 if halved else 1, 0 if halved else 1), ("relu_", ())]
-        listed += _convolution(channels, 3, 1, 1)
-        listed += [("avg_pool_2", (2, 2, 2, 2, 0, 0))] * halved
-        listed += [("add_prev_", ()), ("relu_", ())]
-    return (*listed, ("avg_pool_2", (0, 0, 1, 1, 0, 0)), ("fc_2", (EMBEDDING, BLOCKS[-1][0])))
-
-
-def _convolution(channels: int, side: int, stride: int, pad: int) -> list[tuple[str, tuple[int, ...]]]:
-    return [("con_4", (channels, side, side, stride, stride, pad, pad)), ("affine_", ())]
+from facepipe.catalogue.dlib_layers import BLOCKS, EMBEDDING, FIRST, SIDE, block_sizes
 
 
 class _FilledUp(torch.autograd.Function):
@@ -103,14 +73,14 @@ class DlibResNet(nn.Module):
         super().__init__()
         self.stem = nn.Conv2d(3, FIRST, 7, 2)
         self.pool = nn.MaxPool2d(3, 2)
-        blocks, channels, side = [], FIRST, 35  # 150 to 72 by the stem, to 35 by the pool
-        for outputs, halved in BLOCKS:
-            convolved, mean = ((side - 3) // 2 + 1, side // 2) if halved else (side, side)
-            blocks.append(Block(channels, outputs, halved, mean - convolved))
-            channels, side = outputs, mean
-        self.blocks = nn.Sequential(*blocks)
+        self.blocks = nn.Sequential(
+            *(
+                Block(inputs, outputs, halved, missing)
+                for (outputs, halved), (inputs, _, missing) in zip(BLOCKS, block_sizes(), strict=True)
+            )
+        )
         self.mean = nn.AdaptiveAvgPool2d(1)
-        self.embedding = nn.Linear(channels, EMBEDDING, bias=False)
+        self.embedding = nn.Linear(BLOCKS[-1][0], EMBEDDING, bias=False)
         self.register_buffer("reversal", torch.eye(SIDE).flip(0), persistent=False)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:

@@ -46,6 +46,16 @@ def note(args: argparse.Namespace, text: str | None) -> None:
         tqdm.write(text, sys.stderr)
 
 
+def counted(number: int, one: str, more: str | None = None) -> str:
+    """How many of what, in words.
+
+    Example:
+        >>> counted(1, "photograph"), counted(1200, "face"), counted(0, "person", "people")
+        ('1 photograph', '1,200 faces', '0 people')
+    """
+    return f"{number:,} {one if number == 1 else more or f'{one}s'}"
+
+
 def fault(text: str) -> None:
     """What went wrong with one of several, while the others go on; safe to show."""
     tqdm.write(text, sys.stderr)

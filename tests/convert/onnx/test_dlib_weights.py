@@ -15,12 +15,12 @@ pytest.importorskip("onnx")
 from dlib_file import SMALL, dlib_file, seeded  # noqa: E402
 
 from facepipe.catalogue import MODELS  # noqa: E402
+from facepipe.catalogue.dlib_layers import layers  # noqa: E402
 from facepipe.convert.onnx.checkpoint import load  # noqa: E402
 from facepipe.convert.onnx.conversion import convert_model  # noqa: E402
 from facepipe.convert.onnx.dlib_weights import read_dlib_state  # noqa: E402
 from facepipe.errors import WeightsError  # noqa: E402
 from facepipe.networks import build  # noqa: E402
-from facepipe.networks.dlib_resnet import layers  # noqa: E402
 from facepipe.specs import ModelSpec  # noqa: E402
 
 
@@ -53,7 +53,9 @@ def test_factors_and_offsets_become_part_of_their_convolution(seeded_file: Path)
     maps = torch.from_numpy(np.random.default_rng(0).normal(0, 1, (1, 3, 20, 20)).astype(np.float32))
     apart = torch.conv2d(maps, torch.from_numpy(weight[:-32].reshape(32, 3, 7, 7)), torch.from_numpy(weight[-32:]))
     apart = apart * torch.from_numpy(factor)[:, None, None] + torch.from_numpy(offset)[:, None, None]
-    assert torch.allclose(torch.conv2d(maps, state["stem.weight"], state["stem.bias"]), apart, atol=1e-5)
+    assert torch.allclose(
+        torch.conv2d(maps, *map(torch.from_numpy, (state["stem.weight"], state["stem.bias"]))), apart, atol=1e-5
+    )
     dense = seeded(len(layers()) - 1, layers()[-1], 32768)
     assert state["embedding.weight"][3, 7] == dense[7 * 128 + 3], "the file lists a row for each input"
 

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from facepipe.convert.onnx import dlib_weights, paddle_weights
+from facepipe.convert.onnx.arrays import digest_of_weights
 from facepipe.errors import WeightsError, first_line
 from facepipe.networks import TRAINING_ONLY, build
 from facepipe.networks.seeded import RECIPES
@@ -62,12 +63,7 @@ def load(
         sha256, where = _digest_of_state(state), str(spec.weights.origin)
     else:
         content, where = path.read_bytes(), str(path)
-        sha256 = hashlib.sha256(content).hexdigest()
-        if spec.weights.sha256 not in (None, sha256) and not any_digest:
-            raise WeightsError(
-                f"{path}: sha256 is {sha256}, expected {spec.weights.sha256} for {spec.name}.",
-                f"delete it and run `facepipe fetch {spec.name}`; a truncated download is the usual cause.",
-            )
+        sha256 = digest_of_weights(spec, path, content, any_digest=any_digest)
         state = read_state(path, content)
     network.load_state_dict(_fitting(state, network, spec, where, right))
     return LoadedNetwork(network.requires_grad_(False).eval(), sha256)
@@ -87,7 +83,8 @@ def read_state(path: Path, content: bytes | None = None) -> dict[str, torch.Tens
     if path.suffix == paddle_weights.SUFFIX:
         return paddle_weights.read_paddle_state(path, content)
     if path.suffix == dlib_weights.SUFFIX:
-        return dlib_weights.read_dlib_state(path, content)
+        arrays = dlib_weights.read_dlib_state(path, content)
+        return {key: torch.from_numpy(array) for key, array in arrays.items()}
     try:
         whole = io.BytesIO(path.read_bytes() if content is None else content)
         state = torch.load(whole, map_location="cpu", weights_only=True)

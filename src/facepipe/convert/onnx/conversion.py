@@ -3,49 +3,34 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import onnx
 import torch
 from torch import nn
 
-from facepipe.backends.base import RuntimeOptions, open_session
-from facepipe.backends.ort import OnnxRuntime
 from facepipe.convert.onnx.checkpoint import load
 from facepipe.convert.onnx.export import check_interface, check_operators, onnx_from_network
+from facepipe.convert.onnx.judge import Reference, compare, naming_step
 from facepipe.convert.onnx.passes import PASSES
 from facepipe.convert.onnx.passes.graph import nodes
 from facepipe.convert.onnx.probe import probes
 from facepipe.convert.onnx.report import ConversionReport, Step, require_own_models, write_report
 from facepipe.convert.onnx.simplify import simplified
-from facepipe.errors import ConversionError, FacepipeError, first_line
-from facepipe.metrics.parity import Parity, parity, worst
+from facepipe.errors import ConversionError, first_line
 from facepipe.specs import ModelSpec
 from facepipe.store.files import write_bytes
 from facepipe.store.owned import keep_record
 from facepipe.store.provenance import versions
-
-LEAST_COSINE = 0.99999
-"""Of an embedding with the PyTorch network's, both of length 1: about 4.5e-3 of Euclidean distance."""
 
 OnStep = Callable[[str], None]
 
 
 def _silent(step: str) -> None:
     """Tells nobody."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """What the PyTorch network answers on the probes: for each input, the outputs in the catalogue's order."""
-
-    inputs: tuple[np.ndarray, ...]
-    outputs: tuple[tuple[np.ndarray, ...], ...]
 
 
 def convert_model(
@@ -159,46 +144,13 @@ def reference_of(network: nn.Module, spec: ModelSpec) -> Reference:
     with torch.inference_mode():
         answers = [network(torch.from_numpy(probe)) for probe in inputs]
     tuples = [answer if isinstance(answer, tuple) else (answer,) for answer in answers]
-    return Reference(inputs, tuple(tuple(output.numpy() for output in answer) for answer in tuples))
-
-
-def compare(model: onnx.ModelProto, spec: ModelSpec, reference: Reference) -> Parity:
-    """Run an ONNX model on the reference's inputs and hold every output against the catalogue's tolerance.
-
-    Raises:
-        ConversionError: an output is beyond the tolerance, or an embedding has another direction.
-        BackendError: onnxruntime cannot load the model.
-        TensorError: an output has another number, rank or size than the catalogue says.
-    """
-    results = []
-    with tempfile.TemporaryDirectory(prefix="facepipe-") as folder:
-        path = Path(folder) / "model.onnx"
-        path.write_bytes(model.SerializeToString())
-        with open_session(OnnxRuntime(RuntimeOptions()), spec, path) as session:
-            for probe, expected in zip(reference.inputs, reference.outputs, strict=True):
-                for tensor, a, b in zip(spec.outputs, expected, session.run(probe), strict=True):
-                    result = parity(a, b)
-                    _require(result, spec, f"'{tensor.name}' for the input {list(probe.shape)}")
-                    results.append(result)
-    return worst(results)
-
-
-def _require(result: Parity, spec: ModelSpec, what: str) -> None:
-    if not result.is_within(spec.parity_tolerance):
-        allowed = spec.parity_tolerance * max(1.0, result.reference_scale)
-        raise ConversionError(
-            f"{what} is {result.max_abs_difference:.3g} from PyTorch's, expected at most {allowed:.3g}."
-        )
-    if spec.task == "embed" and not result.cosine >= LEAST_COSINE:
-        raise ConversionError(
-            f"{what} has cosine {result.cosine:.7f} with PyTorch's, expected at least {LEAST_COSINE}."
-        )
+    return Reference("PyTorch", inputs, tuple(tuple(output.numpy() for output in answer) for answer in tuples))
 
 
 def _judged(step: str, model: onnx.ModelProto, edits: int, spec: ModelSpec, reference: Reference) -> Step:
     """The step's line of the table, when the checker and the comparison let it pass."""
     onnx.checker.check_model(model, full_check=True)
-    result = compare(model, spec, reference)
+    result = compare(model.SerializeToString(), spec, reference)
     return Step(step, len(model.graph.node), edits, result.max_abs_difference, result.cosine)
 
 
@@ -214,11 +166,9 @@ def _check_final(model: onnx.ModelProto, spec: ModelSpec) -> None:
 
 @contextmanager
 def _naming(step: str, spec: ModelSpec) -> Iterator[None]:
-    """Whatever a user can learn of a failure inside names the model and the step."""
-    try:
-        yield
-    except FacepipeError as error:
-        what = error.what.removeprefix(f"{spec.name}: ")
-        raise ConversionError(f"{spec.name}: step {step}: {what}", error.attempt) from error
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ConversionError(f"{spec.name}: step {step}: {first_line(error)}") from error
+    """As `naming_step`, of onnx's own errors too."""
+    with naming_step(step, spec):
+        try:
+            yield
+        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+            raise ConversionError(first_line(error)) from error

@@ -2,7 +2,7 @@
 """The weights in dlib's file of its recogniser, as `networks.dlib_resnet` names them.
 
 dlib multiplies each channel by a factor and adds an offset after every convolution; both become part of the
-convolution, in float64, so that what is rounded to float32 is rounded once.
+convolution, in float64, so that what is rounded to float32 is rounded once. Needs no torch.
 """
 
 from __future__ import annotations
@@ -12,17 +12,16 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import torch
 
+from facepipe.catalogue.dlib_layers import BLOCKS, SIDE, layers
 from facepipe.datasets.dlib_network import DlibLayer, DlibNetwork, read_dlib_network
 from facepipe.errors import DataError, WeightsError
-from facepipe.networks.dlib_resnet import BLOCKS, SIDE, layers
 
 SUFFIX = ".dat"
 
 
-def read_dlib_state(path: Path, content: bytes | None = None) -> dict[str, torch.Tensor]:
-    """The tensors of a .dat file by the names of `networks.dlib_resnet`; nothing in the file is executed.
+def read_dlib_state(path: Path, content: bytes | None = None) -> dict[str, np.ndarray]:
+    """The arrays of a .dat file by the names of `networks.dlib_resnet`; nothing in the file is executed.
 
     Args:
         content: of the file, where it was read already.
@@ -36,7 +35,7 @@ def read_dlib_state(path: Path, content: bytes | None = None) -> dict[str, torch
         what = error.what if isinstance(error, DataError) else f"{path}: cannot be opened ({error.strerror})."
         raise WeightsError(what, error.attempt if isinstance(error, DataError) else None) from error
     _require_recogniser(network, path)
-    return {key: torch.from_numpy(values) for key, values in _state(network, path)}
+    return dict(_state(network, path))
 
 
 def _require_recogniser(network: DlibNetwork, path: Path) -> None:

@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Published weights to ONNX, model by model: what `facepipe onnx` does, for a program. Needs torch only to convert."""
+"""Published weights to ONNX, model by model: what `facepipe onnx` does, for a program.
+
+With torch here, torch exports every model. Without, the networks of `plain_networks` are built (`build`), and the
+record of each says so; the others cannot be converted.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,6 +17,8 @@ from typing import TYPE_CHECKING
 
 from facepipe.assets.workspace import Workspace, absent, find_weights, locate_weights
 from facepipe.catalogue import MODELS, records
+from facepipe.convert.onnx.build import BUILD, build_model
+from facepipe.convert.onnx.plain_networks import PLAIN
 from facepipe.convert.onnx.report import ConversionReport, Step, finished
 from facepipe.errors import AssetError, ConversionError, DataError, StageError
 from facepipe.specs import ModelSpec, Recipe
@@ -32,13 +39,22 @@ class Converted:
 
     Attributes:
         spec: the model.
-        report: of its conversion; None where its weights are not at hand.
+        report: of its conversion; None where something is lacking.
         kept: whether it was there, of the same weights and by the same conversion, and left alone.
+        lacks: what is lacking: the path of its weights, or "torch".
+        whence: that can be had, in words.
     """
 
     spec: ModelSpec
     report: ConversionReport | None
-    kept: bool
+    kept: bool = False
+    lacks: str | None = None
+    whence: str | None = None
+
+    @property
+    def is_built(self) -> bool:
+        """Whether it was built now, without torch."""
+        return self.report is not None and not self.kept and self.report.steps[0].step == BUILD
 
 
 def convert_models(
@@ -75,16 +91,18 @@ def convert_models(
     if own:
         raise DataError(f"{own[0]}: was imported as an ONNX, expected a model to convert.", "`facepipe import`, again.")
     specs = named or list(MODELS.values())
-    gone = [spec for spec in specs if not _is_here(spec, ws)]
-    if gone and named:
-        raise absent(gone[0], ws)
-    target = table or ws.weights / "parity.json"
-    return _each([spec for spec in specs if spec not in gone], gone, ws, force, target, overwrite, on_step)
+    gone = [lacking for spec in specs if (lacking := _lacking(spec, ws)) is not None]
+    if named:
+        if without := [one.spec for one in gone if one.lacks != "torch"]:
+            raise absent(without[0], ws)
+        gone = []  # what lacks torch says so in its turn
+    here = [spec for spec in specs if spec not in [one.spec for one in gone]]
+    return _each(here, gone, ws, force, table or ws.weights / "parity.json", overwrite, on_step)
 
 
 def _each(
     here: Sequence[ModelSpec],
-    gone: Sequence[ModelSpec],
+    gone: Sequence[Converted],
     ws: Workspace,
     force: bool,
     table: Path,
@@ -105,7 +123,7 @@ def _each(
         write_json(table, _table(known), overwrite=overwrite)  # a failure further on leaves what was done
         overwrite = True  # it is this call's own now
         yield Converted(spec, report, kept is not None)
-    yield from (Converted(spec, None, False) for spec in gone)
+    yield from gone
 
 
 def export_weights(
@@ -152,8 +170,18 @@ def export_decoded(
 
 
 def step_names(spec: ModelSpec) -> tuple[str, ...]:
-    """The steps of a model's conversion, in order."""
-    return ("export", *spec.passes, "simplify")
+    """The steps of a model's conversion on this machine, in order."""
+    return (BUILD,) if is_built_here(spec) else ("export", *spec.passes, "simplify")
+
+
+def is_built_here(spec: ModelSpec) -> bool:
+    """Whether a conversion on this machine builds the model: there is no torch, and none is needed for its network."""
+    return spec.network in PLAIN and not has_torch()
+
+
+def has_torch() -> bool:
+    """Whether torch is installed; it is not imported."""
+    return importlib.util.find_spec("torch") is not None
 
 
 def _table(known: Mapping[str, ConversionReport | None]) -> dict[str, object]:
@@ -184,6 +212,16 @@ def _is_here(spec: ModelSpec, ws: Workspace) -> bool:
     return _has_source(spec, ws) or finished(spec, spec.weights.sha256, ws.weights) is not None
 
 
+def _lacking(spec: ModelSpec, ws: Workspace) -> Converted | None:
+    """What there would have to be for this model's conversion; None: nothing more."""
+    if not _is_here(spec, ws):
+        weights = spec.weights
+        return Converted(spec, None, lacks=str(ws.weights / weights.file), whence=str(weights.origin))
+    if has_torch() or spec.network in PLAIN or finished(spec, _digest(spec, ws), ws.weights) is not None:
+        return None
+    return Converted(spec, None, lacks="torch", whence="pip install 'facepipe[convert]'")
+
+
 def _digest(spec: ModelSpec, ws: Workspace) -> str | None:
     """Of the weight file at hand; the catalogue's where it is gone; None for a recipe, which has no file."""
     found = None if isinstance(spec.weights.origin, Recipe) else find_weights(spec, ws)
@@ -192,13 +230,16 @@ def _digest(spec: ModelSpec, ws: Workspace) -> str | None:
 
 def _convert(spec: ModelSpec, ws: Workspace, on_step: OnStep | None) -> ConversionReport:
     checkpoint = _checkpoint(spec, ws)
-    with torch_here(spec):
-        from facepipe.convert.onnx.conversion import convert_model
 
     def done(step: str) -> None:
         if on_step is not None:
             on_step(spec, step)
 
+    if is_built_here(spec):
+        assert checkpoint is not None, f"{spec.name} has a recipe, and is built from a weight file"
+        return build_model(spec, checkpoint, ws.weights, on_step=done)
+    with torch_here(spec):
+        from facepipe.convert.onnx.conversion import convert_model
     return convert_model(spec, checkpoint, ws.weights, on_step=done)
 
 
