@@ -8,6 +8,7 @@ that it is --like, unless it is given here. Of a detector --detector says how it
 
   facepipe import adaface.onnx --like arcface.iresnet50 --pixels BGR --licence MIT
   facepipe import det_10g.onnx --detector scrfd
+  facepipe import trained.pt --like mobilefacenet.paddle                     weights of that very network
   facepipe import mine.pth --like arcface.iresnet50 --module mynet:build     a PyTorch network, built by that function
 """
 
@@ -20,14 +21,14 @@ from facepipe.catalogue.imported import record_path
 from facepipe.catalogue.own_detectors import DETECTOR_FORMS
 from facepipe.cli.run_options import add_overwrite, add_weights, cosine
 from facepipe.errors import DataError
-from facepipe.runs.import_model import Told, import_detector, import_network, import_recogniser
+from facepipe.runs.import_model import Told, holds_weights, import_detector, import_network, import_recogniser
 from facepipe.specs import FivePoint, ModelSpec
 from facepipe.terminal.output import add_output_arguments, heading, result
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("file", type=Path, metavar="FILE.onnx", help="the network; with --module its PyTorch weights")
+    add("file", type=Path, metavar="FILE.onnx", help="the network; or PyTorch's or Paddle's weights of one")
     kind = parser.add_mutually_exclusive_group(required=True)
     kind.add_argument("--like", metavar="NAME", help="the embedder that it is like: arcface.iresnet50, ...")
     kind.add_argument("--detector", choices=tuple(DETECTOR_FORMS), help="it finds faces, and its outputs are so")
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     bring, kind = (import_recogniser, args.like) if args.like else (import_detector, args.detector)
     if args.module and args.detector:
         raise DataError("--module: a detector was asked for, expected a recogniser.", "its ONNX, without --module.")
-    if args.module:
+    if args.module or (args.like and holds_weights(args.file)):
         where = (args.file, args.module, kind, args.weights, args.name, told)
         spec, steps = import_network(*where, overwrite=args.overwrite)
         heading(args, "\n".join(f"{one.step}: {one.max_abs_difference:.1e} from PyTorch at most" for one in steps))

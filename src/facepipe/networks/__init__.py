@@ -43,6 +43,11 @@ TRAINING_ONLY: dict[str, tuple[str, ...]] = {"inception_resnet_v1": ("logits.wei
 """Network to the entries of its published state dicts that serve training alone and are dropped, by name."""
 
 
+def is_known(network: str) -> bool:
+    """Whether `build` has a network of that key; a user's own is built by the user's module."""
+    return network in _NETWORKS
+
+
 def build(network: str) -> nn.Module:
     """The network of that key, with torch's first weights, in evaluation mode."""
     assert network in _NETWORKS, f"the catalogue names a network that is not here: {network}"

@@ -54,7 +54,7 @@ from facepipe.store.owned import adopt, keep_record, require_free
 
 NO_LICENCE = "not stated: the file is its user's"
 _SCORE_SLACK = 0.01
-_TORCH = (".pt", ".pth", ".ckpt", ".pdparams")
+_WEIGHTS = (".pt", ".pth", ".ckpt", ".pdparams")
 SAME_DIRECTION = 0.9999
 """Least cosine of one picture's embedding alone with the same among others: libraries add up in another order."""
 
@@ -115,9 +115,14 @@ def import_recogniser(
     return spec
 
 
+def holds_weights(file: Path) -> bool:
+    """Whether a file of that name holds PyTorch's or Paddle's weights, and no ONNX."""
+    return file.suffix in _WEIGHTS
+
+
 def import_network(
     file: Path,
-    factory: str,
+    factory: str | None,
     like: str,
     weights: Path,
     name: str | None = None,
@@ -128,8 +133,8 @@ def import_network(
     """The same of a recogniser in PyTorch: exported with parity after every step, then as any file; and those steps.
 
     Args:
-        file: its weights.
-        factory: "package.module:function" that builds it. Its code is run.
+        file: its weights, such as a training leaves them.
+        factory: "package.module:function" that builds it. Its code is run. None: the network is that of `like`.
 
     Raises:
         ConversionError: the function returns no such network, a step failed, or a package is missing.
@@ -139,13 +144,16 @@ def import_network(
     name, likeness = _named(file, name), embedder(like, weights)
     _require_free(name, file, weights, overwrite)
     if not file.is_file():
-        raise BackendError(f"{file}: no such file, expected weights of {factory}.")
+        raise BackendError(f"{file}: no such file, expected weights of {factory or likeness.name}.")
     with torch_here(likeness):
-        from facepipe.convert.onnx.own_network import onnx_from_factory
+        from facepipe.convert.onnx.own_network import onnx_from_factory, onnx_from_weights
     pixels = _pixels(likeness.pixels, told, file)
-    made = onnx_from_factory(factory, file, replace(likeness, name=name, pixels=pixels, imported=None))
+    if factory is None:
+        made = onnx_from_weights(file, replace(likeness, pixels=pixels, imported=None), name)
+    else:
+        made = onnx_from_factory(factory, file, replace(likeness, name=name, pixels=pixels, imported=None))
     content = ModelContent(weights / f"{name}.onnx", made.onnx, hashlib.sha256(made.onnx).hexdigest(), None)
-    spec = _checked_recogniser(name, replace(likeness, network=factory), told, file, content)
+    spec = _checked_recogniser(name, replace(likeness, network=factory or likeness.network), told, file, content)
     spec = as_imported(spec, f"{name}.onnx", content.sha256, told.threshold, made.weights_sha256)
     _write(spec, content, weights, overwrite)
     return spec, made.steps
@@ -235,8 +243,11 @@ def _is_same(path: Path, file: Path) -> bool:
 def _content(file: Path) -> ModelContent:
     if not file.is_file():
         raise BackendError(f"{file}: no such file, expected an ONNX model.")
-    if file.suffix in _TORCH:
-        raise DataError(f"{file}: holds PyTorch weights, expected an ONNX model.", "--module package:function, too.")
+    if holds_weights(file):
+        raise DataError(
+            f"{file}: holds weights of a network, expected an ONNX model.",
+            "its ONNX; a recogniser's are taken with --like.",
+        )
     return read_model(file)
 
 

@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 import torch
 from own_networks import Small
+from seeded_weights import write_checkpoint
 
 from facepipe.backends.ort import OnnxRuntime
 from facepipe.catalogue import embedder, model
 from facepipe.cli import main
+from facepipe.convert.onnx.conversion import convert_model
 from facepipe.embed import open_embedder
 from facepipe.errors import FacepipeError
 from facepipe.networks import build
-from facepipe.runs.import_model import Told, import_network, import_recogniser
+from facepipe.runs.import_model import Told, import_detector, import_network
 from facepipe.store.files import sha256_of_file
 
 LIKE = "arcface.iresnet50"
@@ -116,9 +118,39 @@ def test_a_module_that_fails_is_refused(weights: Path, tmp_path: Path, monkeypat
         import_network(weights, "wants_more:build", LIKE, tmp_path / "w")
 
 
-def test_weights_without_their_network_are_told_what_is_missing(weights: Path, tmp_path: Path) -> None:
-    with pytest.raises(FacepipeError, match=r"holds PyTorch weights, expected an ONNX model. Try: --module"):
-        import_recogniser(weights, LIKE, tmp_path / "w")
+def test_weights_are_no_detector(weights: Path, tmp_path: Path) -> None:
+    with pytest.raises(FacepipeError, match=r"holds weights of a network, expected an ONNX model. Try: its ONNX"):
+        import_detector(weights, "scrfd", tmp_path / "w")
+
+
+def test_weights_of_another_network_than_the_one_it_is_like_are_refused(weights: Path, tmp_path: Path) -> None:
+    with pytest.raises(FacepipeError, match=r"weights of another network than arcface.iresnet50: .* Try: --like"):
+        import_network(weights, None, LIKE, tmp_path / "w", "mine")
+    assert not (tmp_path / "w").exists()
+    import_network(weights, "own_networks:small", LIKE, tmp_path / "w", "mine")
+    with pytest.raises(FacepipeError, match=r"mine: its network is own_networks:small, .* Try: --module own_networks"):
+        import_network(weights, None, "mine", tmp_path / "w", "other")
+
+
+@pytest.mark.parametrize("form", ["pt", "checkpoint"])
+def test_trained_weights_are_the_network_of_what_they_are_like(form: str, tmp_path: Path) -> None:
+    """The same graph and the same answers as the catalogue's own conversion of these weights."""
+    like, folder = model("mobilefacenet.paddle"), tmp_path / "w"
+    written = write_checkpoint(like.network, tmp_path / "seeded.pt")
+    state = torch.load(written, weights_only=True)
+    path = tmp_path / "trained.pt"
+    torch.save({"state_dict_backbone": state, "epoch": 3} if form == "checkpoint" else state, path)
+    spec, steps = import_network(path, None, like.name, folder)
+    convert_model(like, written, tmp_path / "catalogue")
+    assert [step.step for step in steps] == ["export", "match_prelu_slope", "simplify"]
+    assert spec == embedder("trained", folder)
+    assert (spec.network, spec.pixels, spec.alignment) == (like.network, like.pixels, like.alignment)
+    assert spec.imported is not None and spec.imported.checkpoint == sha256_of_file(path)
+    assert spec.final(folder).read_bytes() == like.final(tmp_path / "catalogue").read_bytes()
+    if form == "pt":  # what was imported is itself something to be like
+        again, steps = import_network(path, None, "trained", folder, "again")
+        assert [step.step for step in steps] == ["export", "match_prelu_slope", "simplify"]
+        assert again.imported is not None and again.imported.sha256 == spec.imported.sha256
 
 
 def test_the_command(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -54,7 +54,9 @@ def load(
             truncated, or its entries are not this network's.
     """
     right = (
-        f"`facepipe models {spec.name}` names the right file." if network is None else "the network that they are of."
+        f"`facepipe models {spec.name}` names the right file."
+        if network is None
+        else "--like a model, or --module, of the network that they are of."
     )
     network = build(spec.network) if network is None else network
     if path is None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A user's own PyTorch network, by the name of the function that builds it, and its weights: to ONNX, by parity."""
+"""A user's own PyTorch weights to ONNX, by parity: of a network that is here, or that a function of the user builds."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from facepipe.convert.onnx.checkpoint import load
 from facepipe.convert.onnx.conversion import convert_network
 from facepipe.convert.onnx.report import Step
 from facepipe.errors import ConversionError, first_line
+from facepipe.networks import build, is_known
 from facepipe.specs import ModelSpec, fixed
 
 
@@ -27,6 +28,28 @@ class OwnNetwork:
     onnx: bytes
     weights_sha256: str
     steps: tuple[Step, ...]
+
+
+def onnx_from_weights(checkpoint: Path, spec: ModelSpec, name: str) -> OwnNetwork:
+    """Load weights strictly into the network of `spec`, and convert it as the catalogue's are: parity after every step.
+
+    Args:
+        checkpoint: the weights, in any form that `checkpoint.load` reads; whatever their digest.
+        spec: of the catalogue, or imported; its network is one that is here.
+        name: that errors call the result by.
+
+    Raises:
+        ConversionError: the network is a user's own; or a step failed, or moved the outputs.
+        WeightsError: the weights are not this network's.
+    """
+    if not is_known(spec.network):
+        raise ConversionError(
+            f"{spec.name}: its network is {spec.network}, expected one that is here.", f"--module {spec.network}, too."
+        )
+    loaded = load(spec, checkpoint, any_digest=True, network=build(spec.network))
+    # A record of an imported model lists no passes: what its ONNX was made of is not told there.
+    made = convert_network(loaded.network, replace(spec, name=name), any_passes=not spec.passes)
+    return OwnNetwork(made.final, loaded.sha256, made.steps)
 
 
 def onnx_from_factory(factory: str, checkpoint: Path, spec: ModelSpec) -> OwnNetwork:
