@@ -62,7 +62,7 @@ def test_a_board_that_does_all_it_should_is_accepted(folder: Path, sample: Path)
     assert all(result.strip() == "passed" for _, result in rows)
     assert "accuracy: onnxruntime" in report and "difference +0.0000" in report
     assert "| pnet | 1x3x40x48 |" in report and "| facenet.seeded | 1x3x160x160 |" in report
-    assert "device memory: 2621 MB at rest" in report
+    assert "memory of device 0: 2621 MB before, 2621 of 8192 MB at the highest, 2621 MB after" in report
 
 
 @pytest.mark.parametrize(

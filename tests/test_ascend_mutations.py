@@ -85,7 +85,7 @@ MUTATIONS: dict[str, tuple[ModuleType, str, str]] = {
     "get_desc is not checked": (pyacl, 'library.done(acl.mdl.get_desc(desc, number), "mdl.get_desc")', "acl.mdl.get_desc(desc, number)"),
     "execute is not checked": (pyacl, "        self._set_gear(feed.shape)\n        library.done(acl.mdl.execute(self.model.id, self.inputs.handle, self.outputs.handle), \"mdl.execute\")",
                                "        self._set_gear(feed.shape)\n        acl.mdl.execute(self.model.id, self.inputs.handle, self.outputs.handle)"),
-    "the error's own text is not read": (pyacl, 'said = self.acl.get_recent_err_msg() or ""', 'said = ""'),
+    "the error's own text is not read": (pyacl, "said = self._said()", 'said = ""'),
     # Contexts, threads, the process
     "the context is not entered": (pyacl, "        with self.lock:\n            self.device.enter()\n            if", "        with self.lock:\n            if"),
     "the context is not entered on close": (pyacl, "                    self.device.enter,\n", ""),
@@ -115,10 +115,16 @@ MUTATIONS: dict[str, tuple[ModuleType, str, str]] = {
     # Ranges
     "tensor descriptions leak": (pyacl, "            self.library.acl.destroy_tensor_desc(self.descriptions.pop())", "            self.descriptions.pop()"),
     "the shape of a range is not told": (pyacl, "            self.inputs.describe(0, self.input_type, array.shape)\n", ""),
-    "outputs of the runtime leak": (pyacl, "            for index in range(len(self.spec.outputs)):\n                self.outputs.free(index)\n", "            pass\n"),
+    "outputs of the runtime leak": (pyacl, "            for index in unknown:\n                self.outputs.free(index)\n", "            pass\n"),
     "outputs of the runtime stay in their buffers": (pyacl, '            self.library.done(self.library.acl.rt.free(memory), "rt.free")\n            self.update(index, 0, 0)', '            self.library.done(self.library.acl.rt.free(memory), "rt.free")'),
     "outputs of unknown size are allocated from size 0": (pyacl, '"rt.malloc") if size else 0)', '"rt.malloc"))'),
     "a range's buffer is not grown": (pyacl, "        self.inputs.resize(0, array.nbytes)\n", "        self.inputs.sizes[0] or self.inputs.resize(0, array.nbytes)\n"),
+    "a range's buffer tells more than the shape": (pyacl, "            self.sizes[index] = size\n        self.update(index, self.memory[index], size)\n", "            self.sizes[index] = size\n            self.update(index, self.memory[index], size)\n"),
+    "the upper bounds of a range are taken at once": (pyacl, '    if shapes.kind == "range":\n        return [0]\n', ""),
+    "a range's own outputs are given away": (pyacl, "[index for index, size in enumerate(self.outputs.sizes) if not size]", "list(range(len(self.spec.outputs)))"),
+    "NumPy's integers are handed over": (pyacl, "self.gear_index, shape[2], shape[3])", "self.gear_index, np.int64(shape[2]), np.int64(shape[3]))"),
+    "NumPy's integers go into a description": (pyacl, "acl.create_tensor_desc(type_, list(shape), NCHW)", "acl.create_tensor_desc(type_, list(np.array(shape)), NCHW)"),
+    "a message in GBK hides the code": (pyacl, "        except UnicodeDecodeError:", "        except ZeroDivisionError:"),
     "a range's shape is not checked": (pyacl, "        if not all(low <= size <= high for size, low, high in bounds):", "        if False:"),
     "a range's batch is not cut": (pyacl, "        if len(image) > most:", "        if False:"),
     # What the .om is

@@ -41,6 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="ONNX files, names of the catalogue (default: all final models), or a run's folder",
     )
     add_chip_arguments(parser)
+    text = "the mode that is to be compiled (default: the compiler's, half precision)"
+    parser.add_argument("--precision", metavar="NAME", help=text)
     parser.add_argument(
         "--weights", type=Path, metavar="FOLDER", help="folder of models (default: weights; of a run: where they lay)"
     )
@@ -63,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 
     soc, cann = soc_by_name(args.soc), chosen_cann(args)
     files = _paths(args.models, weights_folder(args.weights))
-    found = {str(file): preflight(read_model(file), soc, cann) for file in files}
+    found = {str(file): preflight(read_model(file), soc, cann, args.precision) for file in files}
     for path, findings in found.items():
         lines = _lines(path, f"{soc.name}, CANN {cann}", findings, args.quiet)
         record = {"file": path, "soc": soc.name, "cann": cann, "findings": list(map(asdict, findings))}

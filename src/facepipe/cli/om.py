@@ -51,7 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_chip_arguments(parser)
     parser.add_argument("--batch", type=int, default=16, metavar="N", help="rows of one execution (default: 16)")
     parser.add_argument(
-        "--shapes", choices=("gears", "range"), default="gears", help="fixed steps, or ranges where the chip takes them"
+        "--shapes",
+        choices=("gears", "range", "static"),
+        default="gears",
+        help="fixed steps, a range where the chip takes one, or one shape",
     )
     parser.add_argument(
         "--image-sizes", nargs="+", metavar="HxW", help="the gears of a network of many image sizes, instead of a plan"
@@ -60,7 +63,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "photographs whose sizes are read for the plan"
     parser.add_argument("--photographs", type=Path, metavar="FOLDER", help=text)
     add_photograph_arguments(parser)
-    text = "a value of --precision_mode or --precision_mode_v2 (default: the compiler's)"
+    text = (
+        "a value of --precision_mode or --precision_mode_v2 that the chip has (default: the compiler's, half precision)"
+    )
     parser.add_argument("--precision", metavar="NAME", help=text)
     parser.add_argument("--aipp", action="store_true", help="fold (x - mean) * scale in, where the catalogue allows it")
     add_weights(parser, "folder of models")
@@ -125,7 +130,7 @@ def _check(args: argparse.Namespace, orders: list[Order]) -> None:
     from facepipe.convert.ascend.preflight import require_no_blocker
 
     for order in orders:
-        require_no_blocker(order.onnx, order.soc, order.cann)
+        require_no_blocker(order.onnx, order.soc, order.cann, order.precision)
 
 
 def _orders(args: argparse.Namespace, specs: list[ModelSpec], soc: Soc, cann: str) -> list[Order]:
