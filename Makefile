@@ -7,8 +7,7 @@ BATCH     ?= 16
 BACKEND   ?= onnxruntime
 EMBEDDER  ?= facenet.vggface2
 DETECTOR  ?= mtcnn
-SOC       ?= Ascend310
-# From the environment or the command line alone: DATA PAIRS RUN ALL PRECISION THREADS WORKERS AIPP DRY_RUN MODELS
+# From the environment or the command line alone: SOC (else the board is asked) DATA PAIRS RUN ALL PRECISION THREADS WORKERS AIPP DRY_RUN MODELS
 
 # What `make quick` needs, which is no torch: an environment of its own for every Python that is named.
 QUICK     := ort,fast,report,wider,gallery,video,heic,completion,dev

@@ -26,9 +26,9 @@ embedder:32"}
 
 command -v "$FACEPIPE" >/dev/null || { echo "ascend_acceptance: no '$FACEPIPE', expected facepipe. Try: make onnx" >&2; exit 1; }
 if [ -z "${SOC:-}" ]; then
-  SOC=$("$PYTHON" -c 'import acl; print(acl.get_soc_name() or "")' 2>/dev/null) || SOC=
+  SOC=$("$PYTHON" -c 'from facepipe.backends.ascend.board import board_soc; print(board_soc().name)' 2>/dev/null) || SOC=
 fi
-[ -n "$SOC" ] || { echo "ascend_acceptance: the chip is not known. Try: SOC=Ascend310, 'Ascend' and the Name of npu-smi info" >&2; exit 1; }
+[ -n "$SOC" ] || { echo "ascend_acceptance: the chip is not known. Try: SOC=Ascend310P3, see docs/ascend.md" >&2; exit 1; }
 if [ -z "${EMBEDDER:-}" ]; then
   for name in facenet.vggface2 facenet.casia mobilefacenet.ms1m facenet.seeded; do
     [ -f "$WEIGHTS/$name.simplified.onnx" ] && { EMBEDDER=$name; break; }

@@ -93,5 +93,5 @@ def test_without_a_chip_or_facepipe_nothing_is_begun(folder: Path, sample: Path)
     done, _ = accept(folder, sample, "never", FACEPIPE="/nowhere/facepipe")
     assert done.returncode == 1 and "no '/nowhere/facepipe', expected facepipe" in done.stderr
     done, _ = accept(folder, sample, "never", PYTHON="/bin/false")
-    assert done.returncode == 1 and "the chip is not known. Try: SOC=Ascend310" in done.stderr
+    assert done.returncode == 1 and "the chip is not known. Try: SOC=Ascend310P3" in done.stderr
     assert not os.path.lexists(folder / "never")

@@ -128,7 +128,9 @@ MUTATIONS: dict[str, tuple[ModuleType, str, str]] = {
     "a range's shape is not checked": (pyacl, "        if not all(low <= size <= high for size, low, high in bounds):", "        if False:"),
     "a range's batch is not cut": (pyacl, "        if len(image) > most:", "        if False:"),
     # What the .om is
-    "another chip's sidecar is believed": (pyacl, "check_sidecar(sidecar, spec, path, library.acl.get_soc_name())", "pass"),
+    "another chip's sidecar is believed": (pyacl, "check_sidecar(sidecar, spec, path, None if self.options.any_chip else library.acl.get_soc_name())", "pass"),
+    "any chip is run unasked": (pyacl, "None if self.options.any_chip else", "None if True else"),
+    "any chip is refused though asked": (pyacl, "None if self.options.any_chip else", "None if False else"),
     "another model is run": (pyacl, "        if not fits:\n            expected = \"x\".join(str(dim) for dim in spec.input.dims)", "        if False:\n            expected = \"x\".join(str(dim) for dim in spec.input.dims)"),
     "exchanged outputs are run": (pyacl, "            _check_outputs(library, loaded, spec)\n", ""),
     "another batch is run": (pyacl, "            check_batch(shapes, path)\n", ""),

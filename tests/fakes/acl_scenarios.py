@@ -286,6 +286,21 @@ def an_om_of_another_chip(bench: Bench) -> None:
 
 
 @scenario
+def an_om_of_a_sister_chip_goes_to_the_runtime_where_any_is_allowed(bench: Bench) -> None:
+    bench.acl.reset(soc="Ascend310B4")
+    bench.acl.state.sisters = True  # what a runtime of 310B might take; nobody here knows whether it does
+    image = pixels(5, 3, 3, 24, 24)
+    with pytest.raises(BackendError, match=r"was compiled for Ascend310B1, this chip is Ascend310B4\..*--any-chip"):
+        bench.driver.PyAcl().load(RNET, read_model(bench.oms.rnet_of_310b1))
+    backend = bench.driver.PyAcl(RuntimeOptions(any_chip=True))
+    with open_session(backend, RNET, bench.oms.rnet_of_310b1) as session:
+        same(session.run(image), reference(bench.oms.rnet.parent / "rnet.onnx", image))
+    bench.acl.state.sisters = False
+    with pytest.raises(BackendError, match=r"mdl\.load_from_file failed 545001"):
+        backend.load(RNET, read_model(bench.oms.rnet_of_310b1))
+
+
+@scenario
 def an_om_of_another_model(bench: Bench) -> None:
     with pytest.raises(BackendError, match=r"it takes 1x3x24x24, expected .*3x48x48 of onet; it is of another model"):
         from facepipe.catalogue import model

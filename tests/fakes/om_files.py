@@ -51,6 +51,7 @@ class OmFiles:
     pnet_swapped: Path
     pnet_letterbox: Path  # its sidecar allows padding
     rnet_of_310p3: Path
+    rnet_of_310b1: Path
     torn: Path
 
 
@@ -85,9 +86,13 @@ def make(folder: Path) -> OmFiles:
         rnet_of_310p3=om(
             "rnet.Ascend310P3.om", RNET, rnet, {"kind": "batch", "gears": BATCH_GEARS, "soc": "Ascend310P3"}
         ),
+        rnet_of_310b1=om(
+            "rnet.Ascend310B1.om", RNET, rnet, {"kind": "batch", "gears": BATCH_GEARS, "soc": "Ascend310B1"}
+        ),
         torn=folder / "torn.om",
     )
     files.torn.write_bytes(files.rnet.read_bytes()[:200])
+    write_sidecar(files.rnet_of_310b1, RNET, OmShapes("batch", _tuples(BATCH_GEARS)), soc="Ascend310B1")
     write_sidecar(files.pnet_letterbox, PNET, OmShapes("image", _tuples(IMAGE_GEARS), letterbox=True))
     for om_of_range in (files.pnet_range, files.pnet_unbounded):
         write_sidecar(om_of_range, PNET, OmShapes("range", (), (1, 3, 12, 12), (4, 3, 40, 40)), soc="Ascend310P3")

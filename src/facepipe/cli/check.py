@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from facepipe.assets.workspace import weights_folder
+from facepipe.backends.ascend.board import require_soc
 from facepipe.catalogue import MODELS, find, own_models
-from facepipe.catalogue.chips import soc_by_name
 from facepipe.cli.ascend_options import add_chip_arguments, chosen_cann, need_onnx
 from facepipe.errors import DataError
 from facepipe.escape import for_terminal
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     need_onnx()
     from facepipe.convert.ascend.preflight import preflight, read_model
 
-    soc, cann = soc_by_name(args.soc), chosen_cann(args)
+    soc, cann = require_soc(args.soc), chosen_cann(args)
     files = _paths(args.models, weights_folder(args.weights))
     found = {str(file): preflight(read_model(file), soc, cann, args.precision) for file in files}
     for path, findings in found.items():

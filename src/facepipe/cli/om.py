@@ -15,8 +15,9 @@ import argparse
 import os
 from pathlib import Path
 
+from facepipe.backends.ascend.board import require_soc
 from facepipe.catalogue import detector_models, embedder, model
-from facepipe.catalogue.chips import Soc, soc_by_name, takes_ranges
+from facepipe.catalogue.chips import Soc, takes_ranges
 from facepipe.cli.ascend_options import (
     add_chip_arguments,
     add_photograph_arguments,
@@ -78,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    soc = soc_by_name(args.soc)
+    soc = require_soc(args.soc)
     cann = chosen_cann(args)
     specs = [model(name, args.weights) for name in args.models] or [
         *detector_models(args.detector, args.weights),
@@ -137,7 +138,7 @@ def _orders(args: argparse.Namespace, specs: list[ModelSpec], soc: Soc, cann: st
     if args.image_sizes:
         sizes, letterbox = tuple(parse_size(text) for text in args.image_sizes), False
     else:
-        gears = (read_plan(args.plan) if args.plan else chosen_plan(args)).gears
+        gears = (read_plan(args.plan) if args.plan else chosen_plan(args, soc)).gears
         sizes, letterbox = gears.gears, bool(gears.padded)
     if args.aipp and not any(spec.atc.aipp for spec in specs):
         raise ConversionError(

@@ -35,8 +35,6 @@ def test_a_text_without_a_table_has_no_devices() -> None:
 
 def test_the_chip_is_asked_of_pyacl_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     assert board_soc() is None  # no CANN here
-    monkeypatch.setattr("facepipe.backends.ascend.board.importlib.util.find_spec", lambda _: object())
-    assert board_soc() is None  # `import acl` fails
     stand_in(monkeypatch, FAKE_SOC="Ascend910_9382")
     soc = board_soc()
     assert soc is not None and soc.name == "Ascend910_9382"

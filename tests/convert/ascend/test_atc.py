@@ -108,6 +108,59 @@ def test_the_dry_run_for_310p3_offers_the_range(capsys: pytest.CaptureFixture[st
     assert 'with --shapes range: --input_shape="image:1~16,3,12~151,12~151"' in out
 
 
+@pytest.mark.parametrize(
+    ("soc", "cann", "tail"),
+    [
+        # GE --soc_version.md: of A3 and 950 the value is <Chip Name>_<NPU Name>; of the others "Ascend" and the Name.
+        # GE --dynamic_image_size.md, --dynamic_batch_size.md: gears on every chip, written alike.
+        ("Ascend310", "8.0", "--soc_version=Ascend310 --log=error"),
+        ("Ascend310P3", "9.1", "--soc_version=Ascend310P3 --log=error"),
+        ("Ascend310B4", "9.1", "--soc_version=Ascend310B4 --log=error"),
+        ("Ascend910B4-1", "9.1", "--soc_version=Ascend910B4-1 --log=error"),
+        ("Ascend910_9382", "9.1", "--soc_version=Ascend910_9382 --log=error"),
+        ("Ascend950PR_9599", "9.1", "--soc_version=Ascend950PR_9599 --log=error"),
+    ],
+)
+def test_the_lines_for_todays_chips_differ_in_the_chip_alone(
+    soc: str, cann: str, tail: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["om", "--soc", soc, "--cann", cann, "--batch", "16", "--dry-run", "--weights", "weights"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("atc ")]
+    assert [line.partition("--input_format=NCHW ")[2] for line in lines] == [
+        '--input_shape="image:16,3,-1,-1" '
+        f'--dynamic_image_size="151,151;107,107;76,76;54,54;38,38;27,27;20,20;14,14" {tail}',
+        f'--input_shape="image:-1,3,24,24" --dynamic_batch_size="1,2,4,8,16,32,64,128,256" {tail}',
+        f'--input_shape="image:-1,3,48,48" --dynamic_batch_size="1,2,4,8,16,32,64,128,256" {tail}',
+        f'--input_shape="image:16,3,160,160" {tail}',
+    ]
+
+
+@pytest.mark.parametrize("command", [["om", "--dry-run"], ["plan", "--sizes", "250x250"], ["check", "rnet"]])
+def test_without_a_name_the_board_is_asked_and_without_a_board_the_name_is_told(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_onnx(model("rnet"), model("rnet").final(Path("weights")))
+    assert main(command) == 1
+    err = capsys.readouterr().err
+    assert "no chip is named, and here is no board that could be asked" in err and "Ascend310P3" in err
+    assert len(err.strip().splitlines()) == 1 and "`npu-smi info`" in err
+    stand_in(monkeypatch, FAKE_SOC="Ascend310B4")
+    assert main([*command, "--cann", "9.1"]) == 0
+    assert "Ascend310B4" in "".join(capsys.readouterr())
+
+
+def test_950_takes_more_gears(capsys: pytest.CaptureFixture[str]) -> None:
+    # GE --dynamic_image_size.md: 2 to 256 gears on 950PR and 950DT, 100 elsewhere.
+    sizes = tuple((20, side) for side in range(12, 12 + 256))
+    assert len(om_shapes(order("pnet", "Ascend950PR_9599", "9.1", image_sizes=sizes)).gears) == 256
+    with pytest.raises(ConversionError, match=r"257 gears, expected at most 256 \(E10036\)"):
+        atc_command(order("pnet", "Ascend950PR_9599", "9.1", image_sizes=(*sizes, (21, 21))))
+    assert main(["plan", "--sizes", "250x250", "--most-gears", "200", "--soc", "Ascend310"]) == 1
+    assert "--most-gears: it is 200, expected 2 to 100" in capsys.readouterr().err
+    assert main(["plan", "--sizes", "250x250", "--most-gears", "200", "--soc", "Ascend950PR_9599"]) == 0
+
+
 def test_a_detector_of_one_network_is_compiled_for_the_size_it_was_trained_for() -> None:
     assert shape_options(order("ultraface.rfb-320")) == ("--input_shape=image:16,3,240,320",)
     assert shape_options(order("blazeface.front")) == ("--input_shape=image:16,3,128,128",)
@@ -413,21 +466,22 @@ def test_a_plan_of_photographs_is_compiled_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["plan", "--sizes", "480x640", "250x250", "--out", "plan.json", "--most-gears", "9"]) == 0
+    sizes = ["--sizes", "480x640", "250x250", "--most-gears", "9"]
+    assert main(["plan", *sizes, "--soc", "Ascend310", "--out", "plan.json"]) == 0
     assert "18 image sizes, least face 20 px;" in (out := capsys.readouterr().out) and "letterboxed" in out
-    assert main(["om", "pnet", "--plan", "plan.json", "--dry-run"]) == 0
+    assert main(["om", "pnet", "--plan", "plan.json", "--soc", "Ascend310", "--dry-run"]) == 0
     command = capsys.readouterr().out.splitlines()[-1]
     assert command.count(";") == len(json.loads(Path("plan.json").read_text())["image_sizes"]) - 1 <= 8
 
 
 def test_image_gears_can_be_given_by_hand(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["om", "pnet", "--image-sizes", "1500x1500", "--batch", "8", "--dry-run"]) == 0
+    assert main(["om", "pnet", "--image-sizes", "1500x1500", "--batch", "8", "--soc", "Ascend310", "--dry-run"]) == 0
     assert '--input_shape="image:8,3,1500,1500" --soc_version' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("text", ["250", "250x", "0x10", "axb"])
 def test_a_size_of_a_wrong_form_is_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["plan", "--sizes", text]) == 1
+    assert main(["plan", "--sizes", text, "--soc", "Ascend310"]) == 1
     assert f"size '{text}': expected HEIGHTxWIDTH in pixels" in capsys.readouterr().err
 
 

@@ -109,6 +109,7 @@ class State:
     executions: list[tuple[int, ...]] = field(default_factory=list)
     injected: bool = False
     gbk: bool = False  # messages are in GBK
+    sisters: bool = False  # the runtime takes an .om of another chip of the family
 
 
 state = State()
@@ -484,7 +485,7 @@ def load_from_file(path: str) -> tuple[int, int]:
         om = fake_om.load(path)
     except fake_om.NotAnOm:
         return 0, fails(100012, "deserialize")
-    if om.soc != state.soc:
+    if om.soc != state.soc and not (state.sisters and om.soc[:-1] == state.soc[:-1]):
         return 0, fails(545001, f"{om.soc} on {state.soc}")
     if om.cann > state.cann:  # GE --soc_version: the runtime's CANN is not older than the compiler's
         return 0, fails(545001, f"the model is of CANN {om.cann}, the runtime of {state.cann}")

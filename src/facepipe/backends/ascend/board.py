@@ -7,14 +7,14 @@ the library of this process belongs to the session that initialises it. Memory i
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import subprocess
 import sys
 
-from facepipe.catalogue.chips import Soc, soc_by_name
+from facepipe.catalogue.chips import HOW_TO_NAME, Soc, soc_by_name
+from facepipe.errors import DataError
 
-_ASK = "import acl; print(acl.get_soc_name() or '')"
+_ASK = "import sys; sys.path[:] = filter(None, sys.path); import acl; print(acl.get_soc_name() or '')"
 _LONGEST_S = 60.0  # a driver that hangs must not hang the question
 
 
@@ -24,8 +24,6 @@ def board_soc() -> Soc | None:
     Raises:
         DataError: it has a name that is not known here.
     """
-    if importlib.util.find_spec("acl") is None:
-        return None
     try:
         asked = subprocess.run(
             (sys.executable, "-c", _ASK), capture_output=True, text=True, check=False, timeout=_LONGEST_S
@@ -34,6 +32,20 @@ def board_soc() -> Soc | None:
         return None
     name = asked.stdout.strip()
     return soc_by_name(name) if asked.returncode == 0 and name else None
+
+
+def require_soc(name: str | None) -> Soc:
+    """The chip of that name; without one the board's.
+
+    Raises:
+        DataError: it is not known here, or there is neither a name nor a board.
+    """
+    if name is not None:
+        return soc_by_name(name)
+    soc = board_soc()
+    if soc is None:
+        raise DataError("no chip is named, and here is no board that could be asked.", f"--soc: {HOW_TO_NAME}.")
+    return soc
 
 
 _ROW = re.compile(r"^\|\s*\d+\s+\S.*\|\s*$", re.MULTILINE)

@@ -525,7 +525,7 @@ class PyAcl:
         try:
             sidecar = told_by(model.record, path)
             if sidecar is not None:
-                check_sidecar(sidecar, spec, path, library.acl.get_soc_name())
+                check_sidecar(sidecar, spec, path, None if self.options.any_chip else library.acl.get_soc_name())
             with model.copied() as copy:  # `mdl.load_from_mem` wants host or device memory by how the board runs
                 loaded = _Model.open(library, copy)
             opened.insert(0, loaded.close)
