@@ -7,8 +7,7 @@ BATCH     ?= 16
 BACKEND   ?= onnxruntime
 EMBEDDER  ?= facenet.vggface2
 DETECTOR  ?= mtcnn
-SOC       ?= Ascend310
-# From the environment or the command line alone: DATA PAIRS RUN ALL PRECISION THREADS WORKERS AIPP DRY_RUN MODELS
+# From the environment or the command line alone: SOC (else the board is asked) DATA PAIRS RUN ALL PRECISION THREADS WORKERS AIPP DRY_RUN MODELS
 
 # What `make quick` needs, which is no torch: an environment of its own for every Python that is named.
 QUICK     := ort,fast,report,wider,gallery,video,heic,completion,dev
@@ -87,13 +86,13 @@ plan: $(READY)  ## which input shapes photographs need, and the gears for them [
 	@$(FACEPIPE) plan $(if $(value PHOTOGRAPHS),$(call quoted,PHOTOGRAPHS)) $(call option,soc,SOC) $(call option,batch,BATCH) \
 	  $(call option,out,PLAN)
 
-check: $(READY)  ## will ATC take the ONNX files? [MODELS="weights/pnet.simplified.onnx ..." SOC CANN]
-	@$(FACEPIPE) check $(call list,MODELS) $(call option,soc,SOC) $(call option,cann,CANN)
+check: $(READY)  ## will ATC take the ONNX files? [MODELS="weights/pnet.simplified.onnx ..." SOC CANN PRECISION]
+	@$(FACEPIPE) check $(call list,MODELS) $(call option,soc,SOC) $(call option,cann,CANN) $(call option,precision,PRECISION)
 
-rehearse: $(READY)  ## the run in half precision, as an .om computes it, without a board [EMBEDDER DATA PAIRS BATCH]
+rehearse: $(READY)  ## the run as an .om of a precision computes it, without a board [EMBEDDER DATA PAIRS BATCH PRECISION]
 	@$(FACEPIPE) fetch $(call quoted,DETECTOR) $(call quoted,EMBEDDER) $(if $(value DATA),,lfw)
 	@$(FACEPIPE) onnx $(call quoted,DETECTOR) $(call quoted,EMBEDDER)
-	@$(FACEPIPE) rehearse --precision fp16 $(call option,batch,BATCH) $(call option,detector,DETECTOR) \
+	@$(FACEPIPE) rehearse $(call option,precision,PRECISION) $(call option,batch,BATCH) $(call option,detector,DETECTOR) \
 	  $(call option,embedder,EMBEDDER) \
 	  $(call option,data,DATA) $(call option,pairs,PAIRS) $(call option,out,OUT)
 

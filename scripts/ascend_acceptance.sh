@@ -7,7 +7,8 @@
 #
 # Variables: SOC (default: what the board says), BATCH (16), DEVICE (0), BACKEND (pyacl, msame or ais_bench),
 # EMBEDDER (the first that is converted), DATA and PAIRS (LFW), WEIGHTS (weights), OUT (runs/ascend), CANN, PRECISION,
-# MARGIN (0.002: how far the accuracy may lie below onnxruntime's), SHAPES (the vendor's table), FACEPIPE.
+# MARGIN (0.002: how far the accuracy may lie below onnxruntime's), LEAK (64 MB of device memory that may be missing at the
+# end), SHAPES (the vendor's table), FACEPIPE.
 set -u -o pipefail
 
 FACEPIPE=${FACEPIPE:-$([ -x .venv/bin/facepipe ] && echo .venv/bin/facepipe || echo facepipe)}
@@ -25,9 +26,9 @@ embedder:32"}
 
 command -v "$FACEPIPE" >/dev/null || { echo "ascend_acceptance: no '$FACEPIPE', expected facepipe. Try: make onnx" >&2; exit 1; }
 if [ -z "${SOC:-}" ]; then
-  SOC=$("$PYTHON" -c 'import acl; print(acl.get_soc_name() or "")' 2>/dev/null) || SOC=
+  SOC=$("$PYTHON" -c 'from facepipe.backends.ascend.board import board_soc; print(board_soc().name)' 2>/dev/null) || SOC=
 fi
-[ -n "$SOC" ] || { echo "ascend_acceptance: the chip is not known. Try: SOC=Ascend310, 'Ascend' and the Name of npu-smi info" >&2; exit 1; }
+[ -n "$SOC" ] || { echo "ascend_acceptance: the chip is not known. Try: SOC=Ascend310P3, see docs/ascend.md" >&2; exit 1; }
 if [ -z "${EMBEDDER:-}" ]; then
   for name in facenet.vggface2 facenet.casia mobilefacenet.ms1m facenet.seeded; do
     [ -f "$WEIGHTS/$name.simplified.onnx" ] && { EMBEDDER=$name; break; }
@@ -94,7 +95,7 @@ sys.exit(f"below by more than {sys.argv[3]}" if board < reference - float(sys.ar
 PYTHON
 }
 
-# latency MODEL SHAPE: a model compiled for that very shape, timed in a process of its own; one line of the table
+# latency MODEL SHAPE: a model compiled for that very shape, no gears, timed in a process of its own; a line of the table
 latency() {
   local model=$1 shape=$2 batch=${2%%x*} sizes=() size
   if [ "$model" = embedder ]; then
@@ -105,7 +106,7 @@ latency() {
   size=${shape#*x}
   [ "$model" = pnet ] && sizes=(--image-sizes "${size#*x}")
   ln -sf "$(realpath "$WEIGHTS/$model.simplified.onnx")" "$OUT/models/" || return 1
-  "$FACEPIPE" om "$model" --weights "$OUT/models" --logs "$OUT/logs" --batch "$batch" "${sizes[@]}" \
+  "$FACEPIPE" om "$model" --weights "$OUT/models" --logs "$OUT/logs" --batch "$batch" --shapes static "${sizes[@]}" \
     "${compile_options[@]}" || return 1
   "$FACEPIPE" bench "$model" --shape "$shape" --weights "$OUT/models" --backend "$BACKEND" --device "$DEVICE" --json \
     >"$OUT/logs/latency.json" || return 1
@@ -116,15 +117,12 @@ print(f"| {row['model']} | {sys.argv[1]} | {row['median_ms']:.3f} | {row['per_se
 PYTHON
 }
 
-# What npu-smi says of memory while the rest runs; the greatest is reported.
-watch_memory() {
-  while :; do
-    npu-smi info 2>/dev/null >>"$OUT/logs/npu-smi.txt" || return
-    sleep "${EVERY:-2}"
-  done
-}
+# What npu-smi says of memory while the rest runs, a form feed between tables.
+watch_once() { npu-smi info 2>/dev/null >>"$OUT/logs/npu-smi.txt" && printf '\f' >>"$OUT/logs/npu-smi.txt"; }
+watch_memory() { while sleep "${EVERY:-2}" && watch_once; do :; done; }
 
 step environment environment
+watch_once
 watch_memory &
 watcher=$!
 trap 'kill $watcher 2>/dev/null' EXIT
@@ -135,17 +133,21 @@ if step compile compile; then
   for item in $SHAPES; do step "latency-${item/:/-}" latency "${item%%:*}" "${item#*:}"; done
 fi
 
-memory() { # the lines of npu-smi with "used / total" in MB; the greatest use
-  "$PYTHON" - "$OUT/logs/npu-smi.txt" <<'PYTHON'
-import pathlib, re, sys
-path = pathlib.Path(sys.argv[1])
-found = re.findall(r"(\d+)\s*/\s*(\d+)", path.read_text()) if path.is_file() else []
-used = [(int(a), int(b)) for a, b in found if int(b) > 0]
-if not used:
-    sys.exit("npu-smi printed no memory in the form 'used / total'")
-print(f"device memory: {min(a for a, _ in used)} MB at rest, {max(a for a, _ in used)} of {max(used)[1]} MB at the highest")
+memory() { # of the device that was used: before, at the highest, after
+  "$PYTHON" - "$OUT/logs/npu-smi.txt" "$DEVICE" "${LEAK:-64}" <<'PYTHON'
+import pathlib, sys
+from facepipe.backends.ascend.board import memory_of_devices
+path, device, leak = pathlib.Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+tables = [memory_of_devices(text) for text in path.read_text().split("\f")] if path.is_file() else []
+found = [table[device] for table in tables if device < len(table)]
+if not found:
+    sys.exit(f"npu-smi printed no memory of device {device} in the form 'used / all'")
+before, most, after = found[0][0], max(used for used, _ in found), found[-1][0]
+print(f"memory of device {device}: {before} MB before, {most} of {found[0][1]} MB at the highest, {after} MB after")
+sys.exit(f"{after - before} MB were not given back" if after - before > leak else 0)
 PYTHON
 }
+watch_once && kill $watcher 2>/dev/null
 step memory memory
 
 {

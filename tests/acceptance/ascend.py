@@ -25,7 +25,9 @@ PAIRS = OUT / "ascend-pairs.txt"
 def board(**changes: str) -> dict[str, str]:
     """The environment in which the stand-ins are CANN."""
     path = os.pathsep.join([str(FAKES / "bin"), str(BIN), os.environ.get("PATH", "")])
-    return {**os.environ, "PATH": path, "PYTHONPATH": str(FAKES / "cann"), **changes}
+    libraries = os.pathsep.join([str(FAKES / "devlib"), os.environ.get("LD_LIBRARY_PATH", "")])
+    found = {"PATH": path, "PYTHONPATH": str(FAKES / "cann"), "LD_LIBRARY_PATH": libraries}
+    return {**os.environ, **found, **changes}
 
 
 def dry_run(**variables: str) -> list[str]:

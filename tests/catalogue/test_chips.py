@@ -44,8 +44,8 @@ def test_no_release_allows_ranges_on_ascend_310() -> None:
 @pytest.mark.parametrize(
     ("soc", "version", "allowed"),
     [("Ascend310P3", "6.0.1", False), ("Ascend310P3", "6.3.RC1", True), ("Ascend310P3", "8.0", True),
-     ("Ascend910A", "6.3.RC1", True), ("Ascend310B1", "8.0", False), ("Ascend310B1", "9.2.0beta1", True),
-     ("Ascend910B4", "8.0", True)],
+     ("Ascend910A", "6.3.RC1", True), ("Ascend310B1", "8.0", False), ("Ascend310B1", "9.2.0beta1", False),
+     ("Ascend910B4", "8.0", True), ("Ascend950PR_9599", "9.0", True)],
 )  # fmt: skip
 def test_ranges_are_allowed_where_the_guide_says_so(soc: str, version: str, allowed: bool) -> None:
     assert takes_ranges(SOCS[soc], version) is allowed
@@ -64,3 +64,22 @@ def test_an_unknown_chip_is_refused_and_the_nearest_is_guessed() -> None:
 def test_every_chip_and_dialect_names_its_source() -> None:
     assert all("guide" in soc.source for soc in SOCS.values())
     assert all("guide" in entry.source for entry in DIALECTS)
+
+
+@pytest.mark.parametrize(
+    ("name", "f32", "gears"),
+    # RT platform_config/cann/<chip>.ini, Intrinsic_mmad: f32 among what the matrix unit multiplies. GE,
+    # --dynamic_image_size: 100 gears, 256 on 950.
+    [("Ascend310", False, 100), ("Ascend310P3", False, 100), ("Ascend910A", False, 100), ("Ascend310B1", True, 100),
+     ("Ascend910B4", True, 100), ("Ascend910_9382", True, 100), ("Ascend950PR_9599", True, 256)],
+)  # fmt: skip
+def test_what_multiplies_float32_matrices_and_how_many_gears(name: str, f32: bool, gears: int) -> None:
+    assert soc_by_name(name).f32_matrices is f32 and soc_by_name(name).most_gears == gears
+
+
+def test_950_has_more_names_than_are_listed() -> None:
+    assert soc_by_name("Ascend950DT_957c").family == "950" and soc_by_name("Ascend950DT_957c").name.endswith("957c")
+    with pytest.raises(
+        DataError, match=r"chip 'Ascend950PR' is not known.*for A3 and 950 the Chip Name, '_' and the NPU"
+    ):
+        soc_by_name("Ascend950PR")

@@ -124,26 +124,27 @@ parity pnet --against native --weights empty
 parity pnet --layers --weights empty
 parity --runs none empty
 parity --runs mine mine
-plan none
-plan empty
-plan one.jpg
+plan photos
+plan none --soc Ascend310
+plan empty --soc Ascend310
+plan one.jpg --soc Ascend310
 plan photos --soc Ascend31
 plan photos --soc Ascend310P3 --cann 99x
-plan photos --most-gears 1
-plan photos --min-face 1000
-plan photos --out text.txt
-check none.onnx
-check text.txt
+plan photos --most-gears 1 --soc Ascend310
+plan photos --min-face 1000 --soc Ascend310
+plan photos --out text.txt --soc Ascend310
+check none.onnx --soc Ascend310
+check text.txt --soc Ascend310
 check empty
 check mine
-check pnet --weights empty
+check pnet --weights empty --soc Ascend310
 om --soc Ascend31
-om pnt
-om pnet --weights empty
-om --plan text.txt
-om --photographs none --dry-run
-om --image-sizes 10 --dry-run
-om pnet --aipp --dry-run
+om pnt --soc Ascend310
+om pnet --weights empty --soc Ascend310
+om --plan text.txt --soc Ascend310
+om --photographs none --dry-run --soc Ascend310
+om --image-sizes 10 --dry-run --soc Ascend310
+om pnet --aipp --dry-run --soc Ascend310
 rehearse --data none
 rehearse --data photos --precision f32
 rehearse --data photos --pairs pairs.csv --weights empty

@@ -18,9 +18,9 @@ models facenet.seeded
 models
 backends
 fetch facenet.seeded --weights {w}
-plan --sizes 250x250
-om pnet --dry-run --weights {w}
-check pnet --weights {w}
+plan --sizes 250x250 --soc Ascend310
+om pnet --soc Ascend310 --dry-run --weights {w}
+check pnet --soc Ascend310 --weights {w}
 onnx pnet --weights {w} --table table.json
 bench pnet --shape 1x3x12x12 --seconds 0.01 --weights {w}
 parity pnet --layers --weights {w}

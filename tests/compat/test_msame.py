@@ -228,6 +228,7 @@ def test_what_the_user_can_repair_has_status_one_and_one_line(
     [
         ("facenet.vggface2.bs16.Ascend310.om", "facenet.vggface2.simplified.onnx", 16),
         ("pnet.Ascend310P3.om", "pnet.simplified.onnx", None),
+        ("facenet.vggface2.bs16.Ascend910B4-1.om", "facenet.vggface2.simplified.onnx", 16),
         ("Inception_facenet_vggface2_bs1.om", "Inception_facenet_vggface2_fix.onnx", 1),
         ("PNet_dynamic.om", "PNet_truncated_fix.onnx", None),
         ("other.om", "other.onnx", None),

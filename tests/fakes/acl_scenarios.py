@@ -135,8 +135,48 @@ def ranges_with_outputs_of_unknown_size(bench: Bench) -> None:
 
 
 @scenario
+def a_range_takes_its_memory_by_the_call_and_keeps_its_outputs(bench: Bench) -> None:
+    bench.acl.reset(soc="Ascend310P3")
+    with bench.session(PNET, bench.oms.pnet_range) as session:
+        least = pixels(1, 1, 3, 12, 13)
+        taken = [len(memory.content) for memory in bench.acl.state.things.values() if hasattr(memory, "valid")]
+        assert 4 * 4 * 3 * 40 * 40 not in taken, "the upper bounds of the input were taken at once"
+        session.run(least)
+        before = bench.acl.state.calls.count("rt.malloc")
+        session.run(least)
+        assert bench.acl.state.calls.count("rt.malloc") == before and bench.acl.state.calls.count("rt.free") == 0
+
+
+@scenario
+def ranges_without_an_upper_bound(bench: Bench) -> None:
+    bench.acl.reset(soc="Ascend310P3")
+    with bench.session(PNET, bench.oms.pnet_unbounded) as session:
+        for seed, (rows, height, width) in enumerate([(1, 14, 18), (4, 40, 40), (2, 12, 13)]):
+            image = pixels(seed, rows, 3, height, width)
+            same(session.run(image), reference(bench.oms.pnet.parent / "pnet.onnx", image))
+
+
+@scenario
+def an_om_of_a_newer_cann(bench: Bench) -> None:
+    bench.acl.state.cann = (7, 0, 99)
+    with pytest.raises(BackendError, match=r"load_from_file failed 545001.*another chip or CANN release"):
+        bench.driver.PyAcl().load(RNET, read_model(bench.oms.rnet))
+
+
+@scenario
+def a_message_in_gbk_does_not_hide_the_code(bench: Bench) -> None:
+    with bench.session(RNET, bench.oms.rnet) as session:
+        bench.acl.state.gbk = True
+        bench.acl.state.fail = ("mdl.execute", bench.acl.state.calls.count("mdl.execute") + 1, 507015)
+        with pytest.raises(BackendError, match=r"mdl\.execute failed 507015, an AI core failed.*is no UTF-8"):
+            session.run(pixels(0, 1, 3, 24, 24))
+        bench.acl.state.gbk = False
+
+
+@scenario
 def ranges_report_every_failure(bench: Bench) -> None:
-    _inject_everywhere(bench, PNET, bench.oms.pnet_range, pixels(1, 2, 3, 14, 18), soc="Ascend310P3")
+    for om in (bench.oms.pnet_range, bench.oms.pnet_unbounded):
+        _inject_everywhere(bench, PNET, om, pixels(1, 2, 3, 14, 18), soc="Ascend310P3")
 
 
 @scenario
@@ -243,6 +283,21 @@ def an_om_of_another_chip(bench: Bench) -> None:
         BackendError, match=r"was compiled for Ascend310P3, this chip is Ascend310\. Try: `make om SOC=A"
     ):
         bench.driver.PyAcl().load(PNET, read_model(bench.oms.pnet_range))
+
+
+@scenario
+def an_om_of_a_sister_chip_goes_to_the_runtime_where_any_is_allowed(bench: Bench) -> None:
+    bench.acl.reset(soc="Ascend310B4")
+    bench.acl.state.sisters = True  # what a runtime of 310B might take; nobody here knows whether it does
+    image = pixels(5, 3, 3, 24, 24)
+    with pytest.raises(BackendError, match=r"was compiled for Ascend310B1, this chip is Ascend310B4\..*--any-chip"):
+        bench.driver.PyAcl().load(RNET, read_model(bench.oms.rnet_of_310b1))
+    backend = bench.driver.PyAcl(RuntimeOptions(any_chip=True))
+    with open_session(backend, RNET, bench.oms.rnet_of_310b1) as session:
+        same(session.run(image), reference(bench.oms.rnet.parent / "rnet.onnx", image))
+    bench.acl.state.sisters = False
+    with pytest.raises(BackendError, match=r"mdl\.load_from_file failed 545001"):
+        backend.load(RNET, read_model(bench.oms.rnet_of_310b1))
 
 
 @scenario

@@ -46,10 +46,12 @@ class OmFiles:
     embedder: Path
     embedder_aipp: Path
     embedder_fp16: Path
-    pnet_range: Path  # for Ascend310P3
+    pnet_range: Path  # for Ascend310P3, its bounds told
+    pnet_unbounded: Path  # -1 instead of bounds, so that the runtime tells no sizes
     pnet_swapped: Path
     pnet_letterbox: Path  # its sidecar allows padding
     rnet_of_310p3: Path
+    rnet_of_310b1: Path
     torn: Path
 
 
@@ -78,16 +80,22 @@ def make(folder: Path) -> OmFiles:
         embedder_aipp=om("aipp.bs4.Ascend310.om", EMBEDDER, embedder, {**static, "aipp": constants}),
         embedder_fp16=om("fp16.bs4.Ascend310.om", EMBEDDER, embedder, {**static, "output_type": fake_om.FLOAT16}),
         pnet_range=om("pnet.bs4.Ascend310P3.om", PNET, pnet, ranged),
+        pnet_unbounded=om("free.bs4.Ascend310P3.om", PNET, pnet, {**ranged, "unbounded": True}),
         pnet_swapped=om("swapped.bs2.Ascend310.om", PNET, folder / "swapped.onnx", image),
         pnet_letterbox=om("letterbox.bs2.Ascend310.om", PNET, pnet, image),
         rnet_of_310p3=om(
             "rnet.Ascend310P3.om", RNET, rnet, {"kind": "batch", "gears": BATCH_GEARS, "soc": "Ascend310P3"}
         ),
+        rnet_of_310b1=om(
+            "rnet.Ascend310B1.om", RNET, rnet, {"kind": "batch", "gears": BATCH_GEARS, "soc": "Ascend310B1"}
+        ),
         torn=folder / "torn.om",
     )
     files.torn.write_bytes(files.rnet.read_bytes()[:200])
+    write_sidecar(files.rnet_of_310b1, RNET, OmShapes("batch", _tuples(BATCH_GEARS)), soc="Ascend310B1")
     write_sidecar(files.pnet_letterbox, PNET, OmShapes("image", _tuples(IMAGE_GEARS), letterbox=True))
-    write_sidecar(files.pnet_range, PNET, OmShapes("range", (), (1, 3, 12, 12), (4, 3, 40, 40)), soc="Ascend310P3")
+    for om_of_range in (files.pnet_range, files.pnet_unbounded):
+        write_sidecar(om_of_range, PNET, OmShapes("range", (), (1, 3, 12, 12), (4, 3, 40, 40)), soc="Ascend310P3")
     return files
 
 

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 FAKES = Path(__file__).resolve().parent
-PROGRAMS, MODULES = FAKES / "bin", FAKES / "cann"
+PROGRAMS, MODULES, DEVLIB = FAKES / "bin", FAKES / "cann", FAKES / "devlib"
 
 
 def environment(**changes: str) -> dict[str, str]:
     """The environment of a child process that finds the stand-ins first, and this Python before any other."""
     path = os.pathsep.join([str(PROGRAMS), str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    return {**os.environ, "PATH": path, "PYTHONPATH": str(MODULES), **changes}
+    libraries = os.pathsep.join([str(DEVLIB), os.environ.get("LD_LIBRARY_PATH", "")])
+    return {**os.environ, "PATH": path, "PYTHONPATH": str(MODULES), "LD_LIBRARY_PATH": libraries, **changes}
 
 
 def stand_in(monkeypatch: pytest.MonkeyPatch, **changes: str) -> None:

@@ -256,7 +256,7 @@ CASES: dict[str, Case] = {
     "verification pack": case(
         "verification", IMAGES, "--pairs", lambda desk: desk.sample / "pairs.txt", "--pack", "lfw.bin", targets=("",)
     ),
-    "plan": case("plan", "--sizes", "250x250", "--out", "plan.json", targets=("",)),
+    "plan": case("plan", "--sizes", "250x250", "--soc", "Ascend310", "--out", "plan.json", targets=("",)),
     "image2bin": case("image2bin", IMAGES, "bins", "--label", "label.txt", targets=("bins", "")),
     "bin2image": case(
         "bin2image", "records", "back", "--label", "label.txt",

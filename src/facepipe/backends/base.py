@@ -35,6 +35,7 @@ class RuntimeOptions:
     precision: str = "f32"  # what the back end computes in: f32, bf16, f16, int8, bf16-all; see `network_precision`
     cache: Path | None = None  # folder for compiled models, where the back end has such a thing
     devices: tuple[int, ...] = ()  # several devices: one process for each, which takes its own
+    any_chip: bool = False  # an .om of another chip than the board's goes to its runtime all the same
     hint: Literal["latency", "throughput"] = "latency"  # all threads on one call, or a share of the rows for each
 
     def of_worker(self, worker: int) -> RuntimeOptions:
@@ -74,6 +75,7 @@ def why_not_honoured(
     hints: Sequence[str] = ("latency",),
     threads: bool = True,
     devices: bool = False,
+    compiled: bool = False,
 ) -> str | None:
     """The first option that a back end cannot honour, as `why_unavailable` says it; None when it honours all.
 
@@ -81,6 +83,7 @@ def why_not_honoured(
         precisions, hints: those that it knows.
         threads: whether it can use more than one.
         devices: whether it has several.
+        compiled: whether it loads .om files, which are of one chip.
     """
     if options.precision not in precisions:
         return f"it computes in {', '.join(precisions)}, and precision {options.precision} was asked for."
@@ -91,6 +94,8 @@ def why_not_honoured(
     if (options.device or options.devices) and not devices:
         asked = ", ".join(map(str, options.devices or (options.device,)))
         return f"it computes on this processor, and device {asked} was asked for."
+    if options.any_chip and not compiled:
+        return "it loads no .om, so that --any-chip means nothing."
     return None
 
 

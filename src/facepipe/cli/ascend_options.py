@@ -8,7 +8,7 @@ import importlib.util
 import os
 from collections import Counter
 
-from facepipe.catalogue.chips import DEFAULT_CANN, MOST_GEARS
+from facepipe.catalogue.chips import DEFAULT_CANN, Soc
 from facepipe.convert.ascend.atc import installed_cann
 from facepipe.convert.ascend.plan import Plan, parse_size, photograph_sizes, plan_gears
 from facepipe.datasets.images import list_keys
@@ -19,7 +19,7 @@ from facepipe.terminal.output import bar
 
 def add_chip_arguments(parser: argparse.ArgumentParser) -> None:
     """--soc, --cann."""
-    parser.add_argument("--soc", default="Ascend310", metavar="CHIP", help="the chip (default: Ascend310)")
+    parser.add_argument("--soc", metavar="CHIP", help="the chip, as Ascend310P3 (default: the board's own)")
     parser.add_argument(
         "--cann",
         metavar="RELEASE",
@@ -39,12 +39,12 @@ def add_photograph_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--min-face", type=int, default=defaults.min_face_px, metavar="PIXELS", help="least face (default: %(default)s)"
     )
-    text = f"at most {MOST_GEARS}, which is ATC's limit"
-    parser.add_argument("--most-gears", type=int, default=MOST_GEARS, metavar="N", help=text)
+    text = "at most as many as an .om for the chip may have: 100, for 950 256"
+    parser.add_argument("--most-gears", type=int, metavar="N", help=text)
 
 
-def chosen_plan(args: argparse.Namespace) -> Plan:
-    """The plan for what the arguments say of the photographs.
+def chosen_plan(args: argparse.Namespace, soc: Soc) -> Plan:
+    """The plan for what the arguments say of the photographs, with the gears of the chip.
 
     Raises:
         DataError: sizes of a wrong form, or no photograph is large enough for the least face.
@@ -55,7 +55,7 @@ def chosen_plan(args: argparse.Namespace) -> Plan:
         keys = list_keys(args.photographs)
         with bar(args, "sizes", len(keys), "photo") as progress:
             counts = photograph_sizes(args.photographs, keys, progress)
-    return plan_gears(counts, args.min_face, MtcnnSettings().factor, args.most_gears)
+    return plan_gears(counts, args.min_face, MtcnnSettings().factor, args.most_gears or soc.most_gears, soc.most_gears)
 
 
 def has_onnx() -> bool:

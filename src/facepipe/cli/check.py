@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from facepipe.assets.workspace import weights_folder
+from facepipe.backends.ascend.board import require_soc
 from facepipe.catalogue import MODELS, find, own_models
-from facepipe.catalogue.chips import soc_by_name
 from facepipe.cli.ascend_options import add_chip_arguments, chosen_cann, need_onnx
 from facepipe.errors import DataError
 from facepipe.escape import for_terminal
@@ -41,6 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="ONNX files, names of the catalogue (default: all final models), or a run's folder",
     )
     add_chip_arguments(parser)
+    text = "the mode that is to be compiled (default: the compiler's, half precision)"
+    parser.add_argument("--precision", metavar="NAME", help=text)
     parser.add_argument(
         "--weights", type=Path, metavar="FOLDER", help="folder of models (default: weights; of a run: where they lay)"
     )
@@ -61,9 +63,9 @@ def run(args: argparse.Namespace) -> int:
     need_onnx()
     from facepipe.convert.ascend.preflight import preflight, read_model
 
-    soc, cann = soc_by_name(args.soc), chosen_cann(args)
+    soc, cann = require_soc(args.soc), chosen_cann(args)
     files = _paths(args.models, weights_folder(args.weights))
-    found = {str(file): preflight(read_model(file), soc, cann) for file in files}
+    found = {str(file): preflight(read_model(file), soc, cann, args.precision) for file in files}
     for path, findings in found.items():
         lines = _lines(path, f"{soc.name}, CANN {cann}", findings, args.quiet)
         record = {"file": path, "soc": soc.name, "cann": cann, "findings": list(map(asdict, findings))}

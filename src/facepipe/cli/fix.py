@@ -20,7 +20,8 @@ from facepipe.terminal.output import add_output_arguments, result
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("pass_name", metavar="PASS", help="match_prelu_slope, bound_clip or fold_identity")
+    names = "match_prelu_slope, bound_clip, fold_identity or drop_unused_domains"
+    parser.add_argument("pass_name", metavar="PASS", help=names)
     parser.add_argument("source", type=Path, metavar="IN", help="an ONNX file")
     parser.add_argument("target", type=Path, metavar="OUT", help="where the result goes")
     add_overwrite(parser)

@@ -15,8 +15,9 @@ import argparse
 import os
 from pathlib import Path
 
+from facepipe.backends.ascend.board import require_soc
 from facepipe.catalogue import detector_models, embedder, model
-from facepipe.catalogue.chips import Soc, soc_by_name, takes_ranges
+from facepipe.catalogue.chips import Soc, takes_ranges
 from facepipe.cli.ascend_options import (
     add_chip_arguments,
     add_photograph_arguments,
@@ -51,7 +52,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_chip_arguments(parser)
     parser.add_argument("--batch", type=int, default=16, metavar="N", help="rows of one execution (default: 16)")
     parser.add_argument(
-        "--shapes", choices=("gears", "range"), default="gears", help="fixed steps, or ranges where the chip takes them"
+        "--shapes",
+        choices=("gears", "range", "static"),
+        default="gears",
+        help="fixed steps, a range where the chip takes one, or one shape",
     )
     parser.add_argument(
         "--image-sizes", nargs="+", metavar="HxW", help="the gears of a network of many image sizes, instead of a plan"
@@ -60,7 +64,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "photographs whose sizes are read for the plan"
     parser.add_argument("--photographs", type=Path, metavar="FOLDER", help=text)
     add_photograph_arguments(parser)
-    text = "a value of --precision_mode or --precision_mode_v2 (default: the compiler's)"
+    text = (
+        "a value of --precision_mode or --precision_mode_v2 that the chip has (default: the compiler's, half precision)"
+    )
     parser.add_argument("--precision", metavar="NAME", help=text)
     parser.add_argument("--aipp", action="store_true", help="fold (x - mean) * scale in, where the catalogue allows it")
     add_weights(parser, "folder of models")
@@ -73,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    soc = soc_by_name(args.soc)
+    soc = require_soc(args.soc)
     cann = chosen_cann(args)
     specs = [model(name, args.weights) for name in args.models] or [
         *detector_models(args.detector, args.weights),
@@ -125,14 +131,14 @@ def _check(args: argparse.Namespace, orders: list[Order]) -> None:
     from facepipe.convert.ascend.preflight import require_no_blocker
 
     for order in orders:
-        require_no_blocker(order.onnx, order.soc, order.cann)
+        require_no_blocker(order.onnx, order.soc, order.cann, order.precision)
 
 
 def _orders(args: argparse.Namespace, specs: list[ModelSpec], soc: Soc, cann: str) -> list[Order]:
     if args.image_sizes:
         sizes, letterbox = tuple(parse_size(text) for text in args.image_sizes), False
     else:
-        gears = (read_plan(args.plan) if args.plan else chosen_plan(args)).gears
+        gears = (read_plan(args.plan) if args.plan else chosen_plan(args, soc)).gears
         sizes, letterbox = gears.gears, bool(gears.padded)
     if args.aipp and not any(spec.atc.aipp for spec in specs):
         raise ConversionError(

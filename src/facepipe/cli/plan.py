@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""facepipe plan data/lfw --out plan.json
+"""facepipe plan data/lfw --soc Ascend310 --out plan.json
 
 Reads the sizes of the photographs, works out every shape that the networks will meet, and plans the fixed steps
 ("gears") that an Ascend chip is compiled for. `facepipe om --plan plan.json` compiles for them.
 
-  facepipe plan --sizes 250x250                 without photographs
+  facepipe plan --sizes 250x250                 without photographs, for the board's own chip
   facepipe plan PHOTOS --soc Ascend310P3        a chip that takes ranges as well
 """
 
@@ -13,7 +13,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from facepipe.catalogue.chips import soc_by_name, takes_ranges
+from facepipe.backends.ascend.board import require_soc
+from facepipe.catalogue.chips import takes_ranges
 from facepipe.cli.ascend_options import add_chip_arguments, add_photograph_arguments, chosen_cann, chosen_plan
 from facepipe.cli.run_options import add_overwrite
 from facepipe.reports.plan_summary import plan_summary
@@ -36,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     require_free([args.out] if args.out else [], args.overwrite)
-    plan = chosen_plan(args)
-    soc = soc_by_name(args.soc)
+    soc = require_soc(args.soc)
+    plan = chosen_plan(args, soc)
     if args.out:
         write_json(args.out, plan.to_json(), overwrite=args.overwrite)
     lines = plan_summary(plan, args.batch, soc.name, takes_ranges(soc, chosen_cann(args)))

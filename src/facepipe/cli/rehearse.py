@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """facepipe rehearse --precision fp16 --embedder mobilefacenet.ms1m
 
-Runs the same pipeline twice on onnxruntime: as it is, and with every tensor rounded as a half-precision .om rounds it
-(float32 at the edges). Reports what changes: figures for each network's outputs, boxes gained and lost, cosines of the
-embeddings, LFW accuracy. Both runs can be killed and run again. Writes rehearsal.json and rehearsal.md into --out.
+Runs the same pipeline twice on onnxruntime: as it is, and rounded as an .om of a precision mode rounds. fp16, ATC's
+default: every tensor; cube_fp16in_fp32out: the inputs of convolutions and matrix products alone. Reports what changes:
+figures for each network's outputs, boxes gained and lost, cosines of the embeddings, LFW accuracy. Both runs can be
+killed and run again. Writes rehearsal.json and rehearsal.md into --out.
 """
 
 from __future__ import annotations
@@ -22,8 +23,6 @@ from facepipe.runs.rehearse import rehearse
 from facepipe.store.files import read_json, write_text
 from facepipe.terminal.output import bars, result
 
-PRECISIONS = ("fp16",)
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_lfw_arguments(parser)
@@ -35,14 +34,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.precision not in PRECISIONS:
-        raise DataError(f"precision '{args.precision}' cannot be rehearsed, expected {', '.join(PRECISIONS)}.")
     need_onnx()
-    args.precision = "f32"  # onnxruntime's own; the rounding is in the models
+    from facepipe.convert.ascend.rehearsal import PRECISIONS
+
+    if args.precision not in PRECISIONS:
+        raise DataError(f"precision '{args.precision}' cannot be rehearsed, expected {' or '.join(PRECISIONS)}.")
+    precision, args.precision = args.precision, "f32"  # onnxruntime's own; the rounding is in the models
     asked = lfw_job(args)
-    out = args.out or Path("runs") / f"rehearsal-fp16-{asked.job.embedder}"
+    out = args.out or Path("runs") / f"rehearsal-{precision}-{asked.job.embedder}"
     with bars(args, len(asked.keys)) as progress:
-        found = rehearse(asked, out, Local(worker_count(args)), sample=args.sample, force=args.force, progress=progress)
+        engine = Local(worker_count(args))
+        found = rehearse(
+            asked, out, engine, precision=precision, sample=args.sample, force=args.force, progress=progress
+        )
     text = rehearsal_page(embedder(asked.job.embedder, asked.job.weights), found)
     write_text(out / "rehearsal.md", text)
     result(args, text.rstrip("\n"), read_json(out / "rehearsal.json"))

@@ -64,6 +64,8 @@ def add_model_arguments(
     )
     add_session_arguments(parser)
     parser.add_argument("--devices", type=int, nargs="+", metavar="N", help="several devices, one process for each")
+    text = "run an .om of another chip of the family, if the runtime takes it: of 310B1 on a 310B4"
+    parser.add_argument("--any-chip", action="store_true", help=text)
     parser.add_argument(
         "--borders",
         choices=("pad", "stretch"),
@@ -202,7 +204,7 @@ def runtime_options(args: argparse.Namespace) -> RuntimeOptions:
     """What the command line says about sessions; compiled models are kept below the weights, if they can be written."""
     devices = tuple(args.devices or ())
     cache = args.weights / "cache" if os.access(args.weights, os.W_OK) else None
-    return RuntimeOptions(args.threads, args.device, args.precision, cache, devices)
+    return RuntimeOptions(args.threads, args.device, args.precision, cache, devices, args.any_chip)
 
 
 def chosen_backend(

@@ -11,19 +11,19 @@ def rehearsal_page(spec: ModelSpec, found: Rehearsal) -> str:
     """What half precision changes for MTCNN and the recogniser `spec`."""
     accuracies, whole, sample = found.accuracies, found.whole, found.sample
     lines = [
-        f"## Half precision rehearsed: mtcnn + {spec.name}, {whole.photographs:,} photographs",
+        f"## {found.precision} rehearsed: mtcnn + {spec.name}, {whole.photographs:,} photographs",
         "",
-        "| | float32 | half precision |",
+        f"| | float32 | {found.precision} |",
         "|---|---|---|",
     ]
     if spec.for_accuracy:
         for label, field in (("accuracy", "mean"), ("standard deviation", "std")):
-            values = [accuracies[name]["accuracy"][field] for name in ("f32", "fp16")]
+            values = [accuracies[name]["accuracy"][field] for name in ("f32", found.precision)]
             lines.append(f"| {label} | {values[0]:.5f} | {values[1]:.5f} |")
         for label in ("tar_at_far_1e-3", "auc", "eer"):
-            values = [accuracies[name][label] for name in ("f32", "fp16")]
+            values = [accuracies[name][label] for name in ("f32", found.precision)]
             lines.append(f"| {label} | {values[0]:.5f} | {values[1]:.5f} |")
-    missing = [len(accuracies[name]["images"]["no_face"]) for name in ("f32", "fp16")]
+    missing = [len(accuracies[name]["images"]["no_face"]) for name in ("f32", found.precision)]
     lines += [
         f"| photographs without a face | {missing[0]} | {missing[1]} |",
         "",

@@ -59,7 +59,7 @@ def compare_versions(spec: ModelSpec, weights: Path, other: Path | None = None) 
         BackendError: one of them does not load.
     """
     from facepipe.convert.ascend.preflight import read_model
-    from facepipe.convert.ascend.rehearsal import rehearse_fp16
+    from facepipe.convert.ascend.rehearsal import rehearse
     from facepipe.convert.onnx.layers import compare_layers
 
     path = spec.final(weights)
@@ -67,7 +67,7 @@ def compare_versions(spec: ModelSpec, weights: Path, other: Path | None = None) 
         if file is not None and not file.is_file():
             raise DataError(f"{file}: no such file, expected an ONNX model.", f"`facepipe onnx {spec.name}`")
     reference = read_model(path)
-    judged = rehearse_fp16(reference) if other is None else read_model(other)
+    judged = rehearse(reference) if other is None else read_model(other)
     # Four cells of a fully convolutional network; the image as it is for others.
     sides = [max(dim.low, min(dim.high, 96)) for dim in spec.input.dims[2:]]
     return compare_layers(reference, judged, image_of_bytes(spec, (2, 3, *sides)))

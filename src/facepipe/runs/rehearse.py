@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What changes when the networks compute in half precision: boxes gained and lost, cosines, on the same photographs.
+"""What changes when the networks compute as an .om of a precision mode does, on the same photographs.
 
 Two views. Whole runs, from their files: the faces that were chosen, and the embeddings end to end. A sample, in
 memory: every box of every photograph, every network's outputs on the inputs that it really meets, and the recogniser
@@ -107,8 +107,9 @@ class SampleComparison:
 
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
-    """accuracy.json of both runs ("f32", "fp16"), and the two views of what changes."""
+    """accuracy.json of both runs ("f32" and the precision), and the two views of what changes."""
 
+    precision: str
     accuracies: Mapping[str, dict[str, Any]]
     whole: RunComparison
     sample: SampleComparison
@@ -119,14 +120,16 @@ def rehearse(
     out: Path,
     engine: Engine,
     *,
+    precision: str = "fp16",
     sample: int = 400,
     force: bool = False,
     progress: Callable[[str], Progress] = lambda _: silent,
 ) -> Rehearsal:
-    """The run as it is and with every tensor rounded as a half-precision .om rounds it; writes `out`/rehearsal.json.
+    """The run as it is and rounded as an .om of a precision mode rounds; writes `out`/rehearsal.json.
 
     Args:
         asked: MTCNN on onnxruntime; the runs go below `out`.
+        precision: one of `convert.ascend.rehearsal.PRECISIONS`.
         sample: photographs whose every box is compared.
         progress: from the name of a run, or "sample", to what is told of it.
 
@@ -145,13 +148,13 @@ def rehearse(
     spec = embedder_spec(job.embedder, job.weights)
     with locked(out, "--out"):
         for one in (*detector_models(job.detector, job.weights), spec):
-            write_rehearsed(one, job.weights, out / "models")
+            write_rehearsed(one, job.weights, out / "models", precision)
         accuracies: dict[str, dict[str, Any]] = {}
-        for name, folder in (("f32", job.weights), ("fp16", out / "models")):
+        for name, folder in (("f32", job.weights), (precision, out / "models")):
             own = replace(asked, job=replace(job, run=out / name, weights=folder))
             models = run_faces(own.job, own.keys, engine, force=force, progress=progress(name)).models
             accuracies[name] = score_lfw(own, models)
-        whole = compare_runs(out / "f32", out / "fp16")
+        whole = compare_runs(out / "f32", out / precision)
         keys = asked.keys[:: max(1, len(asked.keys) // max(1, sample))][:sample]
         backend, folders = backend_by_name("onnxruntime", job.options), (job.weights, out / "models")
         compared = compare_sample(job.root, keys, spec, backend, folders, settings, job.limits, progress("sample"))
@@ -159,13 +162,14 @@ def rehearse(
             out / "rehearsal.json",
             {
                 "embedder": spec.name,
+                "precision": precision,
                 "accuracy": accuracies,
                 "run": asdict(whole),
                 "sample": asdict(compared),
                 "versions": versions(),
             },
         )
-    return Rehearsal(accuracies, whole, compared)
+    return Rehearsal(precision, accuracies, whole, compared)
 
 
 def compare_runs(reference: Path, rehearsed: Path) -> RunComparison:

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 from small_networks import write_onnx
-from stand_ins import stand_in
+from stand_ins import DEVLIB, PROGRAMS, stand_in
 
 from facepipe.backends.ascend.om import read_sidecar
 from facepipe.catalogue import model
+from facepipe.catalogue.chip_precision import PRECISION_V1, PRECISION_V2, finest, offered, precision_option
 from facepipe.catalogue.chips import SOCS
 from facepipe.cli import main
 from facepipe.convert.ascend.atc import (
@@ -27,7 +28,6 @@ from facepipe.convert.ascend.atc import (
     made_from,
     om_from_onnx,
     om_shapes,
-    precision_option,
     render,
     shape_options,
 )
@@ -108,6 +108,59 @@ def test_the_dry_run_for_310p3_offers_the_range(capsys: pytest.CaptureFixture[st
     assert 'with --shapes range: --input_shape="image:1~16,3,12~151,12~151"' in out
 
 
+@pytest.mark.parametrize(
+    ("soc", "cann", "tail"),
+    [
+        # GE --soc_version.md: of A3 and 950 the value is <Chip Name>_<NPU Name>; of the others "Ascend" and the Name.
+        # GE --dynamic_image_size.md, --dynamic_batch_size.md: gears on every chip, written alike.
+        ("Ascend310", "8.0", "--soc_version=Ascend310 --log=error"),
+        ("Ascend310P3", "9.1", "--soc_version=Ascend310P3 --log=error"),
+        ("Ascend310B4", "9.1", "--soc_version=Ascend310B4 --log=error"),
+        ("Ascend910B4-1", "9.1", "--soc_version=Ascend910B4-1 --log=error"),
+        ("Ascend910_9382", "9.1", "--soc_version=Ascend910_9382 --log=error"),
+        ("Ascend950PR_9599", "9.1", "--soc_version=Ascend950PR_9599 --log=error"),
+    ],
+)
+def test_the_lines_for_todays_chips_differ_in_the_chip_alone(
+    soc: str, cann: str, tail: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["om", "--soc", soc, "--cann", cann, "--batch", "16", "--dry-run", "--weights", "weights"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("atc ")]
+    assert [line.partition("--input_format=NCHW ")[2] for line in lines] == [
+        '--input_shape="image:16,3,-1,-1" '
+        f'--dynamic_image_size="151,151;107,107;76,76;54,54;38,38;27,27;20,20;14,14" {tail}',
+        f'--input_shape="image:-1,3,24,24" --dynamic_batch_size="1,2,4,8,16,32,64,128,256" {tail}',
+        f'--input_shape="image:-1,3,48,48" --dynamic_batch_size="1,2,4,8,16,32,64,128,256" {tail}',
+        f'--input_shape="image:16,3,160,160" {tail}',
+    ]
+
+
+@pytest.mark.parametrize("command", [["om", "--dry-run"], ["plan", "--sizes", "250x250"], ["check", "rnet"]])
+def test_without_a_name_the_board_is_asked_and_without_a_board_the_name_is_told(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_onnx(model("rnet"), model("rnet").final(Path("weights")))
+    assert main(command) == 1
+    err = capsys.readouterr().err
+    assert "no chip is named, and here is no board that could be asked" in err and "Ascend310P3" in err
+    assert len(err.strip().splitlines()) == 1 and "`npu-smi info`" in err
+    stand_in(monkeypatch, FAKE_SOC="Ascend310B4")
+    assert main([*command, "--cann", "9.1"]) == 0
+    assert "Ascend310B4" in "".join(capsys.readouterr())
+
+
+def test_950_takes_more_gears(capsys: pytest.CaptureFixture[str]) -> None:
+    # GE --dynamic_image_size.md: 2 to 256 gears on 950PR and 950DT, 100 elsewhere.
+    sizes = tuple((20, side) for side in range(12, 12 + 256))
+    assert len(om_shapes(order("pnet", "Ascend950PR_9599", "9.1", image_sizes=sizes)).gears) == 256
+    with pytest.raises(ConversionError, match=r"257 gears, expected at most 256 \(E10036\)"):
+        atc_command(order("pnet", "Ascend950PR_9599", "9.1", image_sizes=(*sizes, (21, 21))))
+    assert main(["plan", "--sizes", "250x250", "--most-gears", "200", "--soc", "Ascend310"]) == 1
+    assert "--most-gears: it is 200, expected 2 to 100" in capsys.readouterr().err
+    assert main(["plan", "--sizes", "250x250", "--most-gears", "200", "--soc", "Ascend950PR_9599"]) == 0
+
+
 def test_a_detector_of_one_network_is_compiled_for_the_size_it_was_trained_for() -> None:
     assert shape_options(order("ultraface.rfb-320")) == ("--input_shape=image:16,3,240,320",)
     assert shape_options(order("blazeface.front")) == ("--input_shape=image:16,3,128,128",)
@@ -132,7 +185,63 @@ def test_one_image_size_is_a_static_shape_because_gears_begin_at_two() -> None:
 def test_precision_takes_the_option_that_the_release_knows(
     precision: str | None, cann: str, option: tuple[str, ...]
 ) -> None:
-    assert precision_option(precision, SOCS["Ascend310"], cann) == option
+    assert precision_option(precision, SOCS["Ascend910B4"], cann) == option
+
+
+@pytest.mark.parametrize("soc", ["Ascend310", "Ascend310P3", "Ascend910A"])
+@pytest.mark.parametrize("precision", ["origin", "must_keep_origin_dtype"])
+def test_float32_is_refused_where_no_float32_matrix_is_multiplied_and_the_right_mode_is_named(
+    soc: str, precision: str
+) -> None:
+    # GE --precision_mode_v2.md: under origin such an operator goes to the AI CPU, "if there is none, error".
+    # RT platform_config/cann/Ascend310P3.ini, Ascend910A.ini: Intrinsic_mmad without a float32 product.
+    with pytest.raises(
+        ConversionError, match=rf"{soc} multiplies no float32 matrices.*Try: PRECISION=cube_fp16in_fp32out"
+    ):
+        precision_option(precision, SOCS[soc], "8.0")
+
+
+def test_the_finest_mode_of_every_chip_is_one_it_offers_and_its_compiler_takes(
+    small: Order, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_CANN", "9.1")
+    for soc in SOCS.values():
+        cann = "8.0" if soc.family == "310" else "9.1"
+        monkeypatch.setenv("FAKE_CANN", cann)
+        assert finest(soc) == ("origin" if soc.f32_matrices else "cube_fp16in_fp32out")
+        for precision in (
+            offered(soc) if soc.name in ("Ascend310", "Ascend310B4", "Ascend950PR_9599") else [finest(soc)]
+        ):
+            om_from_onnx(replace(small, soc=soc, cann=cann, precision=precision), tmp_path / "log")
+
+
+def test_what_a_chip_does_not_offer_its_compiler_refuses(
+    small: Order, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("facepipe.catalogue.chip_precision.why_not_on", lambda *_: None)
+    refused = [name for name in (*PRECISION_V2, *PRECISION_V1) if name not in set(offered_of_310())]
+    assert {"origin", "must_keep_origin_dtype", "mixed_bfloat16", "cube_hif8"} <= set(refused)
+    for precision in refused:
+        with pytest.raises(ConversionError, match=r"E10001|E19999"):
+            om_from_onnx(replace(small, precision=precision), tmp_path / "log")
+
+
+def offered_of_310() -> tuple[str, ...]:
+    """What the guide leaves a 310: no bfloat16, no hifloat8, no float32."""
+    left = ("fp16", "cube_fp16in_fp32out", "mixed_float16", "force_fp16", "force_fp32", "allow_fp32_to_fp16")
+    return (*left, "allow_mix_precision", "allow_mix_precision_fp16")
+
+
+def test_an_old_release_knows_the_mixed_product_by_its_old_name_alone() -> None:
+    # GE --precision_mode.md: "force_fp32 or cube_fp16in_fp32out, the effect is identical; the latter is newer".
+    assert precision_option("cube_fp16in_fp32out", SOCS["Ascend310"], "6.0.1") == ("--precision_mode=force_fp32",)
+    assert precision_option("cube_fp16in_fp32out", SOCS["Ascend310"], "8.0") == (
+        "--precision_mode_v2=cube_fp16in_fp32out",
+    )
+    with pytest.raises(ConversionError, match="hifloat8; Ascend 950 has"):
+        precision_option("cube_hif8", SOCS["Ascend910B4"], "9.0")
+    with pytest.raises(ConversionError, match=r"CANN 6\.0\.1 has no such mode\. Try: PRECISION=origin"):
+        precision_option("mixed_hif8", replace(SOCS["Ascend950PR_9599"]), "6.0.1")
 
 
 def test_values_with_a_semicolon_or_a_tilde_are_quoted_for_the_shell() -> None:
@@ -152,9 +261,10 @@ def test_values_with_a_semicolon_or_a_tilde_are_quoted_for_the_shell() -> None:
         ({"image_sizes": ((20, 20), (20, 20))}, "an image size is listed twice"),
         ({"image_sizes": tuple((20, side) for side in range(12, 113))}, r"101 gears, expected at most 100 \(E10036\)"),
         ({"aipp": True}, "pnet: AIPP is not offered for it"),
-        ({"precision": "fp64"}, "precision 'fp64' is not known, expected one of fp16, origin"),
+        ({"precision": "fp64"}, "precision 'fp64' is not known, expected one of fp16, cube_fp16in_fp32out"),
         ({"precision": "mixed_bfloat16"}, "Ascend310 has no bfloat16"),
-        ({"onnx": Path("my weights/pnet.onnx")}, r"my weights/pnet\.onnx: a path for ATC holds letters.*E10022"),
+        ({"onnx": Path("my weights/pnet.onnx")}, r"my weights/pnet\.onnx: a path for ATC holds letters, digits"),
+        ({"shapes": "static"}, "pnet: 8 image sizes, and a static model has one. Try: --image-sizes HxW"),
     ],
 )
 def test_what_the_guide_forbids_is_refused_in_words(changes: dict[str, object], message: str) -> None:
@@ -219,7 +329,7 @@ def test_an_om_is_made_again_when_anything_it_depends_on_changed(small: Order, t
         write_onnx(small.spec, small.onnx, opset=12)
     if change == "om":
         small.om.write_bytes(b"torn")
-    other = replace(small, precision="origin") if change == "precision" else small
+    other = replace(small, precision="force_fp32") if change == "precision" else small
     assert not is_current(small.om, made_from(replace(small, cann="8.2") if change == "cann" else other))
 
 
@@ -235,7 +345,7 @@ def test_every_dialect_is_accepted_by_its_own_compiler(
     small: Order, tmp_path: Path, cann: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_CANN", cann)
-    om_from_onnx(replace(small, cann=cann, precision="origin"), tmp_path / "log")
+    om_from_onnx(replace(small, cann=cann, precision="cube_fp16in_fp32out"), tmp_path / "log")
     if cann not in ("5.0.4", "6.0.1"):
         om_from_onnx(replace(small, cann=cann, soc=SOCS["Ascend310P3"], shapes="range"), tmp_path / "log")
 
@@ -280,9 +390,38 @@ def test_a_failed_run_is_one_clear_error_and_can_be_repeated(
     assert is_current(small.om, made_from(small))
 
 
-def test_without_atc_one_error_says_what_to_source(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConversionError, match=r"not on PATH.*Try: source /usr/local/Ascend/ascend-toolkit/set_env\.sh"):
+def test_without_atc_one_error_says_what_to_source() -> None:
+    with pytest.raises(ConversionError, match=r"not on PATH.*Try: source /usr/local/Ascend/cann/set_env\.sh \(before"):
         find_atc({"PATH": "/nowhere"})
+
+
+def test_a_machine_without_a_device_needs_the_stub_of_the_drivers_library(tmp_path: Path) -> None:
+    # GE environment_setup.md: without it ATC dies of libascend_hal.so, which set_env.sh does not cure.
+    path = {"PATH": str(PROGRAMS)}
+    with pytest.raises(ConversionError, match=r"no device here and no libascend_hal\.so.*Try: export LD_LIB.*/devlib"):
+        find_atc(path, tmp_path, tmp_path)
+    found = find_atc({**path, "LD_LIBRARY_PATH": f"/nowhere:{DEVLIB}"}, tmp_path, tmp_path)
+    assert found == str(PROGRAMS / "atc")
+    (tmp_path / "davinci0").touch()
+    assert find_atc(path, tmp_path, tmp_path) == found  # with a device there is a driver, wherever it lies
+    assert find_atc(path, tmp_path / "none", DEVLIB) == found
+
+
+def test_the_stub_that_is_missing_is_told_apart_from_a_shell_that_lacks_set_env() -> None:
+    line = "error while loading shared libraries: {}: cannot open shared object file: No such file or directory"
+    (driver,) = decode_log(line.format("libascend_hal.so"))
+    (library,) = decode_log(line.format("libge_compiler.so"))
+    assert driver.code == "driver" and "devlib" in driver.attempt
+    assert library.code == "library" and "set_env.sh" in library.attempt
+
+
+@pytest.mark.parametrize("name", ["pnet", "rnet", "onet"])
+def test_a_static_order_is_one_shape_at_the_batch_that_is_measured(name: str) -> None:
+    # The vendor's table has RNet at 1600: with gears up to 256 that would be seven executions.
+    made = order(name, shapes="static", batch=800, image_sizes=((1500, 1500),))
+    side = {"pnet": 1500, "rnet": 24, "onet": 48}[name]
+    assert shape_options(made) == (f"--input_shape=image:800,3,{side},{side}",)
+    assert om_shapes(made).kind == "static"
 
 
 def test_the_command_compiles_what_is_missing_and_skips_what_is_there(
@@ -327,21 +466,22 @@ def test_a_plan_of_photographs_is_compiled_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["plan", "--sizes", "480x640", "250x250", "--out", "plan.json", "--most-gears", "9"]) == 0
+    sizes = ["--sizes", "480x640", "250x250", "--most-gears", "9"]
+    assert main(["plan", *sizes, "--soc", "Ascend310", "--out", "plan.json"]) == 0
     assert "18 image sizes, least face 20 px;" in (out := capsys.readouterr().out) and "letterboxed" in out
-    assert main(["om", "pnet", "--plan", "plan.json", "--dry-run"]) == 0
+    assert main(["om", "pnet", "--plan", "plan.json", "--soc", "Ascend310", "--dry-run"]) == 0
     command = capsys.readouterr().out.splitlines()[-1]
     assert command.count(";") == len(json.loads(Path("plan.json").read_text())["image_sizes"]) - 1 <= 8
 
 
 def test_image_gears_can_be_given_by_hand(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["om", "pnet", "--image-sizes", "1500x1500", "--batch", "8", "--dry-run"]) == 0
+    assert main(["om", "pnet", "--image-sizes", "1500x1500", "--batch", "8", "--soc", "Ascend310", "--dry-run"]) == 0
     assert '--input_shape="image:8,3,1500,1500" --soc_version' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("text", ["250", "250x", "0x10", "axb"])
 def test_a_size_of_a_wrong_form_is_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["plan", "--sizes", text]) == 1
+    assert main(["plan", "--sizes", text, "--soc", "Ascend310"]) == 1
     assert f"size '{text}': expected HEIGHTxWIDTH in pixels" in capsys.readouterr().err
 
 
@@ -354,6 +494,19 @@ def test_codes_are_decoded_whatever_the_wording() -> None:
     assert [finding.code for finding in found] == ["E10016", "E10450", "EZ3003"]
     assert found[0].meaning == "the model has no input of that name"
     assert found[1].meaning == "an input's count or shape is inconsistent"
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [  # GE base/common/error_registry/error_registry.cc
+        ("E10012", "has no dimension"), ("E10022", "names no file"), ("E10037", "different numbers of dimensions"),
+        ("E10038", "not above 0"), ("E10039", "two gears are the same"), ("E10049", "another number of dimensions"),
+        ("E10056", "exclude each other"), ("E11005", "leaves an input"), ("E16001", "no input or no output"),
+        ("E16005", "several opset domains"), ("E13005", "cannot be parsed"),
+    ],
+)  # fmt: skip
+def test_codes_mean_what_the_compilers_registry_says(code: str, words: str) -> None:
+    assert words in decode_log(f"{code}: x")[0].meaning
 
 
 def test_an_unknown_code_is_reported_as_such() -> None:

@@ -9,11 +9,15 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from small_networks import write_onnx
+from stand_ins import stand_in
 
 from facepipe.catalogue import MODELS
+from facepipe.catalogue import model as catalogue_model
 from facepipe.catalogue.chips import SOCS
 from facepipe.cli import main
 from facepipe.convert.ascend.preflight import Finding, preflight
+from facepipe.convert.onnx.passes.drop_unused_domains import drop_unused_domains
 
 
 def graph(
@@ -116,6 +120,32 @@ def test_weights_beyond_half_precision_block_and_lost_ones_are_counted() -> None
     assert severities(gone, "half precision") == ["warning"]
 
 
+def test_the_repair_is_a_mode_that_the_chip_has() -> None:
+    # A weight above 65504 is a factor of a matrix product: no mode helps a chip that multiplies no float32 matrices.
+    weights = np.ones((8, 8), np.float32)
+    weights[0, 0] = 70000
+    product = graph(node("MatMul", "x", "w"), constants={"w": weights})
+    assert "this chip multiplies no float32 matrices" in found(product, "half precision", "Ascend310P3")[0].repair
+    assert "or PRECISION=origin" in found(product, "half precision", "Ascend910B4")[0].repair
+    total = graph(node("Add", "x", "w"), constants={"w": weights})
+    assert "or PRECISION=cube_fp16in_fp32out" in found(total, "half precision", "Ascend310")[0].repair
+
+
+def test_what_is_not_rounded_is_no_finding() -> None:
+    def rules(model: onnx.ModelProto, soc: str, precision: str) -> list[tuple[str, str]]:
+        made = preflight(model, SOCS[soc], "8.0", precision)
+        return [(one.severity, one.rule) for one in made if one.rule in ("half precision", "precision")]
+
+    weights = np.full((8, 8), 70000, np.float32)
+    product = graph(node("MatMul", "x", "w"), constants={"w": weights})
+    total = graph(node("Add", "x", "w"), constants={"w": weights})
+    assert rules(product, "Ascend310", "cube_fp16in_fp32out") == [("blocker", "half precision")]
+    assert rules(total, "Ascend310", "cube_fp16in_fp32out") == []
+    assert rules(clip(1e-12, 999999999.0), "Ascend310", "cube_fp16in_fp32out") == []
+    assert rules(product, "Ascend910B4", "origin") == []
+    assert rules(clip(0.0, 6.0), "Ascend310", "origin") == [("blocker", "precision")]
+
+
 @pytest.mark.parametrize(
     ("opset", "cann", "severity"),
     [
@@ -136,6 +166,45 @@ def test_two_default_opsets_block() -> None:
     model = graph(node("Relu", "x"))
     model.opset_import.append(helper.make_opsetid("ai.onnx", 12))
     assert severities(model, "opset") == ["blocker"]
+
+
+def test_a_second_domain_blocks_used_or_not() -> None:
+    # As onnxruntime, Paddle2ONNX and quantisers save: "E16005: The model has [8] [--domain_version] fields".
+    model = graph(node("Relu", "x"))
+    model.opset_import.extend([helper.make_opsetid("com.microsoft", 1), helper.make_opsetid("ai.onnx.ml", 3)])
+    (one,) = found(model, "opset")
+    assert one.severity == "blocker" and "names 3 opset domains (com.microsoft, ai.onnx.ml beside" in one.reason
+    assert "`facepipe fix drop_unused_domains IN OUT`" in one.repair
+    model.graph.node.append(helper.make_node("FusedConv", ["y"], ["z"], "f", domain="com.microsoft"))
+    assert "without operators of com.microsoft" in found(model, "opset")[0].repair
+    assert drop_unused_domains(model) == 1 and [entry.domain for entry in model.opset_import] == ["", "com.microsoft"]
+    del model.graph.node[1]
+    assert drop_unused_domains(model) == 1 and found(model, "opset") == [] and drop_unused_domains(model) == 0
+
+
+def test_a_domain_that_a_branch_uses_stays() -> None:
+    inner = helper.make_graph([helper.make_node("Gelu", ["x"], ["z"], domain="com.microsoft")], "inner", [], [])
+    model = graph(helper.make_node("If", ["x"], ["y"], then_branch=inner, else_branch=inner))
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    assert drop_unused_domains(model) == 0
+
+
+def test_a_file_of_several_domains_is_refused_repaired_and_compiled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stand_in(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    spec = catalogue_model("rnet")
+    path = write_onnx(spec, spec.final(Path("weights")))
+    saved = onnx.load(path)
+    saved.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    onnx.save(saved, path)
+    command = ["om", "rnet", "--soc", "Ascend310", "--cann", "8.0"]
+    assert main(command) == 1 and "names 2 opset domains" in capsys.readouterr().err
+    assert main([*command, "--no-check"]) == 1
+    assert "E16005: the ONNX file names several opset domains" in capsys.readouterr().err
+    assert main(["fix", "drop_unused_domains", str(path), str(path), "--overwrite"]) == 0
+    assert main(command) == 0
 
 
 def test_a_late_ir_version_is_a_warning() -> None:
@@ -232,21 +301,22 @@ def test_a_chip_that_the_release_does_not_name_blocks() -> None:
 def test_every_final_model_passes_and_the_unfixed_mtcnn_does_not(
     weights_dir: Path, cann: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["check", "--weights", str(weights_dir), "--cann", cann, "--quiet"]) == 0
+    chip = ["--soc", "Ascend310", "--cann", cann]
+    assert main(["check", "--weights", str(weights_dir), *chip, "--quiet"]) == 0
     assert "will not pass" not in capsys.readouterr().out
-    assert main(["check", str(MODELS["rnet"].exported(weights_dir)), "--cann", cann]) == 1
+    assert main(["check", str(MODELS["rnet"].exported(weights_dir)), *chip]) == 1
     assert "blocker  PRelu slope: PRelu /prelu1/PRelu" in capsys.readouterr().out
 
 
 def test_the_unfixed_facenet_lacks_a_bound_on_old_cann(weights_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     exported = str(MODELS["facenet.seeded"].exported(weights_dir))
-    assert main(["check", exported, "--cann", "old"]) == 1
+    assert main(["check", exported, "--soc", "Ascend310", "--cann", "old"]) == 1
     assert "has 1 of 2 bounds, and the parser of CANN old wants both" in capsys.readouterr().out
 
 
 def test_a_file_that_is_no_model_is_one_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "x.onnx").write_bytes(b"\xff\xff no model")
-    assert main(["check", str(tmp_path / "x.onnx")]) == 1
+    assert main(["check", str(tmp_path / "x.onnx"), "--soc", "Ascend310"]) == 1
     assert "cannot be read as ONNX" in capsys.readouterr().err
-    assert main(["check", str(tmp_path / "y.onnx")]) == 1
+    assert main(["check", str(tmp_path / "y.onnx"), "--soc", "Ascend310"]) == 1
     assert "y.onnx: no such file, expected an ONNX model" in capsys.readouterr().err

@@ -15,7 +15,7 @@ from small_networks import EMBEDDER, PNET, write_onnx
 
 from facepipe.catalogue import MODELS
 from facepipe.cli import main
-from facepipe.convert.ascend.rehearsal import rehearse_fp16, rounded
+from facepipe.convert.ascend.rehearsal import PRECISIONS, rehearse, rounded
 from facepipe.convert.onnx.layers import compare_layers, first_drift
 from facepipe.convert.onnx.outputs import image_of_bytes, shapes_to_compare
 from facepipe.errors import ConversionError, DataError
@@ -59,15 +59,52 @@ def chain() -> onnx.ModelProto:
 @pytest.mark.parametrize("optimise", [True, False])
 def test_every_step_is_rounded_as_numpy_rounds(optimise: bool) -> None:
     image = np.random.default_rng(0).normal(0, 100, 1000).astype(np.float32)
-    (found,) = run(rehearse_fp16(chain()), image, optimise)
+    (found,) = run(rehearse(chain()), image, optimise)
     half = np.float16
     product = (image.astype(half).astype(np.float32) * np.float32(half(1.0009765625 + 2**-13))).astype(half)
     total = (product.astype(np.float32) + np.float32(half(1e-9))).astype(half)
     np.testing.assert_array_equal(found, np.clip(total, 0, None).astype(np.float32))
 
 
+def product() -> onnx.ModelProto:
+    """relu(image @ w + b): the factors are half-precision numbers on every chip's fp16 unit, the sum is float32."""
+    constants = {"w": np.full((4, 3), 1.0009765625 + 2**-13), "b": np.full(3, 1e-9)}
+    nodes = [
+        helper.make_node("MatMul", ["image", "w"], ["m"], "product"),
+        helper.make_node("Add", ["m", "b"], ["y"], "sum"),
+    ]
+    shapes = {"image": [None, 4], "y": [None, 3]}
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()]
+    stored = [numpy_helper.from_array(array.astype(np.float32), name) for name, array in constants.items()]
+    graph = helper.make_graph(nodes, "product", values[:1], values[1:], stored)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+
+
+@pytest.mark.parametrize("precision", ["cube_fp16in_fp32out", "force_fp32"])
+def test_products_of_half_precision_are_summed_and_kept_in_float32(precision: str) -> None:
+    image = np.random.default_rng(0).normal(0, 1, (50, 4)).astype(np.float32)
+    (found,) = run(rehearse(product(), precision), image, optimise=False)
+    factor = np.float32(np.float16(1.0009765625 + 2**-13))
+    wanted = (rounded(image) @ np.full((4, 3), factor)) + np.float32(1e-9)
+    np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-7)
+    assert not is_half(found) and not np.allclose(found, run(product(), image)[0], rtol=1e-6, atol=1e-7)
+    (exact,) = run(rehearse(chain(), precision), np.array([1.5, 60000], np.float32), optimise=False)
+    np.testing.assert_array_equal(exact, run(chain(), np.array([1.5, 60000], np.float32), optimise=False)[0])
+
+
+@pytest.mark.parametrize("precision", ["origin", "mixed_float16", "fp8"])
+def test_a_mode_that_rounds_nothing_or_by_unknown_lists_is_refused(
+    precision: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ConversionError, match="cannot be rehearsed, expected fp16 or cube_fp16in_fp32out"):
+        rehearse(chain(), precision)
+    assert main(["rehearse", "--precision", precision]) == 1
+    assert f"precision '{precision}' cannot be rehearsed" in capsys.readouterr().err
+    assert all(rehearse(product(), name) for name in PRECISIONS)
+
+
 def test_numbers_above_65504_become_infinite() -> None:
-    (found,) = run(rehearse_fp16(chain()), np.array([65504, 65540, 1], np.float32))
+    (found,) = run(rehearse(chain()), np.array([65504, 65540, 1], np.float32))
     assert found[0] == np.inf and found[1] == np.inf and found[2] == 1.0009765625
     assert rounded(np.array([1e-9, 1e6], np.float32)).tolist() == [0, np.inf]
 
@@ -75,7 +112,7 @@ def test_numbers_above_65504_become_infinite() -> None:
 def test_the_original_is_left_alone_and_names_stay() -> None:
     model = chain()
     before = model.SerializeToString()
-    made = rehearse_fp16(model)
+    made = rehearse(model)
     assert model.SerializeToString() == before
     names = {name for node in made.graph.node for name in node.output}
     assert {"m", "a", "y"} <= names and [value.name for value in made.graph.output] == ["y"]
@@ -83,7 +120,7 @@ def test_the_original_is_left_alone_and_names_stay() -> None:
 
 def test_a_second_rehearsal_is_refused() -> None:
     with pytest.raises(ConversionError, match="the model is rehearsed already"):
-        rehearse_fp16(rehearse_fp16(chain()))
+        rehearse(rehearse(chain()))
 
 
 @pytest.mark.parametrize("spec", [PNET, EMBEDDER], ids=lambda spec: spec.name)
@@ -92,7 +129,7 @@ def test_outputs_of_a_network_are_half_precision_and_near(spec: object, tmp_path
     chosen = PNET if spec is PNET else EMBEDDER
     model = onnx.load(str(write_onnx(chosen, tmp_path / "m.onnx")))
     image = image_of_bytes(chosen, shapes_to_compare(chosen, None)[-1])
-    for found, wanted in zip(run(rehearse_fp16(model), image), run(model, image), strict=True):
+    for found, wanted in zip(run(rehearse(model), image), run(model, image), strict=True):
         assert is_half(found) and not is_half(wanted)
         np.testing.assert_allclose(found, wanted, rtol=0.02, atol=0.02)
 
@@ -101,7 +138,7 @@ def test_every_catalogued_model_can_be_rehearsed(weights_dir: Path) -> None:
     for spec in MODELS.values():
         path = spec.final(weights_dir)
         if path.is_file():
-            rehearse_fp16(onnx.load(str(path)))
+            rehearse(onnx.load(str(path)))
 
 
 # Layers --------------------------------------------------------------------------------------------------------------
@@ -109,7 +146,7 @@ def test_every_catalogued_model_can_be_rehearsed(weights_dir: Path) -> None:
 
 def test_half_precision_drifts_nowhere_in_a_small_network(tmp_path: Path) -> None:
     model = onnx.load(str(write_onnx(PNET, tmp_path / "m.onnx")))
-    layers = compare_layers(model, rehearse_fp16(model), image_of_bytes(PNET, (1, 3, 20, 20)))
+    layers = compare_layers(model, rehearse(model), image_of_bytes(PNET, (1, 3, 20, 20)))
     assert [layer.node for layer in layers] == ["conv0", "pool0", "conv1", "conv2", "head0", "head1"]
     assert first_drift(layers) is None
     assert all(0 < layer.figures.relative_euclidean < 0.01 for layer in layers)

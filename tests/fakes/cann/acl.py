@@ -93,6 +93,7 @@ class State:
     """Everything the library knows."""
 
     soc: str = "Ascend310"
+    cann: tuple[int, int, int] = fake_om.version("8.0")
     devices: int = 1
     fail: tuple[str, int, int] | None = None  # (name, nth call from 1, code; 0 returns a null handle)
     initialised: bool = False
@@ -107,6 +108,8 @@ class State:
     threads: threading.local = field(default_factory=threading.local)
     executions: list[tuple[int, ...]] = field(default_factory=list)
     injected: bool = False
+    gbk: bool = False  # messages are in GBK
+    sisters: bool = False  # the runtime takes an .om of another chip of the family
 
 
 state = State()
@@ -143,6 +146,9 @@ def api(name: str, returns: str, *, context: bool = True):  # type: ignore[no-un
         @functools.wraps(function)
         def call(*arguments: Any) -> Any:
             state.calls.append(name)
+            if any(isinstance(argument, np.generic) for argument in arguments):
+                # pyACL's C++ parses "k" and "K" by PyArg_ParseTuple: "must be int, not numpy.int64" up to Python 3.13
+                raise misuse(f"{name}: a NumPy number among {arguments!r}; it takes Python's own")
             code = _code_before(name, context, returns)
             if code:
                 state.threads.message = (
@@ -207,9 +213,9 @@ def drop(handle: int, kind: type, where: str) -> None:
 
 
 def whole(value: Any, where: str) -> int:
-    if type(value) is not int and not isinstance(value, np.integer):
+    if type(value) is not int:
         raise misuse(f"{where}: {value!r} is no int; was a return value unpacked?")
-    return int(value)
+    return value
 
 
 # acl -----------------------------------------------------------------------------------------------------------------
@@ -239,6 +245,8 @@ def get_recent_err_msg() -> str | None:
     """facts 4.1: a bare value, per thread, cleared by reading."""
     message = getattr(state.threads, "message", None)
     state.threads.message = None
+    if message is not None and state.gbk:  # Py_BuildValue("s") decodes as UTF-8
+        "设备".encode("gbk").decode("utf-8")
     return message
 
 
@@ -477,8 +485,10 @@ def load_from_file(path: str) -> tuple[int, int]:
         om = fake_om.load(path)
     except fake_om.NotAnOm:
         return 0, fails(100012, "deserialize")
-    if om.soc != state.soc:
+    if om.soc != state.soc and not (state.sisters and om.soc[:-1] == state.soc[:-1]):
         return 0, fails(545001, f"{om.soc} on {state.soc}")
+    if om.cann > state.cann:  # GE --soc_version: the runtime's CANN is not older than the compiler's
+        return 0, fails(545001, f"the model is of CANN {om.cann}, the runtime of {state.cann}")
     return add(Model(om, state.threads.context, _context().device)), 0
 
 
@@ -541,13 +551,15 @@ def get_input_size_by_index(desc: int, index: int) -> int:
     om = _model(desc, "get_input_size_by_index").om
     if index == 1:
         return 8 if om.kind == "batch" else 16
-    return 0 if om.kind == "range" else om.input_bytes(om.largest)  # facts 4.5: 0 for a range
+    return (
+        0 if om.is_unbounded else om.input_bytes(om.greatest)
+    )  # GE model_om2.cpp, aclmdlGetTensorSize: the upper bounds; 0 for -1
 
 
 @api("mdl.get_output_size_by_index", "bare")
 def get_output_size_by_index(desc: int, index: int) -> int:
     om = _model(desc, "get_output_size_by_index").om
-    return 0 if om.kind == "range" else om.output_bytes(om.largest)[index]
+    return 0 if om.is_unbounded else om.output_bytes(om.greatest)[index]
 
 
 @api("mdl.get_input_data_type", "bare")
@@ -582,8 +594,9 @@ def get_input_dims(desc: int, index: int) -> tuple[dict[str, Any], int]:
 @api("mdl.get_output_dims", "pair")
 def get_output_dims(desc: int, index: int) -> tuple[dict[str, Any], int]:
     om = _model(desc, "get_output_dims").om
-    if om.kind == "range":
-        return _dims(om.output_names[index], tuple(-1 for _ in om.output_shapes(tuple(om.header["low"]))[index])), 0
+    if om.kind == "range":  # GE: known axes are told, others are -1
+        low, high = (om.output_shapes(tuple(om.header[bound]))[index] for bound in ("low", "high"))
+        return _dims(om.output_names[index], tuple(a if a == b else -1 for a, b in zip(low, high, strict=True))), 0
     return _dims(om.output_names[index], om.output_shapes(om.largest)[index]), 0  # facts 4.5: the largest
 
 
@@ -704,7 +717,8 @@ def execute(model: int, input_dataset: int, output_dataset: int) -> int:
     source = get(inputs.buffers[0], Buffer, "execute")
     memory, needed = get(source.pointer, Memory, "execute: input buffer"), om.input_bytes(shape)
     least = om.input_bytes(om.largest) if om.kind != "range" else needed
-    if source.size < least:
+    # GE takes a larger buffer of a range as it is and checks the shape alone: not promised, so not relied on.
+    if source.size < least or (om.kind == "range" and source.size != least):
         return fails(145006, f"input buffer of {source.size}, expected {least}")
     if memory.valid != needed:
         raise misuse(f"execute: the input holds {memory.valid} bytes, the gear {shape} takes {needed}")
@@ -826,6 +840,7 @@ _install_util(False)
 def _begin_process() -> None:
     """What the environment says, for a process that a test starts."""
     state.soc = os.environ.get("FAKE_SOC", state.soc)
+    state.cann = fake_om.version(os.environ.get("FAKE_CANN", "8.0"))
     state.devices = int(os.environ.get("FAKE_DEVICES", state.devices))
     told = os.environ.get("FAKE_ACL_FAIL")
     if told:

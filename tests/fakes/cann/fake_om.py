@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,12 @@ _SESSIONS: dict[tuple[str, int], Any] = {}
 
 class NotAnOm(Exception):
     """The file is no .om of these stand-ins."""
+
+
+def version(text: str) -> tuple[int, int, int]:
+    """A CANN release that sorts: 6.3.RC1 < 6.3 < 8.0."""
+    major, minor, candidate = re.match(r"(\d+)\.(\d+)(?:\.RC(\d+))?", text).groups()  # type: ignore[union-attr]
+    return int(major), int(minor), int(candidate or 99)
 
 
 def write(path: Path, header: dict[str, Any], onnx_bytes: bytes) -> None:
@@ -55,6 +62,11 @@ class Om:
         return str(self.header["soc"])
 
     @property
+    def cann(self) -> tuple[int, int, int]:
+        """The release that compiled it."""
+        return version(str(self.header.get("cann", "8.0")))
+
+    @property
     def gears(self) -> list[tuple[int, ...]]:
         """Whole shapes N, C, H, W."""
         return [tuple(gear) for gear in self.header["gears"]]
@@ -62,6 +74,16 @@ class Om:
     @property
     def largest(self) -> tuple[int, ...]:
         return max(self.gears, key=math.prod)
+
+    @property
+    def greatest(self) -> tuple[int, ...]:
+        """The largest gear, or the upper bounds of a range."""
+        return tuple(self.header["high"]) if self.kind == "range" else self.largest
+
+    @property
+    def is_unbounded(self) -> bool:
+        """A range of -1, whose sizes nobody tells."""
+        return bool(self.header.get("unbounded"))
 
     @property
     def aipp(self) -> dict[str, float] | None:

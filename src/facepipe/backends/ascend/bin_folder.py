@@ -33,7 +33,7 @@ from facepipe.store.files import write_bytes
 Say = Callable[[str], None]
 
 _COMPILED = re.compile(
-    r"(?P<ours>.+?)\.(?:bs(?P<batch>\d+)\.)?Ascend\w+\.om|(?P<theirs>.+?)_(?:bs(?P<their_batch>\d+)|dynamic)\.om"
+    r"(?P<ours>.+?)\.(?:bs(?P<batch>\d+)\.)?Ascend[\w-]+\.om|(?P<theirs>.+?)_(?:bs(?P<their_batch>\d+)|dynamic)\.om"
 )
 
 

@@ -110,7 +110,10 @@ def check_sidecar(sidecar: OmSidecar, spec: ModelSpec, om: Path, soc: str | None
     if sidecar.model != spec.name:
         raise BackendError(f"{om}: was compiled from {sidecar.model}, expected {spec.name}.", "`make om`")
     if soc is not None and sidecar.soc != soc:
-        raise BackendError(f"{om}: was compiled for {sidecar.soc}, this chip is {soc}.", f"`make om SOC={soc}`")
+        raise BackendError(
+            f"{om}: was compiled for {sidecar.soc}, this chip is {soc}.",
+            f"`make om SOC={soc}`; --any-chip lets the runtime judge.",
+        )
     check_batch(sidecar.shapes, om)
 
 
@@ -118,7 +121,7 @@ def why_not_compiled(options: RuntimeOptions) -> str | None:
     """Why a compiled model cannot be run with these options; None when it can. `make om` chose its precision."""
     if options.precision != "f32":
         return f"precision {options.precision} cannot be chosen here, it is compiled in; `make om PRECISION=...`."
-    return why_not_honoured(options, ("f32",), threads=False, devices=True)
+    return why_not_honoured(options, ("f32",), threads=False, devices=True, compiled=True)
 
 
 def check_batch(shapes: OmShapes, om: Path) -> None:

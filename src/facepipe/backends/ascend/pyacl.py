@@ -35,6 +35,7 @@ from facepipe.backends.ascend.om import (
     why_not_compiled,
 )
 from facepipe.backends.base import RuntimeOptions, Session, Traits
+from facepipe.catalogue.chips import SET_ENV
 from facepipe.errors import BackendError, TensorError
 from facepipe.specs import ModelSpec
 from facepipe.store.model_content import ModelContent
@@ -109,13 +110,20 @@ class _Library:
 
     def error(self, call: str, ret: int | None) -> BackendError:
         """The failure of one call in words, with the library's own text, which reading clears."""
-        said = self.acl.get_recent_err_msg() or ""
+        said = self._said()
         meaning = _MEANINGS.get(ret, "see the AscendCL guide") if ret is not None else "it returned no handle"
         code = "" if ret is None else f" {ret}"
         return BackendError(
             f"{self.where}: acl.{call} failed{code}, {meaning}. {' '.join(said.split())[:200]}".rstrip(),
             _ATTEMPTS.get(ret or 0, "`npu-smi info`; ~/ascend/log/debug/plog tells more."),
         )
+
+    def _said(self) -> str:
+        """The library's own text. The module decodes it as UTF-8 and raises where it is a message in GBK."""
+        try:
+            return self.acl.get_recent_err_msg() or ""
+        except UnicodeDecodeError:
+            return "(its message is no UTF-8; see ~/ascend/log/debug/plog)"
 
 
 _ATTEMPTS = {
@@ -273,12 +281,11 @@ class _Dataset:
         return made
 
     def resize(self, index: int, size: int) -> None:
-        """At least `size` bytes of memory for one buffer; what was there goes first."""
-        if size <= self.sizes[index]:
-            return
-        self.free(index)
-        self.memory[index] = self.library.value(self.library.acl.rt.malloc(size, HUGE_FIRST), "rt.malloc")
-        self.sizes[index] = size
+        """Let one buffer tell exactly `size` bytes; memory grows where it is smaller, and what was there goes first."""
+        if size > self.sizes[index]:
+            self.free(index)
+            self.memory[index] = self.library.value(self.library.acl.rt.malloc(size, HUGE_FIRST), "rt.malloc")
+            self.sizes[index] = size
         self.update(index, self.memory[index], size)
 
     def free(self, index: int) -> None:
@@ -464,17 +471,19 @@ class PyAclSession:
             library.done(acl.mdl.execute(self.model.id, self.inputs.handle, self.outputs.handle), "mdl.execute")
         finally:
             self.inputs.forget_descriptions()
+        unknown = [index for index, size in enumerate(self.outputs.sizes) if not size]
         try:
-            self._adopt_outputs()
+            self._adopt_outputs(unknown)
             return tuple(self._output_of_range(index) for index in range(len(self.spec.outputs)))
         finally:
-            for index in range(len(self.spec.outputs)):
+            for index in unknown:
                 self.outputs.free(index)
 
-    def _adopt_outputs(self) -> None:
+    def _adopt_outputs(self, unknown: list[int]) -> None:
         """Outputs of unknown size were allocated by the runtime; from here on they are ours to free."""
         acl = self.library.acl
-        for index, buffer in enumerate(self.outputs.buffers):
+        for index in unknown:
+            buffer = self.outputs.buffers[index]
             self.outputs.memory[index] = acl.get_data_buffer_addr(buffer)
             self.outputs.sizes[index] = acl.get_data_buffer_size(buffer)
 
@@ -499,7 +508,7 @@ class PyAcl:
 
     def why_unavailable(self) -> str | None:
         if importlib.util.find_spec("acl") is None:
-            return "no module named 'acl'; source /usr/local/Ascend/ascend-toolkit/set_env.sh."
+            return f"no module named 'acl'; {SET_ENV}."
         return why_not_compiled(self.options)
 
     def load(self, spec: ModelSpec, model: ModelContent) -> Session:
@@ -516,7 +525,7 @@ class PyAcl:
         try:
             sidecar = told_by(model.record, path)
             if sidecar is not None:
-                check_sidecar(sidecar, spec, path, library.acl.get_soc_name())
+                check_sidecar(sidecar, spec, path, None if self.options.any_chip else library.acl.get_soc_name())
             with model.copied() as copy:  # `mdl.load_from_mem` wants host or device memory by how the board runs
                 loaded = _Model.open(library, copy)
             opened.insert(0, loaded.close)
@@ -529,7 +538,7 @@ class PyAcl:
                 shapes = sidecar.shapes
             check_batch(shapes, path)
             _check_outputs(library, loaded, spec)
-            inputs = _Dataset.open(library, _input_sizes(library, loaded))
+            inputs = _Dataset.open(library, _input_sizes(library, loaded, shapes))
             opened.insert(0, inputs.close)
             outputs = _Dataset.open(library, _output_sizes(library, loaded))
             opened.insert(1, outputs.close)
@@ -638,13 +647,19 @@ def _check_outputs(library: _Library, model: _Model, spec: ModelSpec) -> None:
             )
 
 
-def _input_sizes(library: _Library, model: _Model) -> list[int]:
-    """Bytes of each input's buffer: of the largest gear; 0 for a range, whose size is known at each call."""
+def _input_sizes(library: _Library, model: _Model, shapes: OmShapes) -> list[int]:
+    """Bytes of each input's buffer: of the largest gear; 0 for a range, whose size is known at each call.
+
+    Of a bounded range the model tells the product of the upper bounds (GE model_om2.cpp, aclmdlGetTensorSize), which no
+    call need ever reach: PNet at 16 x 3 x 1500 x 1500 would take 432 MB of device memory.
+    """
     acl = library.acl
+    if shapes.kind == "range":
+        return [0]
     return [acl.mdl.get_input_size_by_index(model.desc, i) for i in range(acl.mdl.get_num_inputs(model.desc))]
 
 
 def _output_sizes(library: _Library, model: _Model) -> list[int]:
-    """Bytes of each output's buffer; 0 means that the size is known only after execution."""
+    """Bytes of each output's buffer: the greatest, of a bounded range too; 0 where only execution tells the size."""
     acl = library.acl
     return [acl.mdl.get_output_size_by_index(model.desc, i) for i in range(acl.mdl.get_num_outputs(model.desc))]

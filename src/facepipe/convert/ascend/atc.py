@@ -20,10 +20,12 @@ from pathlib import Path
 from typing import Literal
 
 from facepipe.backends.ascend.om import OmShapes, OmSidecar
+from facepipe.catalogue.chip_precision import DEFAULT as DEFAULT_PRECISION
+from facepipe.catalogue.chip_precision import precision_option
 from facepipe.catalogue.chips import (
     ADVISED_BATCH_GEAR,
     LEAST_GEARS,
-    MOST_GEARS,
+    SET_ENV,
     Soc,
     dialect,
     is_named,
@@ -38,29 +40,8 @@ from facepipe.store.made_from import MadeFrom, Record, require_own, weights_behi
 from facepipe.store.owned import keep_record, place, remove, require_free
 from facepipe.store.parts import part_of, remove_parts
 
-PRECISION_V1 = (
-    "force_fp16",
-    "force_fp32",
-    "cube_fp16in_fp32out",
-    "allow_fp32_to_fp16",
-    "must_keep_origin_dtype",
-    "allow_mix_precision",
-    "allow_mix_precision_fp16",
-    "allow_mix_precision_bf16",
-    "allow_fp32_to_bf16",
-)
-"""Values of --precision_mode. The documented order of accuracy: force_fp32, must_keep_origin_dtype,
-allow_fp32_to_fp16, allow_mix_precision, force_fp16; of speed, the reverse."""
-
-PRECISION_V2 = ("fp16", "origin", "cube_fp16in_fp32out", "mixed_float16", "mixed_bfloat16")
-"""Values of --precision_mode_v2, which excludes --precision_mode."""
-
-_V1_OF_V2 = {
-    "fp16": "force_fp16",
-    "origin": "must_keep_origin_dtype",
-    "mixed_float16": "allow_mix_precision",
-    "mixed_bfloat16": "allow_mix_precision_bf16",
-}
+_HAL = "libascend_hal.so"
+DRIVER = Path("/usr/local/Ascend/driver/lib64")
 
 _PATH = re.compile(r"[A-Za-z0-9_.\-/\u4e00-\u9fff]+")  # ATC guide, --model and --output: nothing else in a path
 _INSTALL_INFO = re.compile(r"^version=(\S+)", re.MULTILINE)
@@ -77,7 +58,8 @@ class Order:
         soc: the chip.
         cann: the CANN release whose dialect is spoken.
         batch: rows of one execution, where the batch is compiled in; the most rows, for a range.
-        shapes: "gears" or "range"; a model without a free axis is static either way.
+        shapes: "gears", "range" or "static", which is one shape: this batch, this image size. A model without a free
+            axis is static anyway.
         image_sizes: (height, width) of every gear of a network that takes many; ignored for others.
         letterbox: whether the plan pads sizes that are no gear; recorded in the sidecar.
         precision: a value of --precision_mode or --precision_mode_v2; None leaves ATC's default, half precision.
@@ -90,7 +72,7 @@ class Order:
     soc: Soc
     cann: str
     batch: int = 1
-    shapes: Literal["gears", "range"] = "gears"
+    shapes: Literal["gears", "range", "static"] = "gears"
     image_sizes: tuple[Size, ...] = ()
     letterbox: bool = False
     precision: str | None = None
@@ -117,6 +99,8 @@ def om_shapes(order: Order) -> OmShapes:
         _check_image_sizes(order)
     if order.shapes == "range":
         return _range(order)
+    if order.shapes == "static":
+        return _static(order)
     if axis == "batch":
         _check_batch_gears(order)
         return OmShapes("batch", tuple((gear, *(dim.low for dim in dims[1:])) for gear in order.spec.atc.batch_gears))
@@ -142,32 +126,44 @@ def _check_image_sizes(order: Order) -> None:
     name, sizes = order.spec.name, order.image_sizes
     if not sizes:
         raise ConversionError(
-            f"{name}: no image sizes are planned, expected 1 to {MOST_GEARS}.", "`facepipe plan` with your photographs."
+            f"{name}: no image sizes are planned, expected 1 to {order.soc.most_gears}.",
+            "`facepipe plan` with your photographs.",
         )
     for axis, side in ((axis, side) for size in sizes for axis, side in zip((2, 3), size, strict=True)):
         dim = order.spec.input.dims[axis]
         if not dim.low <= side <= dim.high:
             raise ConversionError(f"{name}: an image side is {side}, expected {dim.low} to {dim.high}.")
     if len(set(sizes)) != len(sizes):
-        raise ConversionError(f"{name}: an image size is listed twice, expected each gear once (E10036 to E10038).")
-    if order.shapes == "gears" and len(sizes) > MOST_GEARS:
+        raise ConversionError(f"{name}: an image size is listed twice, expected each gear once (E10039).")
+    if order.shapes == "gears" and len(sizes) > order.soc.most_gears:
         raise ConversionError(
-            f"{name}: {len(sizes)} gears, expected at most {MOST_GEARS} (E10036).",
+            f"{name}: {len(sizes)} gears, expected at most {order.soc.most_gears} (E10036).",
             "`facepipe plan` letterboxes sizes until they fit.",
         )
 
 
 def _check_batch_gears(order: Order) -> None:
-    gears = order.spec.atc.batch_gears
-    if not LEAST_GEARS <= len(set(gears)) == len(gears) <= MOST_GEARS:
+    gears, most = order.spec.atc.batch_gears, order.soc.most_gears
+    if not LEAST_GEARS <= len(set(gears)) == len(gears) <= most:
         raise ConversionError(
-            f"{order.spec.name}: batch gears are {gears}, expected {LEAST_GEARS} to {MOST_GEARS} different ones "
+            f"{order.spec.name}: batch gears are {gears}, expected {LEAST_GEARS} to {most} different ones "
             "(E10035, E10036)."
         )
     if min(gears) < 1 or max(gears) > ADVISED_BATCH_GEAR:
         raise ConversionError(
-            f"{order.spec.name}: batch gears are {gears}, expected each to be 1 to {ADVISED_BATCH_GEAR} (E10037)."
+            f"{order.spec.name}: batch gears are {gears}, expected each to be 1 to {ADVISED_BATCH_GEAR} (E10038)."
         )
+
+
+def _static(order: Order) -> OmShapes:
+    """One shape of a network that has gears otherwise: what a measurement at that very shape wants."""
+    dims = order.spec.input.dims
+    sizes = order.image_sizes if order.spec.atc.gears == "image" else ((dims[2].low, dims[3].low),)
+    if len(sizes) != 1:
+        raise ConversionError(
+            f"{order.spec.name}: {len(sizes)} image sizes, and a static model has one.", "--image-sizes HxW"
+        )
+    return OmShapes("static", ((order.batch, dims[1].low, *sizes[0]),))
 
 
 def _range(order: Order) -> OmShapes:
@@ -184,26 +180,6 @@ def _range(order: Order) -> OmShapes:
         return OmShapes("range", (), low, tuple(dim.high for dim in dims))
     sides = tuple(max(size[axis] for size in order.image_sizes) for axis in (0, 1))
     return OmShapes("range", (), low, (order.batch, dims[1].low, *sides))
-
-
-def precision_option(precision: str | None, soc: Soc, cann: str) -> tuple[str, ...]:
-    """The option for a precision, by the name that this release knows it under.
-
-    Raises:
-        ConversionError: no such precision, or not on this chip.
-    """
-    if precision is None:
-        return ()
-    choices = tuple(dict.fromkeys(PRECISION_V2 + PRECISION_V1))
-    if precision not in choices:
-        raise ConversionError(f"precision '{precision}' is not known, expected one of {', '.join(choices)}.")
-    if ("bf16" in precision or "bfloat16" in precision) and not soc.bf16:
-        raise ConversionError(
-            f"precision '{precision}': {soc.name} has no bfloat16; Atlas A2, A3 and 310B have.", "PRECISION=origin"
-        )
-    if precision in PRECISION_V2 and dialect(cann).precision_v2:
-        return (f"--precision_mode_v2={precision}",)
-    return (f"--precision_mode={_V1_OF_V2.get(precision, precision)}",)
 
 
 def shape_options(order: Order) -> tuple[str, ...]:
@@ -252,7 +228,7 @@ def atc_command(order: Order, output: Path | None = None) -> tuple[str, ...]:
     for path in (order.onnx, stem):
         if not _PATH.fullmatch(str(path)):
             raise ConversionError(
-                f"{path}: a path for ATC holds letters, digits and _ - . / only (E10022), this one has others.",
+                f"{path}: a path for ATC holds letters, digits and _ - . / only, this one has others.",
                 "move the weights folder.",
             )
     return (
@@ -311,10 +287,14 @@ class LogFinding:
 _NO_PARSER = ("no ONNX parser for an operator at this opset", "`facepipe check` names the operator and the repair.")
 _SHAPE = "`facepipe plan` and `facepipe om --dry-run` show the shapes that are asked for."
 _OPTION = "`facepipe om --dry-run` shows the command; --cann names the release it is spelled for."
+_DEVLIB = (
+    'export LD_LIBRARY_PATH="$ASCEND_TOOLKIT_HOME/$(uname -m)-linux/devlib:$LD_LIBRARY_PATH" after set_env.sh: a '
+    "machine without a device has no driver, and devlib holds the stub of its library."
+)
 _PYTHON = "pip install numpy decorator sympy scipy attrs psutil into the Python that ATC uses."
 
 ERRORS: dict[str, tuple[str, str]] = {
-    # ATC guide, "error codes", and GE's error_manager table. Wording differs between releases; codes do not.
+    # GE base/common/error_registry/error_registry.cc. Wording differs between releases; codes do not.
     "E10001": ("an option has an illegal value", _OPTION),
     "E10002": ("--input_shape has a syntax error, such as brackets", _OPTION),
     "E10003": ("an option has an illegal value", _OPTION),
@@ -325,7 +305,7 @@ ERRORS: dict[str, tuple[str, str]] = {
     "E10009": ("gears of two kinds, or gears and a range, exclude each other", _OPTION),
     "E10010": ("--log has an illegal value", _OPTION),
     "E10011": ("a dimension is not positive and there are no gears", _SHAPE),
-    "E10012": ("there are gears, and no -1 for them in --input_shape", _SHAPE),
+    "E10012": ("an input with batch gears has no dimension", _SHAPE),
     "E10013": ("a number is out of range", _OPTION),
     "E10014": ("a number was expected", _OPTION),
     "E10016": ("the model has no input of that name", "`facepipe onnx` exports with the catalogue's names."),
@@ -334,24 +314,33 @@ ERRORS: dict[str, tuple[str, str]] = {
     "E10019": ("with image gears only height and width may be -1", _SHAPE),
     "E10020": ("--dynamic_image_size is malformed", _SHAPE),
     "E10021": ("a path is too long", "move the weights folder."),
-    "E10022": ("a path has a character that ATC refuses", "move the weights folder."),
-    "E10031": ("there are gears, and no -1 for them in --input_shape", _SHAPE),
+    "E10022": ("--output names no file", _OPTION),
+    "E10031": ("there are batch gears, and no -1 for them in --input_shape", _SHAPE),
     "E10034": ("an input is declared fp16 and given to AIPP", "leave one of the two off."),
     "E10035": ("too few gears, ATC wants at least 2", _SHAPE),
-    "E10036": ("too many gears, ATC takes at most 100", _SHAPE),
-    "E10037": ("a gear is not a positive number", _SHAPE),
-    "E10038": ("two gears are the same", _SHAPE),
-    "E10040": ("'~' and gears exclude each other", _SHAPE),
+    "E10036": ("too many gears, ATC takes at most 100, for 950 256", _SHAPE),
+    "E10037": ("gears have different numbers of dimensions", _SHAPE),
+    "E10038": ("a gear's dimension is not above 0", _SHAPE),
+    "E10039": ("two gears are the same", _SHAPE),
+    "E10040": ("'~' and gears exclude each other, and gears need a -1", _SHAPE),
+    "E10041": ("the model cannot be loaded", "`facepipe onnx` makes it anew."),
     "E10048": ("--input_shape_range has a syntax error; brackets are required and ranges are written a~b", _OPTION),
-    "E10049": ("a range is out of bounds", _SHAPE),
-    "E10050": ("a range is out of bounds", _SHAPE),
+    "E10049": ("--input_shape has another number of dimensions than the model's input", _SHAPE),
+    "E10050": ("a size is outside the range of --input_shape", _SHAPE),
+    "E10052": ("the AIPP file is refused", "`facepipe om --dry-run` names it; leave AIPP off."),
+    "E10054": ("a required option is empty, or a value is not in quotation marks", _OPTION),
+    "E10055": ("this release or chip does not support what is asked for", _OPTION),
+    "E10056": ("--precision_mode and --precision_mode_v2 exclude each other", _OPTION),
     "E10410": ("a file is missing", "`facepipe onnx` makes the ONNX files."),
-    "E10501": ("an operator is not supported", "`facepipe check` names it and the repair."),
+    "E10501": ("an operator is not registered", "`facepipe check` names it; is ASCEND_OPP_PATH set?"),
+    "E11005": ("--input_shape leaves an input of the model out", "`facepipe onnx` exports with one input."),
+    "E13005": ("the ONNX file cannot be parsed", "`facepipe onnx` makes it anew."),
+    "E13010": _NO_PARSER,
     "E14001": ("a node's attribute or input is invalid", "`facepipe check` names the node and the repair."),
-    "E16001": ("the ONNX file cannot be parsed", "`facepipe onnx` makes it anew."),
+    "E16001": ("the ONNX file has no input or no output", "`facepipe onnx` makes it anew."),
     "E16002": _NO_PARSER,
     "E16004": ("the ONNX file cannot be parsed", "`facepipe onnx` makes it anew."),
-    "E16005": ("the ONNX file has more than one default opset", "`facepipe onnx` makes it anew."),
+    "E16005": ("the ONNX file names several opset domains", "`facepipe fix` drops those that no node uses."),
     "E19010": _NO_PARSER,
     "E19999": ("an internal error of the compiler", "the log and ~/ascend/log/debug/plog tell more."),
     "EZ0501": ("an operator is not registered", "`facepipe check` names it and the repair."),
@@ -367,10 +356,16 @@ _FAMILIES = (
 _PATTERNS = (
     (re.compile(r"No module named '?([\w.]+)"), "Python", "a Python module that ATC needs is missing", _PYTHON),
     (
-        re.compile(r"(?i)cannot open shared object file"),
+        re.compile(r"libascend_hal\.so: cannot open shared object file"),
+        "driver",
+        "the driver's library is not found, of which a machine without a device needs the stub",
+        _DEVLIB,
+    ),
+    (
+        re.compile(r"(?i)(?<!libascend_hal\.so: )cannot open shared object file"),
         "library",
         "a library of CANN is not found",
-        "source /usr/local/Ascend/ascend-toolkit/set_env.sh",
+        SET_ENV,
     ),
     (
         re.compile(r"(?i)out of memory|std::bad_alloc|\bKilled\b"),
@@ -420,19 +415,29 @@ def installed_cann(environ: Mapping[str, str]) -> str | None:
     return None
 
 
-def find_atc(environ: Mapping[str, str]) -> str:
+def find_atc(environ: Mapping[str, str], devices: Path = Path("/dev"), driver: Path = DRIVER) -> str:
     """The path of ATC.
 
+    Args:
+        environ: its PATH is searched, and its LD_LIBRARY_PATH for libascend_hal.so where there is no device: without
+            the driver or its stub in the toolkit's devlib ATC does not start (GE
+            docs/zh/user_guides/atc_tools/overview/environment_setup.md).
+        devices: where davinci0 and its like lie.
+        driver: the driver's folder of libraries, which the system knows without LD_LIBRARY_PATH.
+
     Raises:
-        ConversionError: it is not on PATH.
+        ConversionError: it is not on PATH, or would not start.
     """
     found = shutil.which("atc", path=environ.get("PATH", ""))
     if found is None:
         raise ConversionError(
             "atc: the compiler is not on PATH; it is part of the CANN toolkit, and needs no device.",
-            "source /usr/local/Ascend/ascend-toolkit/set_env.sh after installing the toolkit; `facepipe om --dry-run` "
-            "shows the commands.",
+            f"{SET_ENV} after installing the toolkit; `facepipe om --dry-run` shows the commands.",
         )
+    folders = [Path(folder) for folder in environ.get("LD_LIBRARY_PATH", "").split(os.pathsep) if folder]
+    has_driver = any((folder / _HAL).is_file() for folder in (*folders, driver, driver / "driver"))
+    if not has_driver and not any(devices.glob("davinci*")):
+        raise ConversionError(f"atc: there is no device here and no {_HAL}, without which it does not start.", _DEVLIB)
     return found
 
 
@@ -491,7 +496,7 @@ def om_from_onnx(order: Order, log: Path) -> Record:
             model=order.spec.name,
             written_as=files[0].name,
             soc=order.soc.name,
-            precision=order.precision or "force_fp16 (the compiler's default)",
+            precision=order.precision or f"{DEFAULT_PRECISION} (the compiler's default)",
             aipp=order.aipp,
             shapes=om_shapes(order),
         )

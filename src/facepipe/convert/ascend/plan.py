@@ -48,19 +48,26 @@ class Plan:
         }
 
 
-def plan_gears(photographs: Mapping[Size, int], min_face_px: int, factor: float, most_gears: int = MOST_GEARS) -> Plan:
+def plan_gears(
+    photographs: Mapping[Size, int],
+    min_face_px: int,
+    factor: float,
+    most_gears: int = MOST_GEARS,
+    limit: int = MOST_GEARS,
+) -> Plan:
     """The plan for photographs of these sizes.
 
     Args:
         photographs: how many there are of each (height, width).
         min_face_px, factor: of the detector's pyramid.
         most_gears: a network is compiled for no more.
+        limit: of the chip.
 
     Raises:
         DataError: a number is out of bounds, or no photograph is large enough for the least face.
     """
-    if not LEAST_GEARS <= most_gears <= MOST_GEARS:
-        raise DataError(f"--most-gears: it is {most_gears}, expected {LEAST_GEARS} to {MOST_GEARS}.")
+    if not LEAST_GEARS <= most_gears <= limit:
+        raise DataError(f"--most-gears: it is {most_gears}, expected {LEAST_GEARS} to {limit}.")
     if min_face_px < 1:
         raise DataError(f"--min-face: it is {min_face_px}, expected 1 or more.")
     sizes = pyramid_sizes(photographs, min_face_px, factor)

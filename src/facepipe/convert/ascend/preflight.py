@@ -17,7 +17,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
+from facepipe.catalogue.chip_precision import finest, rounding, why_not_on
 from facepipe.catalogue.chips import FP16_MAX, FP16_TINY, Dialect, Soc, dialect, is_named, takes_ranges
+from facepipe.convert.ascend.rehearsal import MATRIX_OPERATORS
 from facepipe.errors import ConversionError, DataError
 
 Severity = Literal["blocker", "warning", "note"]
@@ -73,6 +75,7 @@ class _Target:
     cann: str
     dialect: Dialect
     ranges: bool
+    precision: str | None
 
 
 _Rule = Callable[[_Graph, _Target], Iterator[Finding]]
@@ -93,29 +96,31 @@ def read_model(path: Path) -> onnx.ModelProto:
         raise DataError(f"{path}: cannot be read as ONNX ({' '.join(str(error).split())[:120]}).") from error
 
 
-def preflight(model: onnx.ModelProto, soc: Soc, cann: str) -> tuple[Finding, ...]:
+def preflight(model: onnx.ModelProto, soc: Soc, cann: str, precision: str | None = None) -> tuple[Finding, ...]:
     """Everything worth saying about a model for one chip and one CANN release, blockers first.
 
     Args:
         model: any ONNX model; it need not come from the catalogue.
         soc: the chip.
         cann: the CANN release.
+        precision: the mode that is asked for; None is the compiler's, half precision.
     """
-    target = _Target(soc, cann, dialect(cann), takes_ranges(soc, cann))
+    target = _Target(soc, cann, dialect(cann), takes_ranges(soc, cann), precision)
     graph = _graph(model)
     found = [finding for rule in _RULES for finding in rule(graph, target)]
     order = ("blocker", "warning", "note")
     return tuple(sorted(found, key=lambda finding: order.index(finding.severity)))
 
 
-def require_no_blocker(path: Path, soc: Soc, cann: str) -> None:
+def require_no_blocker(path: Path, soc: Soc, cann: str, precision: str | None = None) -> None:
     """Refuse an ONNX file that ATC would refuse, after minutes.
 
     Raises:
         DataError: it cannot be read.
         ConversionError: it has a blocker.
     """
-    blockers = [finding for finding in preflight(read_model(path), soc, cann) if finding.severity == "blocker"]
+    found = preflight(read_model(path), soc, cann, precision)
+    blockers = [finding for finding in found if finding.severity == "blocker"]
     if blockers:
         first, more = blockers[0], f" (and {len(blockers) - 1} more)" if len(blockers) > 1 else ""
         raise ConversionError(
@@ -188,7 +193,7 @@ def _legal(graph: _Graph, target: _Target) -> Iterator[Finding]:
             "the file",
             f"is no legal ONNX: {' '.join(str(error).split())[:160]}",
             "export it again",
-            "ONNX specification; ATC error E16001",
+            "ONNX specification; ATC error E13005",
         )
 
 
@@ -203,6 +208,20 @@ def _opset(graph: _Graph, target: _Target) -> Iterator[Finding]:
             f"has {len(default)} default opsets, expected one",
             "export it again",
             "GE onnx_parser; ATC error E16005",
+        )
+    elif len(graph.model.opset_import) != 1:
+        others = [entry.domain for entry in graph.model.opset_import if entry.domain not in ("", "ai.onnx")]
+        used = sorted({node.domain for node in graph.model.graph.node} & set(others))
+        yield Finding(
+            "blocker",
+            "opset",
+            "the file",
+            f"names {len(graph.model.opset_import)} opset domains ({', '.join(others)} beside the default one), and a "
+            "node without a domain then has no version",
+            f"export it without operators of {', '.join(used)}"
+            if used
+            else "`facepipe fix drop_unused_domains IN OUT`: no node uses them",
+            "ONNX parser, OnnxModelParser::ConstructOriType counts all of opset_import; ATC error E16005",
         )
     elif graph.opset > high or graph.opset < 8:
         yield Finding(
@@ -342,10 +361,21 @@ def _bounds_of_clip(graph: _Graph, node: onnx.NodeProto) -> dict[str, float | No
     }
 
 
+def _precision(graph: _Graph, target: _Target) -> Iterator[Finding]:
+    asked, better = target.precision, finest(target.soc)
+    reason = None if asked is None else why_not_on(asked, target.soc)
+    if reason is not None:
+        source = "GE, --precision_mode_v2 and --precision_mode; RT platform_config"
+        yield Finding("blocker", "precision", f"PRECISION={asked}", reason, f"PRECISION={better}", source)
+
+
 def _half_precision(graph: _Graph, target: _Target) -> Iterator[Finding]:
     source = "IEEE 754 binary16; ATC computes in half precision unless told otherwise (--precision_mode)"
+    rounds, finer = rounding(target.precision), f"PRECISION={finest(target.soc)}"
+    if rounds == "nothing":
+        return
     judged = set()
-    for node in graph.nodes("Clip"):
+    for node in graph.nodes("Clip") if rounds != "matrices" else ():
         judged.update(node.input[1:])
         for name, value in _bounds_of_clip(graph, node).items():
             if value is not None and value != 0 and abs(value) < FP16_TINY / 2:
@@ -367,8 +397,13 @@ def _half_precision(graph: _Graph, target: _Target) -> Iterator[Finding]:
                     source,
                 )
     readers = {name: _label(node) for node in graph.model.graph.node for name in node.input}
+    # In every mode short of float32 these are half-precision numbers: no mode helps where the chip has no float32 ones.
+    factors = {name for node in graph.nodes(*MATRIX_OPERATORS) for name in node.input[:2]}
     lost: dict[str, tuple[int, int]] = {}
     for name, array in graph.constants.items():
+        if rounds == "matrices" and name not in factors:
+            continue
+        exact = finer if name not in factors or target.soc.f32_matrices else None
         if name in judged or array.dtype not in (np.float32, np.float64) or name not in readers or not array.size:
             continue
         magnitude = np.abs(array)
@@ -380,7 +415,7 @@ def _half_precision(graph: _Graph, target: _Target) -> Iterator[Finding]:
                 "half precision",
                 f"{name} of {readers[name]}",
                 f"{over} of {array.size} values are above {FP16_MAX:g} and become infinite",
-                "scale the layer, or PRECISION=origin",
+                "scale the layer" + (f", or {exact}" if exact else "; this chip multiplies no float32 matrices"),
                 source,
             )
         if gone == array.size:
@@ -389,7 +424,7 @@ def _half_precision(graph: _Graph, target: _Target) -> Iterator[Finding]:
                 "half precision",
                 f"{name} of {readers[name]}",
                 f"all of its {array.size} values are too small and become 0",
-                "PRECISION=origin, if its output matters",
+                f"{exact or 'scale the layer'}, if its output matters",
                 source,
             )
         elif gone:
@@ -598,6 +633,7 @@ _RULES: tuple[_Rule, ...] = (
     _operators,
     _prelu_slope,
     _clip_bounds,
+    _precision,
     _half_precision,
     _max_pool,
     _reduce_l2,

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An ONNX model that computes as a half-precision .om does, for onnxruntime on a host.
+"""An ONNX model that computes as an .om of a precision mode does, for onnxruntime on a host.
 
-ATC's default (force_fp16) keeps every tensor in half precision between operators, with float32 at the model's edges; a
-convolution or matrix product takes half-precision numbers, adds in single precision, and rounds its result. So: every
-constant is rounded here, the input is rounded, and after every operator that computes something its output is rounded,
-by a pair of Casts. Operators that only move or choose numbers add nothing. What a chip fuses (a convolution with the
-addition behind it, say) it rounds less often, so the rehearsal is a little pessimistic.
+ATC's default (fp16, force_fp16) keeps every tensor in half precision between operators, with float32 at the model's
+edges; a convolution or matrix product takes half-precision numbers, adds in single precision, and rounds its result.
+So: every constant is rounded here, the input is rounded, and after every operator that computes something its output is
+rounded, by a pair of Casts. Operators that only move or choose numbers add nothing. What a chip fuses (a convolution
+with the addition behind it, say) it rounds less often, so the rehearsal is a little pessimistic.
+
+cube_fp16in_fp32out (force_fp32 is the same) rounds the two factors of convolutions and matrix products alone; their
+sums, biases and everything else stay float32 (GE, --precision_mode_v2).
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from facepipe.catalogue.chip_precision import rounding
 from facepipe.catalogue.imported import as_imported, record_path, record_text
 from facepipe.convert.onnx.passes.graph import constants
 from facepipe.errors import ConversionError
@@ -32,13 +36,25 @@ _EXACT = frozenset(
 """Operators whose outputs are among the numbers of their inputs and constants, which are rounded already."""
 
 
-def rehearse_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of `model` in which every float32 tensor holds half-precision numbers. Names of tensors stay.
+MATRIX_OPERATORS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+"""What the matrix unit computes: the product of the first two inputs."""
+
+PRECISIONS = ("fp16", "cube_fp16in_fp32out")
+"""What can be rehearsed. Of the mixed modes the compiler's own lists decide; origin keeps float32."""
+
+
+def rehearse(model: onnx.ModelProto, precision: str = "fp16") -> onnx.ModelProto:
+    """A copy of `model` that rounds to half precision where an .om of that mode does. Names of tensors stay.
 
     Numbers above 65504 become infinite, as they do on the chip.
 
+    Args:
+        model: a plain graph.
+        precision: one of `PRECISIONS`, or its older name.
+
     Raises:
-        ConversionError: the model has branches, loops or functions, or is rehearsed already.
+        ConversionError: the model has branches, loops or functions, or is rehearsed already; or nobody knows what the
+            mode rounds.
     """
     made = onnx.ModelProto()
     made.CopyFrom(model)
@@ -47,6 +63,14 @@ def rehearse_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
         raise ConversionError("rehearsal: the model has branches, loops or functions, expected a plain graph.")
     if any(node.name.endswith(_TO_HALF) for node in graph.node):
         raise ConversionError("rehearsal: the model is rehearsed already.", "take the file that `facepipe onnx` makes.")
+    rounds = rounding(precision)
+    if rounds == "matrices":
+        _round_factors(made)
+        return made
+    if rounds != "everything":
+        raise ConversionError(
+            f"rehearsal: precision '{precision}' cannot be rehearsed, expected {' or '.join(PRECISIONS)}."
+        )
     for tensor in constants(made).values():
         if tensor.data_type == TensorProto.FLOAT:
             tensor.CopyFrom(numpy_helper.from_array(rounded(numpy_helper.to_array(tensor)), tensor.name))
@@ -76,13 +100,32 @@ def rehearse_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
     return made
 
 
-def write_rehearsed(spec: ModelSpec, weights: Path, models: Path) -> Path:
+def _round_factors(made: onnx.ModelProto) -> None:
+    """Round the first two inputs of every convolution and matrix product, and nothing else."""
+    graph, halves = made.graph, set[str]()
+    nodes: list[onnx.NodeProto] = []
+    for node in graph.node:
+        if node.op_type in MATRIX_OPERATORS:
+            for index, name in enumerate(node.input[:2]):
+                if name not in halves:
+                    nodes += _casts(name, f"{name}.rounded")
+                    halves.add(name)
+                node.input[index] = f"{name}.rounded"
+        nodes.append(node)
+    kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(kept)
+    onnx.checker.check_model(made)
+
+
+def write_rehearsed(spec: ModelSpec, weights: Path, models: Path, precision: str = "fp16") -> Path:
     """The rehearsed model in a folder of its own, under the name that every command looks for; kept while current.
 
     Args:
         spec: the model.
         weights: folder of its final ONNX.
         models: folder that gets the rehearsed one.
+        precision: one of `PRECISIONS`.
 
     Raises:
         ConversionError: the final ONNX is not there.
@@ -93,11 +136,11 @@ def write_rehearsed(spec: ModelSpec, weights: Path, models: Path) -> Path:
             f"{source}: no such file, expected the final ONNX of {spec.name}.", f"`facepipe onnx {spec.name}`"
         )
     read = read_model(source)
-    made_from = MadeFrom({"onnx": read.sha256, **weights_of(read.record)}, {"precision": "force_fp16"})
+    made_from = MadeFrom({"onnx": read.sha256, **weights_of(read.record)}, {"precision": precision})
     if not is_current(target, made_from):
         require_own(target)
         keep_record(target)
-        write_bytes(target, rehearse_fp16(onnx.load_from_string(read.content)).SerializeToString())
+        write_bytes(target, rehearse(onnx.load_from_string(read.content), precision).SerializeToString())
         write_record(target, spec.name, made_from, {}, again="facepipe rehearse")
     if spec.imported is not None:  # known by its record: there it is another file
         own = spec.imported

@@ -14,6 +14,7 @@ from pathlib import Path
 import onnx
 
 from facepipe.convert.onnx.passes.bound_clip import bound_clip
+from facepipe.convert.onnx.passes.drop_unused_domains import drop_unused_domains
 from facepipe.convert.onnx.passes.fold_identity import fold_identity
 from facepipe.convert.onnx.passes.match_prelu_slope import match_prelu_slope
 from facepipe.errors import ConversionError, did_you_mean, first_line
@@ -22,7 +23,10 @@ from facepipe.store.files import write_bytes
 
 @dataclass(frozen=True, slots=True)
 class GraphPass:
-    """A pass and the operator it is about: a model that lists the pass and lacks the operator is not what it claims."""
+    """A pass and the operator it is about, "" for the file as such.
+
+    A model that lists the pass and lacks the operator is not what it claims.
+    """
 
     operator: str
     apply: Callable[[onnx.ModelProto], int]
@@ -32,6 +36,7 @@ PASSES: dict[str, GraphPass] = {
     "fold_identity": GraphPass("Identity", fold_identity),
     "match_prelu_slope": GraphPass("PRelu", match_prelu_slope),
     "bound_clip": GraphPass("Clip", bound_clip),
+    "drop_unused_domains": GraphPass("", drop_unused_domains),
 }
 
 
