@@ -71,7 +71,12 @@ ALLOWED = {
     "facenet_pytorch": set(),
     "torchvision": set(),
     # For the class of its error; and to write two published forms. Nothing is read with it.
-    "pickle": {"convert/onnx/checkpoint.py", "datasets/verification_bin.py", "datasets/image_records.py"},
+    "pickle": {
+        "convert/onnx/checkpoint.py",
+        "train/state.py",
+        "datasets/verification_bin.py",
+        "datasets/image_records.py",
+    },
     "requests": set(),
 }
 # One room composes detection, selection, alignment and embedding; everybody else asks it.

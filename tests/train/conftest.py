@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Processes that play the ranks of a training; they are started once for the room."""
+"""What the room shares: processes that play the ranks of a training, one thread, and a small network."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 
 import pytest
 
+torch = pytest.importorskip("torch", reason="training needs the extra [train]")
+
 
 @pytest.fixture(scope="session")
 def executor() -> Iterator[Executor]:
@@ -17,3 +19,19 @@ def executor() -> Iterator[Executor]:
     context.set_forkserver_preload(["torch"])
     with ProcessPoolExecutor(3, context) as three:
         yield three
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def small_network(monkeypatch: pytest.MonkeyPatch, one_thread: None) -> None:
+    """In place of the catalogue's, so that a step takes milliseconds."""
+    from made_faces import SmallNetwork
+
+    monkeypatch.setattr("facepipe.train.learner.build", lambda name: SmallNetwork(512 if "iresnet" in name else 128))

@@ -77,6 +77,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         ),
     },
     "training": {
+        "train": ("facepipe.cli.train", "a recogniser learned from aligned faces of people, resumable bit for bit"),
         "train-data": (
             "facepipe.cli.train_data",
             "sets of faces to train on: what is in one, and one packed in a file",

@@ -176,6 +176,14 @@ def positive(text: str) -> int:
     return value
 
 
+def whole(text: str) -> int:
+    """A whole number from 0, for argparse."""
+    value = number(text, int, "a whole number")
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{value}, expected 0 or more")
+    return value
+
+
 def cosine(text: str) -> float:
     """A cosine, for argparse."""
     value = number(text, float, "a cosine from -1 to 1")

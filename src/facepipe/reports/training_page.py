@@ -37,7 +37,7 @@ def training_page(metrics: Iterable[Entry], recipe: Mapping[str, Any]) -> str:
     steps = _of_kind(entries, "step")
     verified = _of_kind(entries, "verification")
     taken_up = _of_kind(entries, "resumed")
-    title = f"Training of {recipe['network']}" if "network" in recipe else "Training"
+    title = f"Training of {recipe['model']}" if "model" in recipe else "Training"
     body = "\n".join(
         [
             f"<h1>{for_html(title)}</h1>",

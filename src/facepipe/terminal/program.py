@@ -16,7 +16,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
@@ -173,6 +173,32 @@ class StopRequest:
     """The signal that asked for the stop; None until one does."""
 
     number: int | None = None
+
+
+@contextmanager
+def stop_at_a_good_place() -> Iterator[Callable[[], bool]]:
+    """While open, the first SIGINT or SIGTERM is only noted, for work that asks (by what is yielded) and ends where its
+    state is whole; a second one stops it at once. On the way out a noted one stops as any other does.
+    """
+    noted: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    before: dict[int, Any] = {}
+
+    def note(number: int, frame: object) -> None:
+        noted.append(number)
+        if len(noted) > 1:
+            before[number](number, frame)
+
+    before |= {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(noted)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if noted:
+        signal.raise_signal(noted[0])
 
 
 @contextmanager

@@ -76,13 +76,18 @@ ALONE = Processes()
 
 @contextmanager
 def joined(
-    environment: Mapping[str, str] | None = None, *, device: str = "auto", minutes: float = 30
+    environment: Mapping[str, str] | None = None,
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    minutes: float = 30,
 ) -> Iterator[Processes]:
     """The processes that torchrun started, this one among them; alone where torchrun started none.
 
     Args:
         environment: where torchrun's words are looked for; None: the process's own.
         device: "cpu", "cuda", or "auto": CUDA where torch has a device.
+        threads: that torch computes with in this process; None: its choice.
         minutes: how long a process waits for the others before it gives up.
 
     Raises:
@@ -90,6 +95,8 @@ def joined(
         DataError: torchrun's words are incomplete.
     """
     told = os.environ if environment is None else environment
+    if threads is not None:
+        torch.set_num_threads(threads)
     here = _device(device, int(told.get("LOCAL_RANK", "0")))
     if "WORLD_SIZE" not in told or int(told["WORLD_SIZE"]) == 1:
         yield Processes(device=here)
