@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The wheel holds the package and nothing else, and works where there is no torch."""
+"""The wheel and the source archive are complete, and the wheel works where there is no torch: up to names on faces."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tarfile
 import venv
 import zipfile
 from pathlib import Path
@@ -28,18 +30,34 @@ def run(command: list[str | Path], **options: object) -> subprocess.CompletedPro
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from the working tree. It is copied first, so that no `build/` is left or reused."""
-    copy, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        (copy / name).write_bytes((REPOSITORY / name).read_bytes())
-    for path in package_files():
-        target = copy / "src" / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes((SRC / path).read_bytes())
-    run([sys.executable, "-m", "build", "--wheel", "--outdir", out, copy])
-    (built,) = out.glob("*.whl")
+def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the source archive and of the wheel that is built from it, as `make dist` does, of a copy."""
+    copy, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("dist")
+    for name in checkout_files():
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(REPOSITORY / name, copy / name)
+    run([sys.executable, "-m", "build", "--outdir", out, copy])
+    return out
+
+
+@pytest.fixture(scope="module")
+def wheel(distributions: Path) -> Path:
+    (built,) = distributions.glob("*.whl")
     return built
+
+
+def checkout_files() -> list[str]:
+    """What is committed, and every file of the package in the working tree; in an unpacked archive all that came so."""
+    done = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = (SRC / "facepipe.egg-info" / "SOURCES.txt").read_text(encoding="utf-8").splitlines()
+        return sorted(line for line in lines if not GENERATED.fullmatch(line))
+    tracked = {name for name in done.stdout.split("\0") if name and (REPOSITORY / name).is_file()}
+    return sorted(tracked | {f"src/{name}" for name in package_files()})
+
+
+GENERATED = re.compile(r"PKG-INFO|setup\.cfg|src/facepipe\.egg-info/.*")
+"""What every source archive has besides."""
 
 
 def package_files() -> list[str]:
@@ -74,6 +92,20 @@ def test_the_wheel_holds_exactly_the_package(wheel: Path) -> None:
     inside = [name for name in names if ".dist-info/" not in name]
     assert inside == package_files()
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
+
+
+def test_the_source_archive_holds_what_a_checkout_holds(distributions: Path, tmp_path: Path) -> None:
+    (archive,) = distributions.glob("*.tar.gz")
+    with tarfile.open(archive) as content:
+        content.extractall(tmp_path, filter="data")
+    (top,) = tmp_path.iterdir()
+    assert top.name == archive.name.removesuffix(".tar.gz")
+    found = sorted(path.relative_to(top).as_posix() for path in top.rglob("*") if path.is_file())
+    assert [name for name in found if not GENERATED.fullmatch(name)] == checkout_files()
+    for name in checkout_files():
+        assert (top / name).read_bytes() == (REPOSITORY / name).read_bytes(), name
+        assert os.access(top / name, os.X_OK) == os.access(REPOSITORY / name, os.X_OK), name
+    assert "make test" in run(["make", "help"], cwd=top).stdout
 
 
 def test_every_folder_of_the_package_says_what_it_is() -> None:
