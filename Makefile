@@ -27,7 +27,7 @@ $(if $(filter-out Makefile $(abspath Makefile),$(FILE:./%=%)),$(error $(FILE) wo
 # What a person gives is text: make expands nothing in it (so: $(value NAME), and none of it goes into the environment,
 # for which make would), and the shell is handed it in quotes. A list is cut at its spaces, each word quoted.
 GIVEN     := PYTHON BATCH BACKEND EMBEDDER DETECTOR SOC DATA PAIRS RUN ALL PRECISION THREADS WORKERS AIPP DRY_RUN MODELS \
-             CANN SHAPES PLAN PHOTOGRAPHS WEIGHTS OUT SET CFP SIZE PROTOCOL ONLY PARTS PAGE KILLS PICTURES SECONDS MUTANTS
+             ATC_OPTIONS CANN SHAPES PLAN PHOTOGRAPHS WEIGHTS OUT SET CFP SIZE PROTOCOL ONLY PARTS PAGE KILLS PICTURES SECONDS MUTANTS
 unexport $(GIVEN)
 
 define newline
@@ -75,11 +75,12 @@ onnx: $(READY)  ## weights to ONNX, parity after every step [MODELS="pnet rnet o
 	@$(FACEPIPE) onnx $(call list,MODELS)
 
 # A dry run needs no weights, no ONNX files and no CANN.
-om: $(READY)  ## ONNX to .om by Ascend's ATC [SOC BATCH PRECISION AIPP DRY_RUN MODELS CANN SHAPES PLAN PHOTOGRAPHS]
+om: $(READY)  ## ONNX to .om by Ascend's ATC [SOC BATCH PRECISION AIPP DRY_RUN MODELS CANN SHAPES PLAN PHOTOGRAPHS ATC_OPTIONS]
 	@$(if $(filter-out 0,$(value DRY_RUN)),,$(FACEPIPE) fetch $(call quoted,DETECTOR) && $(FACEPIPE) onnx $(call list,MODELS))
 	@$(FACEPIPE) om $(call list,MODELS) $(call option,soc,SOC) $(call option,batch,BATCH) \
 	  $(call option,detector,DETECTOR) $(call option,embedder,EMBEDDER) \
 	  $(call option,precision,PRECISION) $(call flag,aipp,AIPP) $(call flag,dry-run,DRY_RUN) $(call option,cann,CANN) \
+	  $(if $(value ATC_OPTIONS),--atc-options=$(call quoted,ATC_OPTIONS)) \
 	  $(call option,shapes,SHAPES) $(call option,plan,PLAN) $(call option,photographs,PHOTOGRAPHS) \
 	  $(call option,weights,WEIGHTS)
 

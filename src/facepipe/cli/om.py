@@ -34,9 +34,11 @@ from facepipe.convert.ascend.atc import (
     installed_cann,
     made_from,
     om_from_onnx,
+    orders_of,
     render,
     shapes_in_words,
 )
+from facepipe.convert.ascend.atc_options import AtcOptions, split_options
 from facepipe.convert.ascend.plan import parse_size, read_plan
 from facepipe.errors import ConversionError
 from facepipe.specs import ModelSpec
@@ -69,6 +71,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--precision", metavar="NAME", help=text)
     parser.add_argument("--aipp", action="store_true", help="fold (x - mean) * scale in, where the catalogue allows it")
+    parser.add_argument("--small-channel", action="store_true", help="ATC's faster first convolution of three channels")
+    parser.add_argument(
+        "--keep-dtype", type=Path, metavar="FILE", help="operators that keep float32, as ATC lists them"
+    )
+    text = "processor of the machine that loads a model of a range (default: this one's)"
+    parser.add_argument("--host-cpu", choices=("aarch64", "x86_64"), help=text)
+    parser.add_argument("--model-bank", type=Path, metavar="FOLDER", help="what `aoe --job_type=1` tuned")
+    parser.add_argument("--operator-bank", type=Path, metavar="FOLDER", help="what `aoe --job_type=2` tuned")
+    parser.add_argument("--atc-options", default="", metavar="WORDS", help="other options of ATC, --name=value each")
     add_weights(parser, "folder of models")
     text = "folder of logs (default: runs/atc)"
     parser.add_argument("--logs", type=Path, default=Path("runs/atc"), metavar="FOLDER", help=text)
@@ -140,28 +151,10 @@ def _orders(args: argparse.Namespace, specs: list[ModelSpec], soc: Soc, cann: st
     else:
         gears = (read_plan(args.plan) if args.plan else chosen_plan(args, soc)).gears
         sizes, letterbox = gears.gears, bool(gears.padded)
-    if args.aipp and not any(spec.atc.aipp for spec in specs):
-        raise ConversionError(
-            f"{', '.join(spec.name for spec in specs)}: the catalogue offers AIPP for none of them.",
-            "leave --aipp off.",
-        )
-    return [
-        Order(
-            spec,
-            spec.final(args.weights),
-            spec.compiled(args.weights, soc.name, args.batch),
-            soc,
-            cann,
-            args.batch,
-            args.shapes,
-            sizes,
-            letterbox,
-            args.precision,
-            # MTCNN's resized images are no whole bytes: for AIPP they would have to be rounded.
-            args.aipp and spec.atc.aipp,
-        )
-        for spec in specs
-    ]
+    banks, others = (args.model_bank, args.operator_bank), split_options(args.atc_options)
+    options = AtcOptions(args.small_channel, args.keep_dtype, args.host_cpu, *banks, others)
+    how = args.batch, args.shapes, sizes, letterbox, args.precision, args.aipp, options
+    return orders_of(specs, args.weights, soc, cann, *how)
 
 
 def _tell_dry(args: argparse.Namespace, order: Order, command: str) -> None:

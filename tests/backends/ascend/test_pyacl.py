@@ -15,6 +15,7 @@ from acl_scenarios import SCENARIOS, Bench, check
 from stand_ins import MODULES
 
 from facepipe.backends.ascend import pyacl
+from facepipe.backends.ascend.om import OmShapes, OmSidecar, check_sidecar
 from facepipe.backends.base import RuntimeOptions, open_session
 from facepipe.errors import BackendError, StageError
 from facepipe.store.model_content import read_model
@@ -66,6 +67,19 @@ def test_a_forked_process_may_not_use_the_parents_library(
         assert acl.live() == ["the library (finalize)"]
     pyacl.finalise()
     assert acl.live() == []
+
+
+def test_a_range_compiled_for_another_host_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    # GE base/common/helper/model_helper.cc: a model of a range is bound to the system and processor of its host.
+    shapes = OmShapes("range", (), (1, 3, 24, 24), (9, 3, 24, 24))
+    told = OmSidecar("rnet", "rnet.Ascend310P3_linux_aarch64.om", "Ascend310P3", "force_fp16", False, shapes)
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    with pytest.raises(
+        BackendError, match=r"compiled for aarch64, this is x86_64.*Try: `facepipe om --host-cpu x86_64`"
+    ):
+        check_sidecar(told, om_files.RNET, Path("rnet.Ascend310P3.om"), "Ascend310P3")
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    check_sidecar(told, om_files.RNET, Path("rnet.Ascend310P3.om"), "Ascend310P3")
 
 
 def test_a_sidecar_that_is_no_sidecar_is_refused(acl: ModuleType, oms: om_files.OmFiles, tmp_path: Path) -> None:

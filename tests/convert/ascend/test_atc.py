@@ -31,6 +31,7 @@ from facepipe.convert.ascend.atc import (
     render,
     shape_options,
 )
+from facepipe.convert.ascend.atc_options import AtcOptions
 from facepipe.errors import ConversionError
 from facepipe.store.files import sha256_of_file, sidecar_of
 from facepipe.store.made_from import is_current, read_record
@@ -322,6 +323,62 @@ def test_a_run_leaves_the_om_its_sidecar_and_its_log_and_nothing_else(small: Ord
     assert is_current(small.om, made_from(small))
 
 
+def test_options_by_name_and_as_they_are_go_onto_the_line(tmp_path: Path, small: Order) -> None:
+    (tmp_path / "keep.cfg").write_text("OpType::Clip\n")
+    (tmp_path / "bank").mkdir()
+    options = AtcOptions(
+        True,
+        tmp_path / "keep.cfg",
+        "aarch64",
+        tmp_path / "bank",
+        tmp_path / "bank",
+        ("--op_select_implmode=high_precision",),
+    )
+    asked = replace(small, options=options)
+    record = om_from_onnx(asked, tmp_path / "log")
+    line = (tmp_path / "log").read_text().splitlines()[0]
+    for word in (
+        "--enable_small_channel=1", "--keep_dtype=../keep.cfg", "--host_env_os=linux --host_env_cpu=aarch64",
+        "--mdl_bank_path=../bank --op_bank_path=../bank", "--op_select_implmode=high_precision",
+    ):  # fmt: skip
+        assert word in line
+    assert is_current(small.om, made_from(asked)) and not is_current(small.om, made_from(small))
+    assert {"onnx", "keep_dtype", "model_bank", "operator_bank"} == set(record.made_from.inputs)
+    (tmp_path / "bank" / "tuned").write_text("better")
+    assert not is_current(small.om, made_from(asked))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (AtcOptions(others=("--soc_version=Ascend310",)), "--soc_version is set by `facepipe om` itself"),
+        (AtcOptions(others=("output=x",)), "'output=x', expected --name=value"),
+        (AtcOptions(keep_dtype=Path("/nowhere")), "/nowhere: no such file, which ATC was to read"),
+        (AtcOptions(model_bank=Path("/nowhere")), "/nowhere: no such folder"),
+    ],
+)
+def test_an_option_that_is_ours_or_wrong_is_refused(options: AtcOptions, message: str) -> None:
+    with pytest.raises(ConversionError, match=message):
+        atc_command(order("rnet", options=options))
+
+
+def test_types_that_are_kept_anyway_need_no_list(tmp_path: Path) -> None:
+    # GE --keep_dtype.md: with origin and must_keep_origin_dtype it has no effect.
+    (tmp_path / "keep.cfg").touch()
+    kept = AtcOptions(keep_dtype=tmp_path / "keep.cfg")
+    with pytest.raises(ConversionError, match="--keep_dtype does nothing where every operator keeps its type"):
+        atc_command(order("rnet", "Ascend910B4", precision="origin", options=kept))
+
+
+def test_the_command_takes_the_options(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--small-channel", "--host-cpu", "aarch64", "--atc-options=--op_select_implmode=high_precision --a='b c'"]
+    assert main(["om", "rnet", "--soc", "Ascend310", "--dry-run", *words]) == 0
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert '--host_env_cpu=aarch64 --op_select_implmode=high_precision --a="b c" --log=error' in line
+    assert main(["om", "rnet", "--soc", "Ascend310", "--dry-run", "--atc-options=--a='b"]) == 1
+    assert "ATC_OPTIONS: No closing quotation" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("change", ["onnx", "om", "precision", "cann"])
 def test_an_om_is_made_again_when_anything_it_depends_on_changed(small: Order, tmp_path: Path, change: str) -> None:
     om_from_onnx(small, tmp_path / "log")
@@ -438,10 +495,11 @@ def test_the_command_compiles_what_is_missing_and_skips_what_is_there(
     assert "weights/pnet.bs2.Ascend310.om: up to date" in capsys.readouterr().out
     called = [json.loads(line) for line in (tmp_path / "calls").read_text().splitlines()]
     assert [next(word for word in words if "--model" in word) for words in called] == [
-        "--model=weights/pnet.simplified.onnx",
-        "--model=weights/rnet.simplified.onnx",
-        "--model=weights/rnet.simplified.onnx",
+        "--model=../pnet.simplified.onnx",
+        "--model=../rnet.simplified.onnx",
+        "--model=../rnet.simplified.onnx",
     ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["calls", "runs", "weights"]  # no kernel_meta
     assert main(["om", "onet", "--cann", "8.0"]) == 1
     assert "weights/onet.simplified.onnx: no such file" in capsys.readouterr().err
 

@@ -7,6 +7,7 @@ ask a model for its gears, so they need it; pyACL asks the model, and holds the 
 
 from __future__ import annotations
 
+import platform
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -115,6 +116,13 @@ def check_sidecar(sidecar: OmSidecar, spec: ModelSpec, om: Path, soc: str | None
             f"`make om SOC={soc}`; --any-chip lets the runtime judge.",
         )
     check_batch(sidecar.shapes, om)
+    bound = re.search(r"_linux_(\w+)\.om$", sidecar.written_as)
+    if bound is not None and bound[1] != platform.machine():
+        raise BackendError(
+            f"{om}: a model of a range is bound to its host; it was compiled for {bound[1]}, this is "
+            f"{platform.machine()}.",
+            f"`facepipe om --host-cpu {platform.machine()}`, or gears, which run anywhere.",
+        )
 
 
 def why_not_compiled(options: RuntimeOptions) -> str | None:

@@ -14,14 +14,14 @@ import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from facepipe.backends.ascend.om import OmShapes, OmSidecar
 from facepipe.catalogue.chip_precision import DEFAULT as DEFAULT_PRECISION
-from facepipe.catalogue.chip_precision import precision_option
+from facepipe.catalogue.chip_precision import precision_option, rounding
 from facepipe.catalogue.chips import (
     ADVISED_BATCH_GEAR,
     LEAST_GEARS,
@@ -32,6 +32,7 @@ from facepipe.catalogue.chips import (
     takes_ranges,
 )
 from facepipe.convert.ascend.aipp import aipp_config
+from facepipe.convert.ascend.atc_options import AtcOptions
 from facepipe.errors import ConversionError
 from facepipe.geometry.shape_plan import Size
 from facepipe.specs import ModelSpec
@@ -64,6 +65,7 @@ class Order:
         letterbox: whether the plan pads sizes that are no gear; recorded in the sidecar.
         precision: a value of --precision_mode or --precision_mode_v2; None leaves ATC's default, half precision.
         aipp: fold (x - mean) * scale into the .om.
+        options: what else goes onto ATC's command line.
     """
 
     spec: ModelSpec
@@ -77,6 +79,47 @@ class Order:
     letterbox: bool = False
     precision: str | None = None
     aipp: bool = False
+    options: AtcOptions = field(default_factory=AtcOptions)
+
+
+def orders_of(
+    specs: Sequence[ModelSpec],
+    weights: Path,
+    soc: Soc,
+    cann: str,
+    batch: int,
+    shapes: Literal["gears", "range", "static"],
+    image_sizes: tuple[Size, ...],
+    letterbox: bool,
+    precision: str | None,
+    aipp: bool,
+    options: AtcOptions,
+) -> list[Order]:
+    """One order for each model, from its final ONNX in `weights` to the .om beside it; the rest as in `Order`.
+
+    Raises:
+        ConversionError: AIPP is asked for, and the catalogue offers it for none of them.
+    """
+    if aipp and not any(spec.atc.aipp for spec in specs):
+        names = ", ".join(spec.name for spec in specs)
+        raise ConversionError(f"{names}: the catalogue offers AIPP for none of them.", "leave --aipp off.")
+    return [
+        Order(
+            spec,
+            spec.final(weights),
+            spec.compiled(weights, soc.name, batch),
+            soc,
+            cann,
+            batch,
+            shapes,
+            image_sizes,
+            letterbox,
+            precision,
+            aipp and spec.atc.aipp,  # MTCNN's resized images are no whole bytes: for AIPP they would have to be rounded
+            options,
+        )
+        for spec in specs
+    ]
 
 
 def om_shapes(order: Order) -> OmShapes:
@@ -206,12 +249,12 @@ def shape_options(order: Order) -> tuple[str, ...]:
     return (f"{option}={name}:[{sides}]",) if option == "--input_shape_range" else (f"{option}={name}:{sides}",)
 
 
-def atc_command(order: Order, output: Path | None = None) -> tuple[str, ...]:
+def atc_command(order: Order, folder: Path | None = None) -> tuple[str, ...]:
     """ATC's command line for an order, as a list for `subprocess`.
 
     Args:
         order: what to make.
-        output: the --output stem to use instead of the order's own.
+        folder: where ATC runs, if not here: it leaves its output there, and finds files from there.
 
     Raises:
         ConversionError: the guide forbids the order; nothing was started.
@@ -222,9 +265,16 @@ def atc_command(order: Order, output: Path | None = None) -> tuple[str, ...]:
             f"{spec.name}: CANN {order.cann} does not name {soc.name}, the last that did is {soc.last_cann}.",
             "CANN 8.0 compiles for it, without a device; --cann names the release that is spoken to.",
         )
-    stem = output or order.om.with_suffix("")
+
+    def seen(path: Path) -> Path:
+        if folder is None:
+            return path
+        return Path(os.path.relpath(path.parent.resolve() / path.name, folder.resolve()))
+
+    stem = order.om.with_suffix("") if folder is None else Path(order.om.stem)
     shapes = shape_options(order)
-    aipp = _aipp_options(order)
+    aipp = (f"--insert_op_conf={seen(aipp_path(order))}",) if _has_aipp(order) else ()
+    more = order.options.words(rounding(order.precision) == "nothing", seen)
     for path in (order.onnx, stem):
         if not _PATH.fullmatch(str(path)):
             raise ConversionError(
@@ -234,20 +284,26 @@ def atc_command(order: Order, output: Path | None = None) -> tuple[str, ...]:
     return (
         "atc",
         "--framework=5",
-        f"--model={order.onnx}",
+        f"--model={seen(order.onnx)}",
         f"--output={stem}",
         "--input_format=NCHW",
         *shapes,
         f"--soc_version={soc.name}",
         *precision_option(order.precision, soc, order.cann),
         *aipp,
+        *more,
         "--log=error",
     )
 
 
-def _aipp_options(order: Order) -> tuple[str, ...]:
+def _has_aipp(order: Order) -> bool:
+    """Whether AIPP is folded in.
+
+    Raises:
+        ConversionError: it is asked for where it cannot be.
+    """
     if not order.aipp:
-        return ()
+        return False
     spec = order.spec
     if not spec.atc.aipp:
         raise ConversionError(
@@ -257,7 +313,7 @@ def _aipp_options(order: Order) -> tuple[str, ...]:
         )
     if om_shapes(order).kind == "range":
         raise ConversionError(f"{spec.name}: static AIPP and a shape range exclude each other for one input.")
-    return (f"--insert_op_conf={aipp_path(order)}",)
+    return True
 
 
 def aipp_path(order: Order) -> Path:
@@ -443,7 +499,7 @@ def find_atc(environ: Mapping[str, str], devices: Path = Path("/dev"), driver: P
 
 def made_from(order: Order) -> MadeFrom:
     """What the .om of an order is made from: this ONNX, by this very order. The ONNX is there."""
-    inputs = {"onnx": sha256_of_file(order.onnx), **weights_behind(order.onnx)}
+    inputs = {"onnx": sha256_of_file(order.onnx), **weights_behind(order.onnx), **order.options.digests()}
     return MadeFrom(inputs, {"command": atc_command(order), "cann": order.cann})
 
 
@@ -476,9 +532,11 @@ def om_from_onnx(order: Order, log: Path) -> Record:
     scratch = part_of(order.om)
     scratch.mkdir()
     try:
-        stem = scratch / order.om.stem
-        ran = atc_command(order, stem)
-        made = subprocess.run((atc, *ran[1:]), capture_output=True, text=True, errors="replace", check=False)
+        # It leaves kernel_meta and fusion_result.json where it runs: in a folder that goes, where two do not meet.
+        ran = atc_command(order, scratch)
+        made = subprocess.run(
+            (Path(atc).absolute(), *ran[1:]), cwd=scratch, capture_output=True, text=True, errors="replace", check=False
+        )
         output = made.stdout + made.stderr
         write_text(log, f"{render(ran)}\n\n{output}\nexit status {made.returncode}\n")
         files = sorted(scratch.glob("*.om"))
