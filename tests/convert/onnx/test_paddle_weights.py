@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Paddle port's .pdparams: read as data, entry by entry what PyTorch's own file would hold."""
+"""The Paddle port's .pdparams: read as data, entry by entry what PyTorch's own file would hold; and written."""
 
 from __future__ import annotations
 
 import pickle
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,9 +13,12 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="converting needs the extra [convert]")
 
+from seeded_weights import write_checkpoint  # noqa: E402
+
 from facepipe.assets.workspace import Workspace, find_weights  # noqa: E402
 from facepipe.catalogue import model  # noqa: E402
 from facepipe.convert.onnx.checkpoint import load  # noqa: E402
+from facepipe.convert.onnx.paddle_weights import paddle_state  # noqa: E402
 from facepipe.errors import WeightsError  # noqa: E402
 from facepipe.networks import build  # noqa: E402
 from facepipe.networks.seeded import values_from_key  # noqa: E402
@@ -100,3 +104,41 @@ def test_what_is_no_state_dict_of_this_network_is_refused(value: object, said: s
     path.write_bytes(pickle.dumps(value, 4))
     with pytest.raises(WeightsError, match=said):
         load(SPEC, path)
+
+
+@pytest.mark.parametrize("name", ["mobilefacenet.paddle", "arcface.iresnet18", "mobilefacenet.ms1m"])
+def test_what_is_written_comes_back_entry_by_entry(name: str, tmp_path: Path) -> None:
+    spec, path = model(name), tmp_path / "w.pdparams"
+    network = load(spec, write_checkpoint(spec.network, tmp_path / "seeded.pt"), any_digest=True).network
+    path.write_bytes(paddle_state(network))
+    back = load(spec, path, any_digest=True).network.state_dict()
+    assert all(torch.equal(back[key], value) for key, value in network.state_dict().items())
+
+
+def test_what_is_written_is_paddles_own_form() -> None:
+    """PaddlePaddle 3.3.1 loads it strictly and answers alike, and its own table is the same: see decision 36."""
+    network = build("iresnet18")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # numpy.core, which NumPy 1 knows too
+        found = pickle.loads(paddle_state(network))
+    table = found.pop("StructuredToParameterName@@")
+    assert list(found) == list(table)
+    assert all(type(value) is np.ndarray and value.dtype == np.float32 for value in found.values())
+    assert found["fc.weight"].shape == (25088, 512), "Paddle's matrices have their inputs first"
+    np.testing.assert_array_equal(found["fc.weight"].T, network.state_dict()["fc.weight"].numpy())
+    assert {key: table[key] for key in list(table)[:7]} == {
+        "conv1.weight": "conv2d_0.w_0",
+        "bn1.weight": "batch_norm2d_0.w_0",
+        "bn1.bias": "batch_norm2d_0.b_0",
+        "bn1._mean": "batch_norm2d_0.w_1",
+        "bn1._variance": "batch_norm2d_0.w_2",
+        "prelu._weight": "p_re_lu_0.w_0",
+        "layer1.0.bn1.weight": "batch_norm2d_1.w_0",
+    }
+    assert list(table.values())[-6:-3] == ["linear_0.w_0", "linear_0.b_0", "batch_norm1d_0.w_0"]
+    assert len(set(table.values())) == len(table)
+
+
+def test_a_layer_that_no_recogniser_has_is_not_guessed() -> None:
+    with pytest.raises(WeightsError, match="1: is a ConvTranspose2d with weights, expected one of Conv2d, Linear"):
+        paddle_state(torch.nn.Sequential(torch.nn.ReLU(), torch.nn.ConvTranspose2d(3, 3, 2)))
