@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -65,7 +66,54 @@ def test() -> Measured:
     return Measured(round(spent), spent < 1200, "seconds, with installing and converting")
 
 
+def named() -> Measured:
+    """What the README says of a machine without torch, from an address of git, in an empty folder."""
+    with clone() as folder:
+        empty = folder.parent / "empty"
+        empty.mkdir()
+        home = environment() | {"FACEPIPE_HOME": str(empty)}
+        program, portraits = empty / "venv" / "bin", empty / "data" / "portraits"
+
+        def tell(*words: str | Path) -> str:
+            return call([str(program / "facepipe"), *map(str, words)], log="wheel", folder=empty, environment=home)
+
+        def install() -> None:
+            call([sys.executable, "-m", "venv", str(empty / "venv")], log="wheel-venv", folder=empty)
+            address = f"facepipe[ort] @ git+{folder.as_uri()}"
+            call([str(program / "python"), "-m", "pip", "install", address], log="wheel-pip", folder=empty)
+
+        installing = seconds(install)
+        packages = call([str(program / "python"), "-m", "pip", "list"], log="wheel-list", folder=empty)
+        table: list[str] = []
+
+        def fetch() -> None:
+            tell("fetch", "mtcnn", "dlib.resnet", "portraits")
+            table.extend(tell("onnx", "mtcnn", "dlib.resnet").splitlines())
+
+        fetching = seconds(fetch)
+        for key in ("Barack_Obama/obama.jpg", "Joseph_Biden/biden.jpg"):  # one of each; the others are to be named
+            (empty / "people" / key).parent.mkdir(parents=True)
+            shutil.copy(portraits / key, empty / "people" / key)
+        tell("gallery", "build", "people", "--out", "people.gallery")
+        tell("recognise", "--index", "people.gallery", "--input", portraits, "--output", "named")
+        names = {
+            path.relative_to(empty / "named").as_posix(): [face["label"] for face in read(path)["faces"]]
+            for path in sorted((empty / "named").rglob("*.jpg.json"))
+        }
+    built = sum(" build " in line for line in table)
+    right = "torch" not in packages and "onnx " not in packages and built == 4 and len(names) == 6
+    right = right and all(found == [name.partition("/")[0]] for name, found in names.items())
+    value = {"install_seconds": round(installing, 1), "ready_seconds": round(fetching, 1), "named": names}
+    return Measured(value, right, f"{installing:.0f} s of installing, {fetching:.0f} s to models that are ready")
+
+
 CHECKS = (
+    Check(
+        "wheel_named",
+        "from pip install, of a git address, to names on faces without torch",
+        "no torch and no onnx among the packages, four models built, six photographs of two people named right",
+        named,
+    ),
     Check(
         "clone_demo",
         "make demo in a fresh clone, without a mirror",
