@@ -17,6 +17,7 @@ from facepipe.runs.faces_run import SHARD_ARRAYS
 from facepipe.runs.staged_run import DETECTION_ARRAYS, FACE_ARRAYS
 from facepipe.store import bins, made_from, stage, tries
 from facepipe.store.bins import BinTensor, write_bins
+from facepipe.train import align
 from facepipe.train.data import packed
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs/file-formats.md").read_text(encoding="utf-8")
@@ -31,6 +32,7 @@ PAGE = (Path(__file__).resolve().parents[1] / "docs/file-formats.md").read_text(
         split.FORMAT,
         rows.FORMAT,
         tries.TRIES_FORMAT,
+        align.FORMAT,
         packed.FORMAT,
     ],
 )

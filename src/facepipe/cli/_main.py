@@ -80,7 +80,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "train": ("facepipe.cli.train", "a recogniser learned from aligned faces of people, resumable bit for bit"),
         "train-data": (
             "facepipe.cli.train_data",
-            "sets of faces to train on: what is in one, and one packed in a file",
+            "sets of faces to train on: aligned from photographs, listed, packed in a file",
         ),
         "image2bin": ("facepipe.compat.image2bin_command", "pictures to the Paddle port's training records"),
         "bin2image": ("facepipe.compat.bin2image_command", "the Paddle port's training records to pictures"),

@@ -1,29 +1,62 @@
 # SPDX-License-Identifier: Apache-2.0
-"""facepipe train-data pack people/ --out people.faces
+"""facepipe train-data align photographs/ --out people/
 
 Sets of faces to train on. A set is a folder with one folder a person, the Paddle port's records (a folder with
 label.txt), insightface's train.rec and train.idx, or a packed file, which docs/file-formats.md describes.
 
-  facepipe train-data list ms1m/                     how many faces, of how many people, and what is to be known of them
-  facepipe train-data pack ms1m/ --out ms1m.faces    one file of any form; damaged pictures are named and left out
+  facepipe train-data align photographs/ --out people/      <person>/<photograph>: the main face of each, aligned
+  facepipe train-data list people/                          how many faces, of how many people
+  facepipe train-data pack people/ --out people.faces       one file of any form; damaged pictures are named, left out
+
+`align` can be killed and run again. What has no face, or cannot be read, is told and stands in left_out.jsonl.
 """
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 
-from facepipe.cli.run_options import add_overwrite, positive
+from facepipe.cli.lfw_options import run_job
+from facepipe.cli.run_options import (
+    add_allow_margin_crop,
+    add_model_arguments,
+    add_overwrite,
+    add_run_arguments,
+    chosen_backend,
+    note_left_out,
+    note_not_looked_at,
+    positive,
+    worker_count,
+)
+from facepipe.engine.local import Local
 from facepipe.escape import for_terminal
+from facepipe.faces.photographs import photographs_of
+from facepipe.faces.pipeline import DEFAULT_SELECTION, SELECTION_NAMES, require_alignment
+from facepipe.runs.job import made_by
 from facepipe.store.owned import require_free
 from facepipe.terminal.output import add_output_arguments, bar, note, result
+from facepipe.train.align import align_people
 from facepipe.train.data import FaceSet, open_set
-from facepipe.train.data.face_set import SIDE
+from facepipe.train.data.face_set import SIDE, named
 from facepipe.train.data.packed import pack
+
+RECOGNISER = "mobilefacenet.paddle"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    aligning = commands.add_parser("align", help="photographs of people to aligned faces of them")
+    text = "a folder that holds one folder a person"
+    aligning.add_argument("photographs", type=Path, metavar="PHOTOGRAPHS", help=text)
+    aligning.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="gets one folder a person")
+    text = f"whose alignment they get; its weights need not be there (default: {RECOGNISER})"
+    aligning.add_argument("--for", dest="embedder", default=RECOGNISER, metavar="RECOGNISER", help=text)
+    text = "which face of a photograph"
+    aligning.add_argument("--select", default=DEFAULT_SELECTION, choices=SELECTION_NAMES, help=text)
+    add_allow_margin_crop(aligning)
+    add_model_arguments(aligning, embeds=False)
+    add_run_arguments(aligning)
     listing = commands.add_parser("list", help="what is in a set")
     packing = commands.add_parser("pack", help="a set of any form as one file that loads fast")
     for command in (listing, packing):
@@ -41,7 +74,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    return {"list": _list, "pack": _pack}[args.command](args)
+    return {"align": _align, "list": _list, "pack": _pack}[args.command](args)
+
+
+def _align(args: argparse.Namespace) -> int:
+    keys = photographs_of(args.photographs, args.out)
+    require_alignment(args.detector, args.embedder, args.allow_margin_crop, "--allow-margin-crop", args.weights)
+    chosen_backend(args, None, None if args.force else made_by(args.out), args.out)
+    job = run_job(args, args.photographs, args.out, len(keys))
+    with bar(args, "align", len(keys), "photograph") as progress:
+        aligned = align_people(job, keys, Local(worker_count(args)), force=args.force, progress=progress)
+    note_left_out(args, args.photographs, aligned.left_out)
+    note_not_looked_at(args, args.photographs, keys, out=args.out)
+    if aligned.lost:
+        count = "1 person has" if len(aligned.lost) == 1 else f"{len(aligned.lost):,} people have"
+        note(args, for_terminal(f"{args.photographs}: {count} no face on any photograph ({named(aligned.lost)})"))
+    left = f", {len(aligned.left_out):,} photographs without one" if aligned.left_out else ""
+    text = f"{args.out}: {aligned.faces:,} faces of {aligned.people:,} people{left}"
+    result(args, for_terminal(text), {"out": str(args.out), **asdict(aligned)})
+    return 0
 
 
 def _list(args: argparse.Namespace) -> int:

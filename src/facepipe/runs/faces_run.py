@@ -278,17 +278,18 @@ def collect(stage: Stage, run: Path) -> Written:
     return written
 
 
-def collect_faces(stage: Stage, run: Path, arrays: Mapping[str, str]) -> Written:
+def collect_faces(stage: Stage, run: Path, arrays: Mapping[str, str], *, with_rows: bool = True) -> Written:
     """Write `run`/faces.jsonl and `run`/photographs.sha256 alone.
 
     Args:
         stage: a finished stage whose shards hold FACE_ARRAYS.
         arrays: names and dtypes of all of a shard's arrays.
+        with_rows: faces are rows of embeddings.npy.
 
     Raises:
         StageError: a shard's arrays do not fit its keys.
     """
-    written = write_faces(run / FACES_FILE, _lines(stage, arrays))
+    written = write_faces(run / FACES_FILE, _lines(stage, arrays), with_rows)
     write_digests(run / PHOTOGRAPHS_FILE, _digests(stage))
     return written
 

@@ -31,6 +31,9 @@ from facepipe.store.provenance import ModelFile, package_versions
 
 WhichFaces = Literal["main", "all"]
 
+ALIGN = ".align"
+"""The stage of `train.align`: hidden, since beside it lie people's folders."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunJob:
@@ -85,7 +88,7 @@ def made_by(run: Path) -> MadeBy | None:
     Raises:
         StageError: its record is damaged.
     """
-    for name in ("fused", "pnet"):
+    for name in ("fused", "pnet", ALIGN):
         begun = run / name / "begun.json"
         if begun.is_file():
             parameters = read_json(begun, "--force to start it over.").get("parameters")
@@ -110,11 +113,17 @@ def models_of(job: RunJob) -> tuple[ModelFile, ...]:
         BackendError: one is not there, or the back end cannot be used here.
         StageError: the record beside one is not its own.
     """
-    if job.models is not None:
-        return job.models
+    return job.models if job.models is not None else files_of(job, networks_of(job))
+
+
+def files_of(job: RunJob, specs: Iterable[ModelSpec]) -> tuple[ModelFile, ...]:
+    """The files of these networks that the job would load, as they lie there.
+
+    Raises:
+        BackendError, StageError: as `models_of`.
+    """
     backend = backend_by_name(job.backend, job.options)
     require_available(backend)
-    specs = networks_of(job)
     return tuple(model_on_disk(backend, spec, job.weights, job.batch)[1] for spec in specs)
 
 

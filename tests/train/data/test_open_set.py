@@ -41,7 +41,11 @@ def packed_of(source: Path, out: Path) -> Path:
     return out
 
 
-@pytest.fixture(params=[*FORMS, *[(form, "packed") for form in FORMS]], ids=str)
+def name_of(form: object) -> str:
+    return f"packed-{form[0].__name__}" if isinstance(form, tuple) else form.__name__  # type: ignore[attr-defined]
+
+
+@pytest.fixture(params=[*FORMS, *[(form, "packed") for form in FORMS]], ids=name_of)
 def made(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     if isinstance(request.param, tuple):
         return packed_of(request.param[0](tmp_path / "source"), tmp_path / "set.faces")
@@ -84,12 +88,14 @@ def test_a_set_crosses_to_another_process_as_its_path(made: Path) -> None:
 
 @pytest.mark.process
 @pytest.mark.parametrize("start", ["fork", "spawn"])
-def test_processes_that_were_forked_or_spawned_read_the_same_pictures(made: Path, start: str) -> None:
-    faces = open_set(made)
-    assert faces.picture(0).any()  # it is open here already
+def test_processes_that_were_forked_or_spawned_read_the_same_pictures(tmp_path: Path, start: str) -> None:
+    sets = [open_set(form(tmp_path / form.__name__)) for form in FORMS]
+    sets.append(open_set(packed_of(tmp_path / "folders", tmp_path / "set.faces")))
+    assert all(faces.picture(0).any() for faces in sets)  # they are open here already
+    asked = [(faces, index) for faces in sets for index in range(5)]
     with multiprocessing.get_context(start).Pool(2) as pool:
-        answers = pool.starmap(picture_in_another_process, [(faces, index) for index in range(5)])
-    assert answers == pictures(faces)
+        answers = pool.starmap(picture_in_another_process, asked)
+    assert answers == [faces.picture(index).tobytes() for faces, index in asked]
 
 
 def test_the_digest_is_the_same_wherever_the_set_is_mounted_and_tells_a_change(made: Path, tmp_path: Path) -> None:
@@ -130,7 +136,7 @@ def test_a_damaged_picture_is_an_error_of_that_picture_alone(tmp_path: Path) -> 
 
 def test_a_picture_of_many_pixels_is_not_decoded(tmp_path: Path) -> None:
     root = folders(tmp_path / "set")
-    (root / "Ann" / "00.png").write_bytes(encoded(np.zeros((9000, 9000, 3), np.uint8)))
+    (root / "Ann" / "00.png").write_bytes(encoded(np.zeros((9000, 9000), np.bool_)))
     with pytest.raises(DataError, match=r"Ann/00.png: has 9000x9000 pixels, expected 112x112"):
         open_set(root).picture(0)
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from made_sets import encoded, face, people_folder
 
-from facepipe.errors import DataError, StageError
+from facepipe.errors import BackendError, DataError, StageError
 from facepipe.train.data import open_set
 from facepipe.train.data.packed import pack
 
@@ -136,6 +136,16 @@ def test_two_sets_of_one_file_are_read_side_by_side_and_one_that_was_replaced_is
     assert np.array_equal(one.picture(4), face(4))  # what is open goes on
     del one, two
     assert len(open_set(packed)) == 5
+
+
+def test_without_lmdb_other_forms_are_read_and_packing_says_what_to_install(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "lmdb", None)
+    faces = open_set(source)
+    with pytest.raises(BackendError, match="needs the module 'lmdb'") as told:
+        pack(faces, tmp_path / "set.faces")
+    assert told.value.attempt == "pip install 'facepipe[train]'."
 
 
 def test_a_map_that_is_too_small_grows(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

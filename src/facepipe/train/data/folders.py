@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -36,15 +37,8 @@ def open_folders(root: Path, side: int) -> FaceSet:
             accent's form alone: on another disk they would be one.
     """
     keys = tuple(list_keys(root))
-    loose = [key for key in keys if "/" not in key]
-    if loose:
-        raise DataError(
-            f"{root}: {len(loose)} pictures lie in no person's folder (first: {loose[0]}), expected <person>/....",
-            f"a folder that holds one folder a person, or `facepipe train-data align {root}`, and a label.txt.",
-        )
-    people = [key.partition("/")[0] for key in keys]
+    people = person_of_each(root, keys)
     classes = tuple(sorted(set(people)))
-    _refuse_one_name(root, classes)
     number = {name: place for place, name in enumerate(classes)}
     labels = np.array([number[name] for name in people], np.int64)
     digest = digest_of("folders", (f"{key} {stamp(root / key, f'{root}: {key}')}" for key in keys))
@@ -53,9 +47,21 @@ def open_folders(root: Path, side: int) -> FaceSet:
     return FaceSet(root, side, keys, labels, classes, digest, PictureFiles(root, keys), again, notes)
 
 
-def _refuse_one_name(root: Path, classes: tuple[str, ...]) -> None:
+def person_of_each(root: Path, keys: Sequence[str]) -> list[str]:
+    """The person of each picture below `root`: the first folder of its key.
+
+    Raises:
+        DataError: as `open_folders`.
+    """
+    loose = [key for key in keys if "/" not in key]
+    if loose:
+        raise DataError(
+            f"{root}: {len(loose)} pictures lie in no person's folder (first: {loose[0]}), expected <person>/....",
+            "a folder that holds one folder a person, or one with a label.txt.",
+        )
+    people = [key.partition("/")[0] for key in keys]
     first: dict[str, str] = {}
-    for name in classes:
+    for name in sorted(set(people)):
         alike = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
         if first.setdefault(alike, name) != name:
             raise DataError(
@@ -63,6 +69,7 @@ def _refuse_one_name(root: Path, classes: tuple[str, ...]) -> None:
                 "alone, expected one folder a person.",
                 "put their photographs together, or rename one of two people.",
             )
+    return people
 
 
 def _empty(root: Path, people: dict[str, int]) -> tuple[str, ...]:

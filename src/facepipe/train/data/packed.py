@@ -24,10 +24,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import lmdb
 import numpy as np
 
-from facepipe.errors import DataError
+from facepipe.errors import BackendError, DataError
 from facepipe.results import Unread
 from facepipe.store.files import atomic_path
 from facepipe.store.sealed_json import sealed, strict_json, unsealed
@@ -45,6 +44,17 @@ _FIRST_SIZE = 1 << 30  # of the map, while it is written; it doubles
 _MOST_NAMED = 100
 
 
+def _library() -> Any:
+    """LMDB's package, which the other forms of a set can do without."""
+    try:
+        import lmdb
+    except ModuleNotFoundError as error:
+        raise BackendError(
+            "a packed set needs the module 'lmdb', which is not installed.", "pip install 'facepipe[train]'."
+        ) from error
+    return lmdb
+
+
 @dataclass(frozen=True, slots=True)
 class Packed:
     """What was packed, and the samples that were left out, with their reasons."""
@@ -59,6 +69,7 @@ class _Database:
     """An open LMDB file; LMDB takes one of each in a process, which all that read the file share."""
 
     def __init__(self, path: Path) -> None:
+        lmdb = _library()
         try:
             status = path.stat()
             self.identity = (status.st_dev, status.st_ino)
@@ -138,7 +149,7 @@ class PackedPictures:
     def _record(self, index: int) -> bytes:
         try:
             record = self.database.get(_PLACE.pack(index))
-        except lmdb.Error as error:
+        except _library().Error as error:
             raise DataError(f"{self.path}: face {index}: cannot be read ({error}).", _AGAIN) from error
         if record is None or len(record) < _BEGIN.size:
             raise DataError(f"{self.path}: face {index}: is not there, expected it; the file is damaged.", _AGAIN)
@@ -195,7 +206,7 @@ def pack(
     labels: list[int] = []
     digest = sha256(FORMAT.encode())
     with atomic_path(out, overwrite=overwrite) as part:
-        environment = lmdb.open(
+        environment = _library().open(
             str(part), subdir=False, lock=False, map_size=_FIRST_SIZE, sync=False, metasync=False, max_spare_txns=0
         )
         try:
@@ -288,6 +299,7 @@ def _put(environment: Any, entries: list[tuple[bytes, bytes]], *, append: bool =
     Args:
         append: their keys are larger than all before.
     """
+    lmdb = _library()
     while True:
         try:
             with environment.begin(write=True) as transaction:
