@@ -13,6 +13,7 @@ from small_networks import EMBEDDER, write_onnx
 from stand_ins import stand_in
 
 from facepipe.catalogue.chips import SOCS
+from facepipe.convert.ascend.amct import deploy
 from facepipe.convert.ascend.atc import Order, atc_command, om_from_onnx, orders_of
 from facepipe.convert.ascend.atc_options import AtcOptions
 from facepipe.convert.ascend.preflight import preflight
@@ -87,6 +88,24 @@ def test_what_the_quantiser_refuses_is_one_line(
     with pytest.raises(ConversionError, match=message):
         om_from_onnx(order, tmp_path / "log")
     assert not order.om.exists() and not list(tmp_path.glob(".*part*"))
+
+
+def test_activations_by_the_channel_are_refused_before_the_quantiser_is_asked(order: Order, tmp_path: Path) -> None:
+    # As NNCF quantises the input of a depthwise convolution: weights/mobilefacenet.ms1m.int8.onnx has such ones.
+    model = onnx.load(str(order.onnx))
+    for tensor in model.graph.initializer:
+        if tensor.name in ("s0", "s1"):
+            tensor.CopyFrom(numpy_helper.from_array(np.full(3, 0.02, np.float32), tensor.name))
+    onnx.save(model, str(order.onnx))
+    with pytest.raises(ConversionError, match=r"1 activations have a scale for each channel \(the first at quantise\)"):
+        om_from_onnx(order, tmp_path / "log")
+
+
+def test_the_projects_own_quantised_facenet_is_taken(weights_dir: Path, tmp_path: Path, order: Order) -> None:
+    path = weights_dir / "facenet.seeded.int8.onnx"
+    if not path.is_file():
+        pytest.skip(f"{path} is not there: this test needs the quantised recogniser")
+    assert deploy(path, tmp_path)[0].is_file()
 
 
 def test_without_the_quantiser_one_line_says_what_to_install(

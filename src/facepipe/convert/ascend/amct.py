@@ -30,12 +30,38 @@ def deployed_name(prefix: str) -> str:
     return f"{prefix}_deploy_model.onnx"
 
 
+def activations_by_channel(quantised: Path) -> list[str]:
+    """The QuantizeLinear nodes that give a computed tensor more than one scale."""
+    import onnx  # a machine that only compiles may lack it; AMCT itself needs it
+    from onnx import numpy_helper
+
+    from facepipe.convert.onnx.passes.graph import constants
+
+    model = onnx.load(str(quantised))
+    stored = constants(model)
+    return [
+        node.name or node.output[0]
+        for node in model.graph.node
+        if node.op_type == "QuantizeLinear"
+        and node.input[0] not in stored
+        and node.input[1] in stored
+        and len(numpy_helper.to_array(stored[node.input[1]]).reshape(-1)) > 1
+    ]
+
+
 def deploy(quantised: Path, folder: Path) -> tuple[Path, str]:
     """The file for ATC, in `folder`, and what AMCT printed.
 
     Raises:
-        ConversionError: AMCT is not installed, refuses the file, or leaves none.
+        ConversionError: AMCT's guide excludes the file; AMCT is not installed, refuses it, or leaves none.
     """
+    by_channel = activations_by_channel(quantised)
+    if by_channel:
+        raise ConversionError(
+            f"{quantised}: {len(by_channel)} activations have a scale for each channel (the first at {by_channel[0]}), "
+            "and AMCT takes that of weights alone.",
+            "a recogniser without depthwise convolutions, which NNCF quantises so: FaceNet, IResNet.",
+        )
     made = subprocess.run(
         amct_command(str(quantised.resolve()), f"./{PREFIX}"),
         cwd=folder,
