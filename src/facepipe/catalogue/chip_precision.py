@@ -43,6 +43,9 @@ mixed_float16, fp16, mixed_bfloat16, mixed_hif8."""
 DEFAULT = "force_fp16"
 """What ATC does where nothing is asked for."""
 
+INT8 = "int8"
+"""Not a mode of ATC: the quantised recogniser through AMCT; what is left in float32 is computed by the default."""
+
 _V1_OF_V2 = {
     "fp16": "force_fp16",
     "origin": "must_keep_origin_dtype",
@@ -98,10 +101,12 @@ def precision_option(precision: str | None, soc: Soc, cann: str) -> tuple[str, .
     Raises:
         ConversionError: no such precision, or not on this chip; the mode that is nearest to it is named.
     """
-    if precision is None:
+    if precision in (None, INT8):
         return ()
     if precision not in (*PRECISION_V2, *PRECISION_V1):
-        raise ConversionError(f"precision '{precision}' is not known, expected one of {', '.join(offered(soc))}.")
+        raise ConversionError(
+            f"precision '{precision}' is not known, expected one of {', '.join((*offered(soc), INT8))}."
+        )
     reason = why_not_on(precision, soc)
     if reason is not None:
         raise ConversionError(f"precision '{precision}': {reason}.", f"PRECISION={finest(soc)}")

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from pathlib import Path
 
 from facepipe.backends.ascend.board import require_soc
 from facepipe.catalogue import detector_models, embedder, model
+from facepipe.catalogue.chip_precision import INT8
 from facepipe.catalogue.chips import Soc, takes_ranges
 from facepipe.cli.ascend_options import (
     add_chip_arguments,
@@ -26,6 +28,7 @@ from facepipe.cli.ascend_options import (
     has_onnx,
 )
 from facepipe.cli.run_options import add_weights
+from facepipe.convert.ascend.amct import PREFIX, amct_command
 from facepipe.convert.ascend.atc import (
     Order,
     aipp_path,
@@ -66,9 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "photographs whose sizes are read for the plan"
     parser.add_argument("--photographs", type=Path, metavar="FOLDER", help=text)
     add_photograph_arguments(parser)
-    text = (
-        "a value of --precision_mode or --precision_mode_v2 that the chip has (default: the compiler's, half precision)"
-    )
+    text = "a value of --precision_mode or --precision_mode_v2 that the chip has or int8 (default: half precision)"
     parser.add_argument("--precision", metavar="NAME", help=text)
     parser.add_argument("--aipp", action="store_true", help="fold (x - mean) * scale in, where the catalogue allows it")
     parser.add_argument("--small-channel", action="store_true", help="ATC's faster first convolution of three channels")
@@ -109,9 +110,10 @@ def run(args: argparse.Namespace) -> int:
     missing = [order for order in orders if not order.onnx.is_file()]
     if missing:
         names = " ".join(order.spec.name for order in missing)
+        what, again = ("quantised", "quantise") if missing[0].precision == INT8 else ("final", "onnx")
         raise ConversionError(
-            f"{missing[0].onnx}: no such file, expected the final ONNX of {missing[0].spec.name}.",
-            f"`facepipe onnx {names}`",
+            f"{missing[0].onnx}: no such file, expected the {what} ONNX of {missing[0].spec.name}.",
+            f"`facepipe {again} {names}`",
         )
     if not args.no_check:
         _check(args, orders)
@@ -142,7 +144,8 @@ def _check(args: argparse.Namespace, orders: list[Order]) -> None:
     from facepipe.convert.ascend.preflight import require_no_blocker
 
     for order in orders:
-        require_no_blocker(order.onnx, order.soc, order.cann, order.precision)
+        if order.precision != INT8:  # AMCT replaces what ATC has no parser for
+            require_no_blocker(order.onnx, order.soc, order.cann, order.precision)
 
 
 def _orders(args: argparse.Namespace, specs: list[ModelSpec], soc: Soc, cann: str) -> list[Order]:
@@ -159,6 +162,8 @@ def _orders(args: argparse.Namespace, specs: list[ModelSpec], soc: Soc, cann: st
 
 def _tell_dry(args: argparse.Namespace, order: Order, command: str) -> None:
     heading(args, f"# {order.spec.name}: {shapes_in_words(order)}")
+    if order.precision == INT8:
+        heading(args, f"# before that: {shlex.join(amct_command(str(order.onnx), str(order.om.parent / PREFIX)))}")
     record = {"model": order.spec.name, "file": str(order.om), "shapes": shapes_in_words(order), "command": command}
     result(args, command, record)
     if order.aipp:

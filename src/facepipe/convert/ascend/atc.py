@@ -21,7 +21,7 @@ from typing import Literal
 
 from facepipe.backends.ascend.om import OmShapes, OmSidecar
 from facepipe.catalogue.chip_precision import DEFAULT as DEFAULT_PRECISION
-from facepipe.catalogue.chip_precision import precision_option, rounding
+from facepipe.catalogue.chip_precision import INT8, precision_option, rounding
 from facepipe.catalogue.chips import (
     ADVISED_BATCH_GEAR,
     LEAST_GEARS,
@@ -32,6 +32,7 @@ from facepipe.catalogue.chips import (
     takes_ranges,
 )
 from facepipe.convert.ascend.aipp import aipp_config
+from facepipe.convert.ascend.amct import PREFIX, deploy, deployed_name
 from facepipe.convert.ascend.atc_options import AtcOptions
 from facepipe.errors import ConversionError
 from facepipe.geometry.shape_plan import Size
@@ -54,7 +55,7 @@ class Order:
 
     Attributes:
         spec: the model.
-        onnx: its final ONNX file.
+        onnx: its final ONNX file; in eight bits, its quantised one.
         om: the file to be made; its name is ATC's --output and ".om".
         soc: the chip.
         cann: the CANN release whose dialect is spoken.
@@ -63,7 +64,8 @@ class Order:
             axis is static anyway.
         image_sizes: (height, width) of every gear of a network that takes many; ignored for others.
         letterbox: whether the plan pads sizes that are no gear; recorded in the sidecar.
-        precision: a value of --precision_mode or --precision_mode_v2; None leaves ATC's default, half precision.
+        precision: a value of --precision_mode or --precision_mode_v2; None leaves ATC's default, half precision; "int8"
+            sends the quantised file through AMCT first.
         aipp: fold (x - mean) * scale into the .om.
         options: what else goes onto ATC's command line.
     """
@@ -97,16 +99,19 @@ def orders_of(
 ) -> list[Order]:
     """One order for each model, from its final ONNX in `weights` to the .om beside it; the rest as in `Order`.
 
+    Eight bits are the recogniser's, as everywhere; detectors beside it are compiled in the default.
+
     Raises:
         ConversionError: AIPP is asked for, and the catalogue offers it for none of them.
     """
     if aipp and not any(spec.atc.aipp for spec in specs):
         names = ", ".join(spec.name for spec in specs)
         raise ConversionError(f"{names}: the catalogue offers AIPP for none of them.", "leave --aipp off.")
+    eight_bits = [precision == INT8 and spec.task == "embed" for spec in specs]
     return [
         Order(
             spec,
-            spec.final(weights),
+            spec.quantised(weights) if is_int8 else spec.final(weights),
             spec.compiled(weights, soc.name, batch),
             soc,
             cann,
@@ -114,11 +119,11 @@ def orders_of(
             shapes,
             image_sizes,
             letterbox,
-            precision,
+            None if precision == INT8 and not is_int8 else precision,
             aipp and spec.atc.aipp,  # MTCNN's resized images are no whole bytes: for AIPP they would have to be rounded
             options,
         )
-        for spec in specs
+        for spec, is_int8 in zip(specs, eight_bits, strict=True)
     ]
 
 
@@ -275,6 +280,9 @@ def atc_command(order: Order, folder: Path | None = None) -> tuple[str, ...]:
     shapes = shape_options(order)
     aipp = (f"--insert_op_conf={seen(aipp_path(order))}",) if _has_aipp(order) else ()
     more = order.options.words(rounding(order.precision) == "nothing", seen)
+    source = order.onnx if order.precision != INT8 else order.om.parent / deployed_name(PREFIX)
+    if order.precision == INT8 and folder is not None:
+        source = folder / deployed_name(PREFIX)
     for path in (order.onnx, stem):
         if not _PATH.fullmatch(str(path)):
             raise ConversionError(
@@ -284,7 +292,7 @@ def atc_command(order: Order, folder: Path | None = None) -> tuple[str, ...]:
     return (
         "atc",
         "--framework=5",
-        f"--model={seen(order.onnx)}",
+        f"--model={seen(source)}",
         f"--output={stem}",
         "--input_format=NCHW",
         *shapes,
@@ -517,7 +525,8 @@ def om_from_onnx(order: Order, log: Path) -> Record:
     atc_command(order)  # refuses what is illegal
     atc = find_atc(os.environ)
     if not order.onnx.is_file():
-        raise ConversionError(f"{order.onnx}: no such file.", f"`facepipe onnx {order.spec.name}`")
+        again = "quantise" if order.precision == INT8 else "onnx"
+        raise ConversionError(f"{order.onnx}: no such file.", f"`facepipe {again} {order.spec.name}`")
     origin = made_from(order)
     require_own(order.om)
     keep_record(order.om)
@@ -532,12 +541,13 @@ def om_from_onnx(order: Order, log: Path) -> Record:
     scratch = part_of(order.om)
     scratch.mkdir()
     try:
+        adapted = deploy(order.onnx, scratch)[1] if order.precision == INT8 else ""
         # It leaves kernel_meta and fusion_result.json where it runs: in a folder that goes, where two do not meet.
         ran = atc_command(order, scratch)
         made = subprocess.run(
             (Path(atc).absolute(), *ran[1:]), cwd=scratch, capture_output=True, text=True, errors="replace", check=False
         )
-        output = made.stdout + made.stderr
+        output = adapted + made.stdout + made.stderr
         write_text(log, f"{render(ran)}\n\n{output}\nexit status {made.returncode}\n")
         files = sorted(scratch.glob("*.om"))
         if made.returncode != 0:

@@ -38,6 +38,10 @@ REGISTERED: frozenset[str] = frozenset(
 )  # fmt: skip
 """Operators of the vendor's ONNX operator list that face networks are made of. Another is not refused, but named."""
 
+QUANTISED = frozenset(("QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger",
+                       "MatMulInteger", "DynamicQuantizeLinear"))  # fmt: skip
+"""Eight bits as ONNX writes them."""
+
 _DATA_DEPENDENT = frozenset({"NonZero", "NonMaxSuppression", "Unique", "Compress"})
 _SHAPE_INPUTS = {"Reshape": (1,), "Expand": (1,), "Tile": (1,), "ConstantOfShape": (0,), "Range": (0, 1, 2),
                  "Resize": (2, 3), "Upsample": (1,), "Slice": (1, 2, 3, 4), "Pad": (1,), "TopK": (1,)}  # fmt: skip
@@ -265,6 +269,15 @@ def _operators(graph: _Graph, target: _Target) -> Iterator[Finding]:
                 f"is of the domain '{node.domain}', for which ATC has no parser",
                 "export without it",
                 "ATC errors E16002, E19010, EZ9010",
+            )
+        elif node.op_type in QUANTISED:
+            yield Finding(
+                "blocker",
+                "eight bits",
+                _label(node),
+                "has no parser: ATC takes eight bits as AscendQuant and AscendDequant, which AMCT writes",
+                "`facepipe om NAME --precision int8`, where the vendor's amct_onnx is installed",
+                "AMCT guide, convert_qat_model; ATC errors E16002, E19010",
             )
         elif node.op_type not in REGISTERED:
             yield Finding(
