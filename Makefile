@@ -53,8 +53,8 @@ $(if $(UNKNOWN),$(error $(firstword $(UNKNOWN)) is no variable of this Makefile,
   Try: $(MEANT)=)))
 
 .DEFAULT_GOAL := help
-.PHONY: help onnx om plan check rehearse lfw verify wider demo test quick accept bench kill fuzz mutants load audit lint docs dist \
-  clean
+.PHONY: help onnx om plan check rehearse lfw verify wider demo
+.PHONY: test quick accept bench kill fuzz mutants load audit lint docs dist clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
