@@ -21,9 +21,8 @@ import victims
 from killing import Nursery
 
 from facepipe.cli import main
-from facepipe.store.files import sha256_of_file
 from facepipe.store.parts import host
-from facepipe.store.photograph_digests import read_digests, write_digests
+from facepipe.store.photograph_digests import read_digests
 
 
 def words_of(work: Path, run: Path, *more: str, sample: Path | None = None) -> list[str]:
@@ -263,19 +262,6 @@ def test_accuracy_names_what_it_came_from(undisturbed: Path) -> None:
     assert set(accuracy["sources"]) == {"faces.jsonl", "embeddings.npy", "photographs.sha256", "pairs"}
     assert set(accuracy["models"]) == {"pnet", "rnet", "onet", "facenet.seeded"}
     assert all(len(digest) == 64 for digest in (*accuracy["sources"].values(), *accuracy["models"].values()))
-
-
-def test_digests_of_odd_names_are_those_that_sha256sum_reads(tmp_path: Path) -> None:
-    names = ["a b.jpg", "back\\slash.jpg", "line\nbreak.jpg", "-rf.jpg", "ü.jpg"]
-    for name in names:
-        (tmp_path / name).write_text(name)
-    digests = [(name, sha256_of_file(tmp_path / name)) for name in names]
-    write_digests(tmp_path / "photographs.sha256", digests)
-    assert list(read_digests(tmp_path / "photographs.sha256")) == digests
-    done = subprocess.run(
-        ["sha256sum", "-c", "--strict", "--quiet", "photographs.sha256"], cwd=tmp_path, capture_output=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
 
 
 def test_limits_of_this_process_are_untouched() -> None:

@@ -58,9 +58,12 @@ def test_a_file_is_current_for_the_same_inputs_and_settings_of_any_version(file:
 
 def test_a_record_of_another_file_is_refused_with_the_command_that_mends_it(file: Path) -> None:
     assert model_provenance("pnet", read_model(file), "pyacl").weights_sha256 == "ab"
+    was = sha256_of_file(file)
     file.write_bytes(b"another")
-    with pytest.raises(StageError, match=r"pnet\.om: sha256 is .*, its record says .*Try: `make om`"):
+    with pytest.raises(StageError) as refused:
         read_model(file)
+    digests = f"sha256 is {sha256_of_file(file)[:12]}..., its record says {was[:12]}...."
+    assert str(refused.value) == f"{file}: {digests} Try: `make om`"
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"{}", b'{"format": 1}', b"\xff\xfe"])

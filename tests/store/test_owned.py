@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -60,6 +61,42 @@ def test_what_is_no_folder_is_refused(tmp_path: Path) -> None:
     for name, said in (("file", "is no folder"), ("dead", "is a link to nothing")):
         with pytest.raises(StageError, match=f"{name}: {said}"):
             claim(tmp_path / name)
+
+
+def test_a_file_that_is_written_beside_a_users_is_recorded_in_its_own_folder(tmp_path: Path) -> None:
+    """`weights/` has no record until the first file is made there, and may hold models of the user's."""
+    for folder in (tmp_path / "absent" / "deep", tmp_path / "weights"):
+        if folder.name == "weights":
+            folder.mkdir()
+            (folder / "mine.onnx").write_text("mine")
+        made = folder / "made.onnx"
+        for text in ("one", "two"):
+            owned.keep_record(made)
+            write_text(made, text)
+        assert owned.is_own(made) and owned.recorded(folder)["made.onnx"] == hashlib.sha256(b"two").hexdigest()
+    assert (folder / "mine.onnx").read_text() == "mine" and not owned.is_own(folder / "mine.onnx")
+    with pytest.raises(StageError, match=r"mine\.onnx: is not as facepipe wrote it"):
+        write_text(folder / "mine.onnx", "ours")
+
+
+def test_below_a_claimed_folder_there_is_one_record(tmp_path: Path) -> None:
+    claim(tmp_path)
+    owned.keep_record(tmp_path / "om" / "pnet.om")
+    write_text(tmp_path / "om" / "pnet.om", "compiled")
+    assert owned.is_own(tmp_path / "om" / "pnet.om")
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob(RECORD)] == [RECORD]
+
+
+@pytest.mark.parametrize("what", ["a record that is none", "a link for a record", "a folder"])
+def test_what_is_in_the_records_place_and_is_none_stays(tmp_path: Path, what: str) -> None:
+    (tmp_path / "record").write_text('{"format": "facepipe.owned.1"}\n')
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    (folder / RECORD).mkdir() if what == "a folder" else PLANTED[what](folder)
+    with pytest.raises(StageError, match=rf"{RECORD}: is no record of facepipe's.*Try: move it away"):
+        owned.keep_record(folder / "made.onnx")
+    assert [path.name for path in folder.iterdir()] == [RECORD]
+    assert (tmp_path / "record").read_text() == '{"format": "facepipe.owned.1"}\n'
 
 
 def test_a_file_is_ours_by_its_path_and_its_content(tmp_path: Path) -> None:

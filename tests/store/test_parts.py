@@ -79,6 +79,31 @@ def test_a_part_of_another_machine_lives_while_it_is_young(tmp_path: Path, folde
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("folder", [False, True])
+@pytest.mark.parametrize("owner", [host(), "board-3"])
+def test_parts_that_vanish_while_they_are_looked_at_hold_nobody_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: str, folder: bool
+) -> None:
+    """Another command cleans the same folder, or the part has just been given its name."""
+    parts = [tmp_path / part_name(f"{number}", owner, 999999999, 1) for number in range(2)]
+    for part in parts:
+        part.mkdir() if folder else part.write_text("half")
+    listed = Path.iterdir
+
+    def cleaned_meanwhile(self: Path) -> Iterator[Path]:
+        there = list(listed(self))
+        for part in there:
+            part.rmdir() if folder else part.unlink()
+        return iter(there)
+
+    monkeypatch.setattr(Path, "iterdir", cleaned_meanwhile)
+    remove_parts(tmp_path)
+    monkeypatch.undo()
+    assert list(tmp_path.iterdir()) == []
+    assert not any(owner_lives(part) for part in parts)
+    remove_parts(tmp_path / "absent")
+
+
 def test_what_somebody_else_called_a_part_is_left_alone(tmp_path: Path) -> None:
     dead = part_name("m", host(), 999999999, 1)
     last = f"{int(dead[-6], 16) ^ 1:x}"  # of the check

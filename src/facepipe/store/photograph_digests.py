@@ -40,7 +40,7 @@ def read_digests(path: Path) -> Iterator[tuple[str, str]]:
             for number, line in enumerate(source, start=1):
                 match = _LINE.fullmatch(line)
                 if match is None:
-                    raise DataError(f"{path}, line {number}: {line[:80]!r}, expected 'sha256  key'.")
+                    raise DataError(f"{path}, line {number}: {line[:80]!r}, expected a sha256, two spaces and a key.")
                 key = match[3]
                 if match[1]:
                     key = re.sub(r"\\.", lambda found: _MEANINGS.get(found[0], found[0]), key)
