@@ -196,6 +196,25 @@ def test_what_was_not_looked_at_is_said(tmp_path: Path) -> None:
     assert notes_of(tmp_path / "y", [], (), tmp_path) == ["1 file of another kind was not looked at (.mov 1)"]
 
 
+def test_a_line_of_what_was_not_looked_at_stays_short(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    keys = [f"{number}.gif" for number in range(4)]
+    for key in keys:
+        frames[0].save(tmp_path / key, save_all=True, append_images=frames[1:])
+    said = "with several frames or pages, of which the first was looked at: 0.gif, 1.gif, 2.gif"
+    assert notes_of(tmp_path, keys[:3]) == [f"3 {said}"]
+    assert notes_of(tmp_path, keys) == [f"4 {said}, ..."]
+    for kind in "abcdefgh":
+        (tmp_path / f"x.{kind}").touch()
+    eight = ", ".join(f".{kind} 1" for kind in "abcdefgh")
+    assert notes_of(tmp_path, (), (), tmp_path / "out") == [f"8 files of other kinds were not looked at ({eight})"]
+    for name in ("x.i", "x.j"):
+        (tmp_path / name).touch()
+    assert notes_of(tmp_path, (), (), tmp_path / "out") == [
+        f"10 files of other kinds were not looked at ({eight}, others 2)"
+    ]
+
+
 def test_a_large_png_is_refused_before_it_is_inflated(tmp_path: Path) -> None:
     head = struct.pack(">IIBBBBB", 60_000, 50_000, 8, 2, 0, 0, 0)
     chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]

@@ -10,7 +10,14 @@ from squares import Squares, mean_colour, picture
 from facepipe.catalogue import model
 from facepipe.embed import Embedder
 from facepipe.errors import DataError
-from facepipe.faces.pipeline import FacePipeline, alignment_note, alignment_of, crop_of, open_pipeline
+from facepipe.faces.pipeline import (
+    FacePipeline,
+    alignment_note,
+    alignment_of,
+    crop_of,
+    open_pipeline,
+    require_alignment,
+)
 from facepipe.results import EmbeddedFace, Face, NoFace
 from facepipe.specs import FivePoint, MarginCrop
 
@@ -73,6 +80,20 @@ def test_a_detector_without_landmarks_gives_a_margin_crop_and_says_so() -> None:
     assert note is not None and "gives no landmarks: mobilefacenet.paddle, which wants five-point alignment" in note
     for detector, embedder in (("mtcnn", ARCFACE.name), ("ultraface.rfb-320", FACENET.name), (None, ARCFACE.name)):
         assert alignment_note(detector, embedder) is None
+
+
+def test_a_pair_that_is_much_less_accurate_is_refused_until_the_user_says_so() -> None:
+    poor = ("ultraface.rfb-320", ARCFACE.name)
+    with pytest.raises(DataError) as refused:
+        require_alignment(*poor, False, "--allow-margin-crop")
+    assert str(refused.value) == (
+        "ultraface.rfb-320: it gives no landmarks, and mobilefacenet.paddle wants five; with a margin crop in their "
+        "place it is much less accurate. Try: detector ultraface.rfb-320+onet, or --allow-margin-crop."
+    )
+    require_alignment(*poor, True, "--allow-margin-crop")
+    for detector, embedder in (("mtcnn", ARCFACE.name), ("ultraface.rfb-320", FACENET.name), (None, ARCFACE.name)):
+        for allowed in (False, True):
+            require_alignment(detector, embedder, allowed, "--allow-margin-crop")
 
 
 def test_the_crop_of_a_recorded_face_is_the_runs() -> None:

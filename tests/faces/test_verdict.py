@@ -18,7 +18,7 @@ from facepipe.errors import DataError
 from facepipe.faces.verdict import in_words, verdict
 from facepipe.metrics.identification import cosines
 from facepipe.metrics.verification import squared_distances
-from facepipe.specs import MeasuredThresholds, ModelSpec, RateAt
+from facepipe.specs import Imported, MeasuredThresholds, ModelSpec, RateAt
 
 MS1M = embedder("mobilefacenet.ms1m")
 
@@ -61,6 +61,23 @@ def test_there_is_no_verdict_without_a_threshold_or_behind_another_alignment() -
     other = verdict(*pair(0.9), known(0.4), "gives no landmarks")
     assert other.same is None and "its threshold is for other alignment" in in_words(other)
     assert verdict(*pair(0.9), known(0.4), "gives no landmarks", 0.5).same is True
+
+
+def test_a_users_own_model_answers_by_the_threshold_of_its_record_and_without_one_not_at_all() -> None:
+    stated, silent = (
+        replace(MS1M, name="own", thresholds=None, imported=Imported("own.onnx", "ab", "cd", threshold))
+        for threshold in (0.4, None)
+    )
+    for similarity, same in ((0.5, True), (0.3, False)):
+        found = verdict(*pair(similarity), stated)
+        assert (found.same, found.threshold, found.far, found.source) == (same, 0.4, None, "of own's own record")
+    assert in_words(verdict(*pair(0.5), stated)) == "the same person: cosine above 0.4000 (of own's own record)"
+    other = verdict(*pair(0.5), stated, "gives no landmarks")
+    assert (other.same, other.source) == (None, "own: its threshold is for other alignment")
+    for note in (None, "gives no landmarks"):
+        none = verdict(*pair(0.5), silent, note)
+        assert (none.same, none.threshold, none.source) == (None, None, "own: no threshold was measured for it")
+    assert verdict(*pair(0.5), silent, None, 0.4).same is True
 
 
 @pytest.mark.parametrize("threshold", [1.5, -1.01, float("nan")])
