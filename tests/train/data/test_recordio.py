@@ -88,6 +88,14 @@ def test_a_record_that_holds_the_magic_number_comes_in_parts_and_is_joined(tmp_p
     assert (root / "train.rec").read_bytes().count(struct.pack("<I", 2 << 29)) >= 2  # a middle part of no bytes
 
 
+@pytest.mark.parametrize("kinds", [(2,), (3,), (1, 0), (1, 1), (1, 2, 0), (5,)])
+def test_parts_that_are_no_record_together_are_refused(tmp_path: Path, kinds: tuple[int, ...]) -> None:
+    content = header(0.0, 1)
+    (tmp_path / "a.rec").write_bytes(b"".join(part(content, kind) for kind in kinds) + part(content, 3))
+    with pytest.raises(DataError, match=f"a part of kind {kinds[-1]}, expected"):
+        RecordFile(tmp_path / "a.rec").content(0, "record")
+
+
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(words=st.lists(st.sampled_from([MAGIC, b"abcd", b"\0\0\0\0", MAGIC[:2], b"xyz"]), max_size=12))
 def test_any_content_comes_back_as_it_was(tmp_path: Path, words: list[bytes]) -> None:
