@@ -137,7 +137,17 @@ def test_it_does_not_go_on_with_anything_else(job: RunJob, tmp_path: Path) -> No
         align_people(replace(job, embedder="facenet.seeded"), keys, Local(1))
     with pytest.raises(StageError, match="keys"):
         align_people(job, keys[:-1], Local(1))
-    align_people(replace(job, embedder="facenet.seeded"), keys, Local(1), force=True)
+    assert contents(job.run) == before  # what was refused took nothing away
+    other = replace(job, embedder="facenet.seeded")
+
+    def stop(count: int) -> None:
+        if count:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        align_people(other, keys, Local(1), force=True, progress=stop)
+    assert not (job.run / "aligned.json").exists()
+    align_people(other, keys, Local(1))
     assert open_set(job.run, side=160).picture(0).shape == (160, 160, 3)
 
 

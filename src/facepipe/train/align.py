@@ -78,10 +78,11 @@ def align_people(
         models = files_of(job, detector_models(job.detector, job.weights))
         job = replace(job, models=models)
         stage = _stage(job, keys, models)
-        remove(job.run / ALIGNED_FILE)
         if not force:
             reopen(stage)
         waiting = begin(stage, job.root.joinpath, force=force, other_processor=job.other_processor)
+        if waiting:
+            remove(job.run / ALIGNED_FILE)
         shards = stage.shards()
         progress(len(keys) - sum(len(shards[number].keys) for number in waiting))
         with closing(survived(stage, waiting, engine, open_align, job)) as counts:

@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 from made_sets import encoded, face, labelled_folder, people_folder, recordio_folder
 
+from facepipe.datasets.images import Decoded, decode_or_reason
 from facepipe.errors import DataError
+from facepipe.results import Unread
 from facepipe.train.data import FaceSet, open_set
 from facepipe.train.data.packed import pack
 
@@ -134,11 +136,19 @@ def test_a_damaged_picture_is_an_error_of_that_picture_alone(tmp_path: Path) -> 
             faces.picture(index)
 
 
-def test_a_picture_of_many_pixels_is_not_decoded(tmp_path: Path) -> None:
+def test_a_picture_of_many_pixels_is_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = folders(tmp_path / "set")
     (root / "Ann" / "00.png").write_bytes(encoded(np.zeros((9000, 9000), np.bool_)))
+    answers: list[Decoded | Unread] = []
+
+    def watched(content: bytes, max_pixels: int) -> Decoded | Unread:
+        answers.append(decode_or_reason(content, max_pixels))
+        return answers[-1]
+
+    monkeypatch.setattr("facepipe.train.data.face_set.decode_or_reason", watched)
     with pytest.raises(DataError, match=r"Ann/00.png: has 9000x9000 pixels, expected 112x112"):
         open_set(root).picture(0)
+    assert [type(answer) for answer in answers] == [Unread]
 
 
 def test_people_with_one_photograph_are_kept_and_told_and_folders_without_any_are_told(tmp_path: Path) -> None:

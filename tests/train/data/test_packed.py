@@ -11,7 +11,7 @@ from pathlib import Path
 import lmdb
 import numpy as np
 import pytest
-from made_sets import encoded, face, people_folder
+from made_sets import encoded, face, labelled_folder, people_folder
 
 from facepipe.errors import BackendError, DataError, StageError
 from facepipe.train.data import open_set
@@ -123,6 +123,12 @@ def test_the_digest_is_of_the_content_and_not_of_the_files(source: Path, tmp_pat
     assert pack(open_set(source), tmp_path / "two.faces").digest == first
     (source / "Ann" / "00.png").write_bytes(encoded(face(99)))
     assert pack(open_set(source), tmp_path / "three.faces").digest != first
+
+
+def test_the_digest_tells_how_many_people_there_are(tmp_path: Path) -> None:
+    root = labelled_folder(tmp_path / "port", [0, 1])
+    first = pack(open_set(root), tmp_path / "two.faces").digest
+    assert pack(open_set(root, classes=3), tmp_path / "three.faces").digest != first
 
 
 def test_two_sets_of_one_file_are_read_side_by_side_and_one_that_was_replaced_is_refused(packed: Path) -> None:

@@ -40,6 +40,28 @@ def test_keys_are_the_records_numbers_and_records_of_people_are_no_pictures(tmp_
     assert open_set(tmp_path / "set" / "train.rec").digest == faces.digest
 
 
+def test_a_set_that_mxnet_wrote_is_read_as_mxnet_reads_it() -> None:
+    """`mxnet/` is by `MXIndexedRecordIO` and `pack` of MXNet 1.9.1: `face(0)` to `face(3)` as PNG, the second with the
+    magic number behind it three times, the third with two labels; the lengths are those that its reader gives."""
+    faces = open_set(Path(__file__).parent / "mxnet")
+    assert list(faces.keys) == ["1", "2", "3", "4"] and list(faces.classes) == ["0", "1"]
+    assert faces.labels.tolist() == [0, 0, 1, 1]
+    assert [len(faces.content(place)) for place in range(4)] == [7457, 7448, 7885, 7311]
+    assert faces.content(1).endswith(MAGIC + b"tail" + MAGIC + MAGIC)
+    for place in range(4):
+        assert np.abs(faces.picture(place).astype(int) - face(place)).max() <= 1
+
+
+def test_the_sets_of_these_tests_are_written_as_mxnet_writes_them(tmp_path: Path) -> None:
+    theirs = open_set(Path(__file__).parent / "mxnet")
+    labels = [0.0, 0.0, (1.0, 9.0), 1.0]
+    contents = [header(label, number) + theirs.content(number - 1) for number, label in enumerate(labels, 1)]
+    people = [header((1.0, 3.0), 5), header((3.0, 5.0), 6)]
+    root = write_records(tmp_path / "set", [header((5.0, 7.0), 0), *contents, *people])
+    for name in ("train.rec", "train.idx"):
+        assert (root / name).read_bytes() == (Path(__file__).parent / "mxnet" / name).read_bytes()
+
+
 def test_where_record_0_tells_nothing_all_records_are_pictures(tmp_path: Path) -> None:
     contents = [header(label, number) + encoded(face(number)) for number, label in enumerate(LABELS)]
     faces = open_set(write_records(tmp_path / "set", contents))
@@ -64,6 +86,14 @@ def test_a_record_that_holds_the_magic_number_comes_in_parts_and_is_joined(tmp_p
     content = open_set(root).content
     assert content(0) == picture and content(1) == picture
     assert (root / "train.rec").read_bytes().count(struct.pack("<I", 2 << 29)) >= 2  # a middle part of no bytes
+
+
+@pytest.mark.parametrize("kinds", [(2,), (3,), (1, 0), (1, 1), (1, 2, 0), (5,)])
+def test_parts_that_are_no_record_together_are_refused(tmp_path: Path, kinds: tuple[int, ...]) -> None:
+    content = header(0.0, 1)
+    (tmp_path / "a.rec").write_bytes(b"".join(part(content, kind) for kind in kinds) + part(content, 3))
+    with pytest.raises(DataError, match=f"a part of kind {kinds[-1]}, expected"):
+        RecordFile(tmp_path / "a.rec").content(0, "record")
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -86,12 +86,13 @@ class RecordFile:
             total += length + _PART.size // 2
             if total > most + _HEADER.size + 4 * _MOST_LABELS:
                 raise DataError(f"{where}: more than {most:,} bytes, expected the picture of a face.")
-            if offset + _PART.size + length > self.size:
+            part = self._bytes(offset + _PART.size, length)
+            if len(part) < length:
                 raise DataError(
                     f"{where}: {length:,} bytes from {offset:,} on, and {self.path.name} ends at {self.size:,}, "
                     "expected a whole record."
                 )
-            parts.append(self._bytes(offset + _PART.size, length))
+            parts.append(part)
             if kind in (_WHOLE, _LAST):
                 return _PART.pack(MAGIC, 0)[:4].join(parts)
             offset += _PART.size + -(-length // 4) * 4
@@ -139,7 +140,7 @@ class RecordPictures:
 def open_recordio(path: Path, side: int, classes: int | None = None) -> FaceSet:
     """The set in a `.rec` file, whose index and `property` lie beside it. A picture's key is its record's number.
 
-    Every record's header is read, so that labels are known: some three seconds for a million of them.
+    Every record's header is read, so that labels are known: some four seconds for a million of them.
 
     Args:
         classes: how many people there are; None: as `property` says, else as many as the largest label asks for.
