@@ -15,7 +15,7 @@ from facepipe.reports.line_chart import MOST_POINTS, Line, line_chart, ticks
 from facepipe.reports.training_page import training_page
 
 HOSTILE = '<script>alert(1)</script> & "lfw"\u202e'
-RECIPE = {"network": "mobilefacenet.paddle", "batch": 512, "marks": [8, 14], "loss": {"m2": 0.5}}
+RECIPE = {"model": "mobilefacenet.paddle", "batch": 512, "marks": [8, 14], "loss": {"m2": 0.5}}
 
 
 def step(number: int, **others: object) -> dict[str, object]:
@@ -79,7 +79,7 @@ def test_every_figure_is_where_it_was_measured() -> None:
 
 
 def test_the_page_stands_alone_and_text_of_others_is_no_markup() -> None:
-    content = training_page([step(1), verified(1, HOSTILE, 0.5)], {"network": HOSTILE, HOSTILE: HOSTILE})
+    content = training_page([step(1), verified(1, HOSTILE, 0.5)], {"model": HOSTILE, HOSTILE: HOSTILE})
     page = Page(content)
     assert {"script", "link", "img", "iframe", "object"} & {tag for tag, _ in page.tags} == set()
     assert "http" not in content.replace("http-equiv", "") and "url(" not in content

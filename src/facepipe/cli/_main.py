@@ -82,6 +82,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
             "facepipe.cli.train_data",
             "sets of faces to train on: aligned from photographs, listed, packed in a file",
         ),
+        "port": ("facepipe.compat.port_command", "the Paddle port's train, valid and export, behind those doors"),
         "image2bin": ("facepipe.compat.image2bin_command", "pictures to the Paddle port's training records"),
         "bin2image": ("facepipe.compat.bin2image_command", "the Paddle port's training records to pictures"),
     },
