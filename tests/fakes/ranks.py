@@ -7,11 +7,11 @@ more by processes.
 
 from __future__ import annotations
 
-import sys
+import multiprocessing
 import tempfile
 import threading
 from collections.abc import Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -22,7 +22,7 @@ from torch import distributed
 
 from facepipe.train.processes import ALONE, Processes
 
-PATIENCE = 100
+PATIENCE = 300
 """Seconds that a rank waits for the others before its test fails."""
 
 
@@ -85,17 +85,32 @@ def by_threads(world: int, work: Callable[[Any], Any]) -> list[Any]:
     return [future.result() for future in futures]
 
 
+def three_processes() -> Executor:
+    """Processes for `by_processes`. What is slow to import is imported once, by the server that forks them.
+
+    torch.nn.parallel imports torch._dynamo when it is first used.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "torch._dynamo"])
+    return ProcessPoolExecutor(3, context)
+
+
 def by_processes(executor: Executor, world: int, work: Callable[..., Any], *arguments: Any) -> list[Any]:
     """What `work(processes, *arguments)` answers on each rank, where each is a process of the executor, with gloo.
 
     `work` is a function of a module, and answers what pickles: NumPy's arrays, not torch's tensors.
     """
     if world == 1:
-        return [work(ALONE, *arguments)]
+        return [executor.submit(_as_one, work, arguments).result(PATIENCE)]
     with tempfile.TemporaryDirectory() as folder:
         meeting = Path(folder) / "meeting"
         futures = [executor.submit(_as_rank, rank, world, meeting, work, arguments) for rank in range(world)]
         return [future.result(PATIENCE) for future in futures]
+
+
+def _as_one(work: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    torch.set_num_threads(1)
+    return work(ALONE, *arguments)
 
 
 def _as_rank(rank: int, world: int, meeting: Path, work: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
@@ -107,4 +122,3 @@ def _as_rank(rank: int, world: int, meeting: Path, work: Callable[..., Any], arg
         return work(Processes(rank, world), *arguments)
     finally:
         distributed.destroy_process_group()
-        sys.stdout.flush()

@@ -16,12 +16,16 @@ from facepipe.networks.seeded import values_from_key
 def write_checkpoint(network: str, path: Path) -> Path:
     """Write a state dict of the network whose values keep activations near 1; return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    state = {
+    torch.save(seeded_state(network), path)
+    return path
+
+
+def seeded_state(network: str) -> dict[str, torch.Tensor]:
+    """That state dict."""
+    return {
         key: torch.from_numpy(np.asarray(_values(key, tuple(entry.shape)))).to(entry.dtype)
         for key, entry in build(network).state_dict().items()
     }
-    torch.save(state, path)
-    return path
 
 
 def _values(key: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor
 
 import pytest
 
@@ -14,10 +13,10 @@ torch = pytest.importorskip("torch", reason="training needs the extra [train]")
 
 @pytest.fixture(scope="session")
 def executor() -> Iterator[Executor]:
-    """Three processes, for `ranks.by_processes`; torch is imported once, by the server that forks them."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch"])
-    with ProcessPoolExecutor(3, context) as three:
+    """Three processes, for `ranks.by_processes`."""
+    from ranks import three_processes
+
+    with three_processes() as three:
         yield three
 
 

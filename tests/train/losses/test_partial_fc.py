@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,15 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
 
+from arcface_torch_answers import (  # noqa: E402
+    MARGINS,
+    analytic,
+    answers,
+    distance,
+    one_process,
+    read_published,
+    two_processes,
+)
 from ranks import by_processes, by_threads  # noqa: E402
 from slow_margin_loss import slow_margin_loss  # noqa: E402
 from torch.optim.sgd import sgd  # noqa: E402
@@ -27,35 +35,8 @@ from facepipe.train.losses.margin import ARCFACE, COSFACE, Margin  # noqa: E402
 from facepipe.train.losses.partial_fc import PartialFC, draw_classes, first_centres, shard_of  # noqa: E402
 from facepipe.train.processes import ALONE  # noqa: E402
 
-MARGINS = {"arcface": ARCFACE, "cosface": COSFACE}
 LARGEST = 1e-5
-"""Of the golden array's largest entry."""
-
-
-def distance(found: Any, expected: Any) -> float:
-    """The largest difference, as a share of the largest expected entry."""
-    return float(np.abs(np.asarray(found) - expected).max() / np.abs(expected).max())
-
-
-def answers(head: PartialFC, embeddings: Any, labels: Any, margin: Margin, step: int = 0) -> tuple[float, Any, Any]:
-    """The loss, the embeddings' gradient as it comes, and the centres'."""
-    x = torch.tensor(embeddings, requires_grad=True)
-    loss = head(x, torch.tensor(labels), margin, step)
-    loss.backward()
-    return loss.item(), x.grad.numpy(), head.gradient().numpy()
-
-
-def given_classes(classes: np.ndarray) -> Callable[..., np.ndarray]:
-    """A lot that always falls on the same classes."""
-    return lambda *_: classes
-
-
-def head_with(centres: np.ndarray, *arguments: Any, **options: Any) -> PartialFC:
-    """A head that has its share of the centres."""
-    head = PartialFC(*centres.shape, 0, *arguments, **options)
-    own = centres[head.first : head.first + head.rows]
-    head.load_rows({"weight": torch.tensor(own), "momentum": torch.zeros(own.shape)})
-    return head
+"""Of the largest entry of what is compared with."""
 
 
 # What arcface_torch answers
@@ -63,36 +44,20 @@ def head_with(centres: np.ndarray, *arguments: Any, **options: Any) -> PartialFC
 
 @pytest.fixture(scope="module")
 def published(golden: Path) -> dict[str, np.ndarray]:
-    with np.load(golden / "training" / "partial_fc.npz", allow_pickle=False) as arrays:
-        return dict(arrays)
-
-
-ARRAYS = ("loss", "embeddings_gradient", "centres_gradient")
+    return read_published(golden)
 
 
 def test_one_process_answers_as_arcface_torch(published: dict[str, np.ndarray]) -> None:
-    """Both margins: all classes, the filter, and the stored samples of two rates."""
-    found = {}
-    for name in (f"one_{margin}_{case}" for margin in MARGINS for case in ("full", "filter04", "rate03", "rate005")):
-        options: dict[str, Any] = {"inter_class": 0.4} if name.endswith("filter04") else {}
-        if "rate" in name:
-            lot = given_classes(published[f"{name}_sampled"])
-            options = {"rate": 0.3 if name.endswith("rate03") else 0.05, "draw": lot}
-        head = head_with(published["centres"], **options)
-        answer = answers(head, published["embeddings"], published["labels"], MARGINS[name.split("_")[1]])
-        for array, value in zip(ARRAYS, answer, strict=True):
-            found[f"{name}_{array}"] = distance(value, published[f"{name}_{array}"])
-    assert len(found) == 24
+    """Both margins; all classes, the filter, samples of two rates; loss and both gradients."""
+    found = one_process(published)
+    assert len(found) == 2 * 4 * 3
     assert max(found.values()) <= LARGEST, found
 
 
 def test_the_analytic_gradient_is_the_stored_one(published: dict[str, np.ndarray]) -> None:
-    head = head_with(published["centres"])
-    _, embeddings, centres = answers(head, published["embeddings"], published["labels"], Margin(gradient="analytic"))
-    assert distance(embeddings, published["analytic_arcface_embeddings_gradient"]) <= LARGEST
-    assert distance(centres, published["analytic_arcface_centres_gradient"]) <= LARGEST
-    other = published["one_arcface_full_embeddings_gradient"]  # the stored two differ by 12 % in norm
-    assert np.linalg.norm(embeddings - other) / np.linalg.norm(other) > 0.1
+    found = analytic(published)
+    assert len(found) == 2
+    assert max(found.values()) <= LARGEST, found
 
 
 def test_the_slow_program_has_the_stored_loss_without_a_bound(published: dict[str, np.ndarray]) -> None:
@@ -106,32 +71,10 @@ def test_the_slow_program_has_the_stored_loss_without_a_bound(published: dict[st
         assert slow.loss == pytest.approx(-published[f"{name}_log_probability_float64"][:8].mean(), rel=1e-6)
 
 
-def golden_half(processes: Any, arrays: dict[str, np.ndarray], margin: str, rate: float) -> tuple[Any, ...]:
-    """A rank's half of the batch on its half of the centres."""
-    options: dict[str, Any] = {"rate": rate, "processes": processes}
-    if rate < 1:
-        sampled = arrays[f"two_{margin}_rate03_sampled"].reshape(2, -1)[processes.rank]
-        options["draw"] = given_classes(sampled - shard_of(500, processes.rank, 2)[0])
-    half = slice(32 * processes.rank, 32 * processes.rank + 32)
-    head = head_with(arrays["centres"], **options)
-    return answers(head, arrays["embeddings"][half], arrays["labels"][half], MARGINS[margin])
-
-
 @pytest.mark.process
 def test_two_processes_answer_as_arcface_torch(published: dict[str, np.ndarray], executor: Executor) -> None:
-    """The embeddings' gradient is the stored one as it is: both are made for the mean over two processes."""
-    found = {}
-    for margin, case, rate in ((m, c, r) for m in MARGINS for c, r in (("full", 1.0), ("rate03", 0.3))):
-        first, second = by_processes(executor, 2, golden_half, published, margin, rate)
-        name = f"two_{margin}_{case}"
-        assert first[0] == second[0], "ranks were told other losses"
-        answer = first[0], np.concatenate([first[1], second[1]]), np.concatenate([first[2], second[2]])
-        for array, value in zip(ARRAYS, answer, strict=True):
-            found[f"{name}_{array}"] = distance(value, published[f"{name}_{array}"])
-        if rate == 1:  # half of it is what one process has
-            expected = published[f"one_{margin}_full_embeddings_gradient"]
-            found[f"{name}_halved"] = distance(answer[1] / 2, expected)
-    assert len(found) == 14
+    found = two_processes(published, executor)
+    assert len(found) == 2 * (4 + 3)
     assert max(found.values()) <= LARGEST, found
 
 
@@ -181,13 +124,12 @@ def test_shards_need_not_be_equal(world: int) -> None:
     assert_equal_to_one_rank(found, share_of_a_batch(ALONE, *batch, 37))
 
 
-def go_on(processes: Any, parts: list[dict[str, np.ndarray]], embeddings: np.ndarray, labels: np.ndarray) -> Any:
+def go_on(processes: Any, saved: dict[str, np.ndarray], embeddings: np.ndarray, labels: np.ndarray) -> Any:
     """A step from what was saved, and where it leads: the loss, the centres, the momentum."""
-    saved = [{name: torch.tensor(rows) for name, rows in part.items()} for part in parts]
     own = len(labels) // processes.world
     here = slice(own * processes.rank, own * processes.rank + own)
-    head = PartialFC(sum(len(part["weight"]) for part in parts), embeddings.shape[1], 99, processes=processes)
-    head.load_rows(PartialFC.re_sharded(saved, processes.world)[processes.rank])
+    head = PartialFC(len(saved["weight"]), embeddings.shape[1], 99, processes=processes)
+    head.load_rows({name: torch.tensor(rows[head.first :][: head.rows]) for name, rows in saved.items()})
     loss, _, _ = answers(head, embeddings[here], labels[here], COSFACE)
     head.advance(1e-3, 0.9, 5e-4)
     return loss, *(rows.numpy() for rows in head.rows_state().values())
@@ -197,9 +139,9 @@ def go_on(processes: Any, parts: list[dict[str, np.ndarray]], embeddings: np.nda
 def test_centres_saved_by_two_processes_go_on_with_one_and_three(executor: Executor) -> None:
     embeddings, labels = made_batch(60, 500, 128)
     two = by_processes(executor, 2, share_of_a_batch, embeddings, labels, 500)
-    parts = [{"weight": part[2], "momentum": part[3]} for part in two]
-    assert all(np.abs(part["momentum"]).max() > 0 for part in parts)
-    by_world = {world: by_processes(executor, world, go_on, parts, embeddings, labels) for world in (2, 1, 3)}
+    saved = {name: np.concatenate([part[place] for part in two]) for place, name in ((2, "weight"), (3, "momentum"))}
+    assert np.abs(saved["momentum"]).max() > 0
+    by_world = {world: by_processes(executor, world, go_on, saved, embeddings, labels) for world in (2, 1, 3)}
     for world in (1, 3):
         assert distance(by_world[world][0][0], np.asarray(by_world[2][0][0])) <= LARGEST
         for place in (1, 2):
@@ -207,17 +149,18 @@ def test_centres_saved_by_two_processes_go_on_with_one_and_three(executor: Execu
             assert distance(np.concatenate([part[place] for part in by_world[world]]), expected) <= LARGEST
 
 
-def test_re_sharding_loses_no_row_and_moves_none() -> None:
-    rows = torch.arange(74.0).reshape(37, 2)
-    parts = [{"weight": rows[:19], "momentum": -rows[:19]}, {"weight": rows[19:], "momentum": -rows[19:]}]
-    for world in (1, 2, 3, 37):
-        dealt = PartialFC.re_sharded(parts, world)
-        assert [len(part["weight"]) for part in dealt] == [shard_of(37, rank, world)[1] for rank in range(world)]
-        assert torch.equal(torch.cat([part["weight"] for part in dealt]), rows)
-        assert torch.equal(torch.cat([part["momentum"] for part in dealt]), -rows)
-    head = PartialFC(37, 3, 0)
+@pytest.mark.parametrize(("classes", "world"), [(1, 1), (37, 3), (37, 37), (500, 3), (93_431, 8)])
+def test_every_class_has_one_process(classes: int, world: int) -> None:
+    shards = [shard_of(classes, rank, world) for rank in range(world)]
+    assert [first for first, _ in shards] == [sum(rows for _, rows in shards[:rank]) for rank in range(world)]
+    assert sum(rows for _, rows in shards) == classes
+    assert {rows for _, rows in shards} <= {classes // world, classes // world + 1}
+
+
+def test_rows_of_other_classes_are_refused() -> None:
+    state = {"weight": torch.zeros(37, 2), "momentum": torch.zeros(37, 2)}
     with pytest.raises(DataError, match=r"centres: weight is \[37, 2\], expected \[37, 3\]"):
-        head.load_rows(PartialFC.re_sharded(parts, 1)[0])
+        PartialFC(37, 3, 0).load_rows(state)
 
 
 def test_a_centre_s_start_depends_on_seed_and_class_alone() -> None:

@@ -15,7 +15,7 @@ which knows its classes' share of it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -76,8 +76,9 @@ def draw_classes(positives: np.ndarray, rows: int, count: int, draws: np.random.
     """
     if len(positives) >= count:
         return positives
-    others = np.setdiff1d(np.arange(rows), positives, assume_unique=True)
-    drawn = draws.choice(others, count - len(positives), replace=False, shuffle=False)
+    absent = np.ones(rows, dtype=bool)
+    absent[positives] = False
+    drawn = draws.choice(np.flatnonzero(absent), count - len(positives), replace=False, shuffle=False)
     return np.sort(np.concatenate([positives, drawn]))
 
 
@@ -229,13 +230,6 @@ class PartialFC(nn.Module):
             if state[name].shape != own.shape:
                 raise DataError(f"centres: {name} is {list(state[name].shape)}, expected {list(own.shape)}.")
             own.copy_(state[name])
-
-    @staticmethod
-    def re_sharded(parts: Sequence[Mapping[str, torch.Tensor]], world: int) -> list[dict[str, torch.Tensor]]:
-        """`rows_state` of every process, in the order of ranks, dealt anew to `world` processes."""
-        whole = {name: torch.cat([part[name] for part in parts]) for name in ("weight", "momentum")}
-        shards = [shard_of(len(whole["weight"]), rank, world) for rank in range(world)]
-        return [{name: rows[first : first + count] for name, rows in whole.items()} for first, count in shards]
 
     def _gathered(self, rows: torch.Tensor) -> torch.Tensor:
         return _Gathered.apply(rows, self.processes)  # type: ignore[no-untyped-call]
