@@ -16,8 +16,10 @@ from made_faces import MadeFaces, SmallNetwork
 
 from facepipe.errors import DataError, StageError, WeightsError
 from facepipe.train import state
+from facepipe.train.learner import first_weights
 from facepipe.train.log import read_metrics
 from facepipe.train.loop import Trained, TrainJob, train
+from facepipe.train.precision import LossScale
 from facepipe.train.processes import ALONE
 from facepipe.train.recipe import Recipe, replace_values
 
@@ -187,14 +189,14 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_samples(tmp_path: 
 def test_samples_with_embeddings_that_are_no_numbers_are_named_alone(tmp_path: Path, monkeypatch: Any) -> None:
     from facepipe.train import step as module
 
-    pixels = module._pixels
+    pixels = module.network_input
 
     def poisoned(*given: Any) -> torch.Tensor:
         found = pixels(*given).clone()
         found[2] = math.nan
         return found
 
-    monkeypatch.setattr(module, "_pixels", poisoned)
+    monkeypatch.setattr(module, "network_input", poisoned)
     with pytest.raises(DataError, match=r"their embeddings are no numbers: person \d/\d+\.png"):
         run(tmp_path / "run", "batch_norm=frozen", faces=MadeFaces(5, 8))
 
@@ -263,14 +265,31 @@ def test_dropout_is_a_function_of_the_step(tmp_path: Path) -> None:
     assert losses(tmp_path / "a") == losses(tmp_path / "b") != losses(tmp_path / "c")
 
 
-def test_float16_leaves_out_steps_that_overflow_and_goes_on_bit_for_bit(tmp_path: Path) -> None:
-    given = ("precision=bfloat16",)
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision_goes_on_bit_for_bit(precision: str, whole: Path, tmp_path: Path) -> None:
+    given = (f"precision={precision}",)
     run(tmp_path / "a", *given)
     run(tmp_path / "b", *given, after=4)
     run(tmp_path / "b", *given)
-    assert losses(tmp_path / "a") == losses(tmp_path / "b")
-    scale = state.read_progress(state.step_folder(tmp_path / "a", 15)).scale
-    assert scale.factor == 1
+    assert losses(tmp_path / "a") == losses(tmp_path / "b") != losses(whole)
+    assert losses(tmp_path / "a")[0] == pytest.approx(losses(whole)[0], rel=0.02)
+
+
+def test_in_float16_a_step_whose_gradient_overflows_is_left_out_and_the_scale_halves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("facepipe.train.precision.LossScale.of", lambda _: LossScale(2.0**40, 0, True))
+    out = tmp_path / "run"
+    run(out, "precision=float16", after=2)
+    assert state.read_progress(state.step_folder(out, 2)).scale.factor == 2.0**38
+    first = torch.load(state.step_folder(out, 2) / "weights.pt", weights_only=True)
+    run(out, "precision=float16", "keep=99")
+    scales = [state.read_progress(folder).scale.factor for folder in state.checkpoints(out).values()]
+    assert scales == sorted(scales, reverse=True)
+    last = torch.load(out / "weights.pt", weights_only=True)
+    assert not torch.equal(first["conv.weight"], last["conv.weight"]) or scales[-1] > 2.0**20
+    fresh = first_weights(recipe().model_spec(), 1).state_dict()
+    assert torch.equal(first["conv.weight"], fresh["conv.weight"])  # nothing moved in the steps that overflowed
 
 
 def test_a_class_with_one_photograph_is_trained(tmp_path: Path) -> None:

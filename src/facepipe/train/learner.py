@@ -69,7 +69,7 @@ def make_learner(
         WeightsError: the weights are another network's.
     """
     if init is None:
-        network = _first_weights(spec, recipe.seed)
+        network = first_weights(spec, recipe.seed)
     else:
         network = load_weights(spec, init, any_digest=True).network.requires_grad_(True)
     network = network.to(processes.device).train()
@@ -123,7 +123,7 @@ def put_back(learner: Learner, weights: Tensors, momentum: Tensors, rows: Tensor
             learner.optimiser.state[entry]["momentum_buffer"] = torch.empty_like(entry).copy_(momentum[name])
 
 
-def _first_weights(spec: ModelSpec, seed: int) -> nn.Module:
+def first_weights(spec: ModelSpec, seed: int) -> nn.Module:
     """The network before its first step, drawn by the seed, layer by layer.
 
     Convolutions of MobileFaceNet are N(0, 2 / fan-in), as the Paddle port begins; those of iResNet N(0, .1 squared),

@@ -65,7 +65,7 @@ def take_step(
             "`facepipe train-data pack SET --out FILE` leaves out what is damaged.",
         )
     with torch.autocast(processes.device.type, _DTYPES.get(recipe.precision), enabled=recipe.precision in _DTYPES):
-        found = learner.parallel(_pixels(batch.pictures, learner.spec, processes.device))  # [b, D]
+        found = learner.parallel(network_input(batch.pictures, learner.spec, processes.device))  # [b, D]
         embeddings, labels = _padded(found.float(), batch.labels.to(processes.device), learner.slice)
         loss = learner.head(embeddings, labels, margin, step)
     (loss * scale.factor).backward()
@@ -96,7 +96,7 @@ def take_step(
     return Step(value, bool(overflowed), bool(stopped), damaged)
 
 
-def _pixels(pictures: torch.Tensor, spec: ModelSpec, device: torch.device) -> torch.Tensor:
+def network_input(pictures: torch.Tensor, spec: ModelSpec, device: torch.device) -> torch.Tensor:
     """uint8 [b, S, S, 3], RGB, to what the network takes: float32 [b, 3, S, S], in channels_last."""
     values = pictures.to(device, torch.float32, non_blocking=True)
     if spec.pixels.order == "BGR":
