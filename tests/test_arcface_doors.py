@@ -22,7 +22,6 @@ torch = pytest.importorskip("torch", reason="training needs the extra [train]")
 pytest.importorskip("lmdb", reason="training needs the extra [train]")
 
 from album import PEOPLE, album_pairs  # noqa: E402
-from facepipe.train.log import read_metrics  # noqa: E402
 
 from facepipe.catalogue import model  # noqa: E402
 from facepipe.cli import main  # noqa: E402
@@ -30,6 +29,7 @@ from facepipe.compat.port_training import PortFlags, job_of  # noqa: E402
 from facepipe.convert.onnx.checkpoint import load  # noqa: E402
 from facepipe.datasets.pickled_arrays import read_pickled_array  # noqa: E402
 from facepipe.errors import DataError  # noqa: E402
+from facepipe.train.log import read_metrics  # noqa: E402
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 FOLDER = REPOSITORY / "train" / "arcface"

@@ -20,6 +20,8 @@ from facepipe.train import state
 from facepipe.train.processes import Processes
 from facepipe.train.recipe import Recipe, recipe_text
 
+BEGUN: Final = "begun.json"
+DONE: Final = "done.json"
 RECIPE: Final = "recipe.toml"
 CLASSES: Final = "classes.json"
 
@@ -33,7 +35,7 @@ class RunFolder:
 
     def __init__(self, out: Path, processes: Processes) -> None:
         self._out, self._processes = out, processes
-        self._work = Resumable(out, "training", "begun.json", "done.json", guarded="", keeps_begun=True)
+        self._work = Resumable(out, "training", BEGUN, DONE, guarded="", keeps_begun=True)
         self._record: Mapping[str, object] = {}
         self._open = ExitStack()
 
