@@ -157,6 +157,8 @@ def test_another_recipe_or_set_is_refused_by_name(
     with pytest.raises(StageError) as error:
         run(out, *given, faces=faces)
     assert words in str(error.value)
+    assert "--force" not in str(error.value)
+    assert "Try: another --out" in str(error.value)
     assert sorted(path.name for path in out.iterdir()) == before
 
 

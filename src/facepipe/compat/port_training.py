@@ -165,7 +165,7 @@ def trained(
     try:
         done = train(job, processes, stop=stop, tell=tell, progress=progress)
     except StageError as error:
-        if error.attempt is not None and "--force" in error.attempt:  # an option of other commands
+        if error.attempt is not None and "--out" in error.attempt:  # the option of `facepipe train`
             raise StageError(error.what, "--resume 0 to begin anew, or another --output.") from error
         raise
     return done, _port_files(flags, job, done) if processes.is_first else ()

@@ -46,6 +46,7 @@ class Resumable:
         comparable: a record without what only the end of the work tells. Two works are one when these are equal.
         keeps_begun: whether `begun` stays when the work is done.
         attempt: what to try where the folder is not complete.
+        start_over: what to try where it was begun with something else, or its record is damaged.
     """
 
     folder: Path
@@ -57,6 +58,7 @@ class Resumable:
     comparable: Callable[[Mapping[str, Any]], Mapping[str, Any]] = same
     keeps_begun: bool = False
     attempt: str = "run the same command again."
+    start_over: str = START_OVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +188,7 @@ def _start_over(work: Resumable) -> None:
 
 
 def _record(work: Resumable, file: str) -> dict[str, Any]:
-    return read_json(work.folder / file, "--force to start it over.")
+    return read_json(work.folder / file, work.start_over)
 
 
 def _refuse_difference(work: Resumable, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
@@ -199,7 +201,7 @@ def _refuse_difference(work: Resumable, old: Mapping[str, Any], new: Mapping[str
         raise StageError(
             f"{work.folder}: was begun with {shown}={was.get(name, _NOTHING)}, this run asks for "
             f"{now.get(name, _NOTHING)}.",
-            START_OVER,
+            work.start_over,
         )
 
 

@@ -24,6 +24,7 @@ BEGUN: Final = "begun.json"
 DONE: Final = "done.json"
 RECIPE: Final = "recipe.toml"
 CLASSES: Final = "classes.json"
+_START_OVER: Final = "another --out; --init with this one's weights.pt begins anew from what it learned."
 
 
 class RunFolder:
@@ -35,7 +36,7 @@ class RunFolder:
 
     def __init__(self, out: Path, processes: Processes) -> None:
         self._out, self._processes = out, processes
-        self._work = Resumable(out, "training", BEGUN, DONE, guarded="", keeps_begun=True)
+        self._work = Resumable(out, "training", BEGUN, DONE, guarded="", keeps_begun=True, start_over=_START_OVER)
         self._record: Mapping[str, object] = {}
         self._open = ExitStack()
 
@@ -79,7 +80,7 @@ class RunFolder:
                 raise StageError(
                     f"{self._out}: class {number} was '{was}' when it was begun and is '{now}' now, expected the same "
                     "people in the same order.",
-                    "another --out, or --init with the weights of this one.",
+                    _START_OVER,
                 )
 
     def _busy(self, owner: str) -> StageError:
