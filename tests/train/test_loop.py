@@ -258,6 +258,13 @@ def test_weights_of_another_network_are_refused(whole: Path, tmp_path: Path) -> 
         run(tmp_path / "run", "model=arcface.iresnet18", init=whole / "weights.pt")
 
 
+def test_the_last_normalisation_of_an_iresnet_keeps_the_weight_1(tmp_path: Path) -> None:
+    run(tmp_path / "run", "model=arcface.iresnet18")
+    learned = torch.load(tmp_path / "run" / "weights.pt", weights_only=True)
+    assert bool((learned["features.weight"] == 1).all())
+    assert not bool((learned["features.bias"] == 0).all())
+
+
 def test_dropout_is_a_function_of_the_step(tmp_path: Path) -> None:
     given = ("model=arcface.iresnet18", "dropout=0.4")
     run(tmp_path / "a", *given)

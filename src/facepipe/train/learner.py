@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import torch
 from torch import nn
@@ -14,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from facepipe.convert.onnx.checkpoint import load as load_weights
 from facepipe.errors import DataError
 from facepipe.networks import build
+from facepipe.networks.iresnet import DEPTHS
 from facepipe.specs import ModelSpec
 from facepipe.train.batch_norm import set_batch_norm
 from facepipe.train.draws import torch_generator
@@ -25,6 +27,9 @@ from facepipe.train.recipe import Recipe
 from facepipe.train.schedule import Schedule
 
 Tensors = Mapping[str, torch.Tensor]
+
+RESIDUAL: Final = tuple(f"iresnet{depth}" for depth in DEPTHS)
+"""Networks whose last normalisation keeps the weight 1, as in arcface_torch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,8 @@ def make_learner(
         network = load_weights(spec, init, any_digest=True).network.requires_grad_(True)
     network = network.to(processes.device).train()
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if spec.network in RESIDUAL:
+        network.features.weight.requires_grad_(False)  # type: ignore[union-attr, operator]
     set_batch_norm(network, recipe.batch_norm, processes)
     dropout = _add_dropout(network, recipe, processes) if recipe.dropout else None
     head = PartialFC(
@@ -130,12 +137,11 @@ def first_weights(spec: ModelSpec, seed: int) -> nn.Module:
     and its last normalisation keeps the weight 1, as in arcface_torch. All else is as torch begins.
     """
     network = build(spec.network)
-    is_residual = spec.network.startswith("iresnet")
     for number, layer in enumerate(network.modules()):
         draws = torch_generator(seed, "weights", number)
         if isinstance(layer, nn.Conv2d):
             fan_in = layer.weight[0].numel()
-            nn.init.normal_(layer.weight, 0, 0.1 if is_residual else (2 / fan_in) ** 0.5, generator=draws)
+            nn.init.normal_(layer.weight, 0, 0.1 if spec.network in RESIDUAL else (2 / fan_in) ** 0.5, generator=draws)
         elif isinstance(layer, nn.Linear):
             nn.init.kaiming_uniform_(layer.weight, 5**0.5, generator=draws)
         if isinstance(layer, (nn.Conv2d, nn.Linear)) and layer.bias is not None:

@@ -98,7 +98,7 @@ def take_step(
 
 def network_input(pictures: torch.Tensor, spec: ModelSpec, device: torch.device) -> torch.Tensor:
     """uint8 [b, S, S, 3], RGB, to what the network takes: float32 [b, 3, S, S], in channels_last."""
-    values = pictures.to(device, torch.float32, non_blocking=True)
+    values = pictures.to(device, non_blocking=True).to(torch.float32)  # a quarter of the bytes go over
     if spec.pixels.order == "BGR":
         values = values.flip(3)
     mean, scale = (torch.tensor(of, dtype=torch.float32, device=device) for of in (spec.pixels.mean, spec.pixels.scale))
