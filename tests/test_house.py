@@ -15,7 +15,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SRC = REPOSITORY / "src" / "facepipe"
-DOORS = ("convert", "preprocess", "postprocess", "scripts")
+DOORS = ("convert", "preprocess", "postprocess", "scripts", "train")
 CODE = sorted([*SRC.rglob("*.py"), *(REPOSITORY / "tests").rglob("*.py")])
 CODE += sorted(path for door in DOORS for path in (REPOSITORY / door).rglob("*.py"))
 SOURCES = sorted(path for path in SRC.rglob("*") if path.is_file() and "__pycache__" not in path.parts)

@@ -180,7 +180,7 @@ def test_loose_pictures_have_no_person(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def _door(*options: str) -> str:
-    door = REPOSITORY / "convert" / "convert_image_bin.py"
+    door = REPOSITORY / "train" / "arcface" / "tools" / "convert_image_bin.py"
     return subprocess.run([sys.executable, str(door), *options], check=True, capture_output=True, text=True).stderr
 
 

@@ -83,7 +83,7 @@ def _train(args: argparse.Namespace) -> int:
     )
     with joined(device=args.device) as processes, stop_at_a_good_place() as stop:
         job = job_of(flags, processes.world)
-        with bar(args, "steps", job.steps if processes.is_first else 0) as shown:
+        with bar(args, "steps", job.steps, hidden=not processes.is_first) as shown:
             done, files = trained(flags, job, processes, stop, lambda line: note(args, line), shown)
         if processes.is_first:
             lines = [f"step {done.step} of {done.steps}", *map(str, files)]
