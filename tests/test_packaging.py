@@ -46,6 +46,9 @@ def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in checkout_files():
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(REPOSITORY / name, copy / name)
+    for name in LEFT_BY_WORK:
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        (copy / name).write_bytes(b"nobody's")
     run([sys.executable, "-m", "build", "--outdir", out, copy])
     return out
 
@@ -65,6 +68,12 @@ def checkout_files() -> list[str]:
     tracked = {name for name in done.stdout.split("\0") if name and (REPOSITORY / name).is_file()}
     return sorted(tracked | {f"src/{name}" for name in package_files()})
 
+
+LEFT_BY_WORK = (
+    *("src/facepipe/geometry/__pycache__/kernels.nbi", "tests/__pycache__/conftest.pyc", "weights/pnet.onnx"),
+    *("data/lfw/a.jpg", "build/lib/facepipe/gone.py", "runs/a/faces.jsonl", ".venv/bin/python"),
+)
+"""What lies in a folder where somebody works, and belongs into no distribution."""
 
 GENERATED = re.compile(r"PKG-INFO|setup\.cfg|src/facepipe\.egg-info/.*")
 """What every source archive has besides."""
