@@ -28,7 +28,6 @@ def next_step() -> Measured:
     from ranks import three_processes
     from training_steps import two_and_one
 
-    torch.set_num_threads(1)
     found = {}
     with three_processes() as executor:
         for kind in KINDS:
@@ -39,17 +38,17 @@ def next_step() -> Measured:
 
 
 def ten_steps() -> Measured:
-    import torch
     from ranks import three_processes
-    from training_steps import two_and_one
+    from training_steps import rounding, two_and_one
 
-    torch.set_num_threads(1)
     found = {}
     with three_processes() as executor:
         for kind in KINDS:
             apart = two_and_one(executor, kind, 16, 10)
             found[kind] = {
                 "first loss": apart.losses[0],
+                "gradients of the first step": two_and_one(executor, kind, 16, 1).gradients,
+                "the same by rounding to float32, one process": rounding(executor, kind, 16),
                 "largest of ten losses": max(apart.losses),
                 "gradients of the tenth step": apart.gradients,
                 "weights": apart.network,

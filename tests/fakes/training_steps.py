@@ -115,6 +115,14 @@ def two_and_one(
     )
 
 
+def rounding(executor: Executor, kind: Kind, batch: int) -> float:
+    """How far the first step's gradients in float32 are from those in float64, on one process."""
+    single, double = (
+        by_processes(executor, 1, train, kind, batch, 1, dtype)[0] for dtype in (torch.float32, torch.float64)
+    )
+    return _apart(single.gradients, double.gradients)
+
+
 def _apart(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> float:
     largest = max(float(np.abs(value).max()) for value in expected.values())
     return max(float(np.abs(found[name] - value).max()) for name, value in expected.items()) / largest

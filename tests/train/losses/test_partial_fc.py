@@ -269,8 +269,8 @@ def test_a_lot_falls_on_every_other_class_alike_and_on_none_twice() -> None:
 
 
 def test_a_sample_is_a_function_of_seed_step_and_rank() -> None:
-    def sample(seed: int, step: int, before: int = 0) -> list[int]:
-        """Of rank 1 of 2, which has no positive, after `before` other steps."""
+    def sample(seed: int, step: int, before: int = 0) -> list[list[int]]:
+        """Of each of two ranks, neither of which has a positive, after `before` other steps."""
 
         def one_rank(processes: Any) -> list[int]:
             chosen: list[np.ndarray] = []
@@ -281,14 +281,15 @@ def test_a_sample_is_a_function_of_seed_step_and_rank() -> None:
 
             head = PartialFC(200, 4, seed, rate=0.1, processes=processes, draw=lot)
             for number in [*range(before), step]:
-                head(torch.ones(2, 4), torch.tensor([0, 1]), ARCFACE, number)
+                head(torch.zeros(2, 4), torch.tensor([-1, -1]), ARCFACE, number)
             return chosen[-1].tolist()
 
-        return by_threads(2, one_rank)[1]
+        return by_threads(2, one_rank)
 
-    assert len(sample(1, 8)) == 10
-    assert sample(1, 8) == sample(1, 8) == sample(1, 8, before=3)
-    assert sample(1, 8) != sample(1, 9) and sample(1, 8) != sample(2, 8)
+    first, second = sample(1, 8)
+    assert len(first) == len(second) == 10 and first != second
+    assert sample(1, 8) == [first, second] == sample(1, 8, before=3)
+    assert sample(1, 9)[0] != first != sample(2, 8)[0]
 
 
 # How centres move
