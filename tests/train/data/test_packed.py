@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -71,6 +72,15 @@ def test_a_record_whose_checksum_fails_is_named_and_the_others_are_read(packed: 
     with pytest.raises(DataError, match=r"face 3 \('Bob/01.png'\): its checksum is another") as told:
         faces.picture(3)
     assert told.value.attempt == "`facepipe train-data pack` again."
+
+
+def test_an_index_that_gives_another_faces_record_is_found_out(packed: Path) -> None:
+    with lmdb.open(str(packed), subdir=False, lock=False) as database, database.begin(write=True) as entries:
+        entries.put(struct.pack(">Q", 1), entries.get(struct.pack(">Q", 2)))
+    faces = open_set(packed)
+    assert np.array_equal(faces.picture(2), face(2))
+    with pytest.raises(DataError, match=r"face 1 \('Bob/00.png'\): its checksum is another"):
+        faces.picture(1)
 
 
 @pytest.mark.parametrize(("old", "new"), [(b'"Cem"', b'"Cat"'), (b'"side": 112', b'"side": 113')])

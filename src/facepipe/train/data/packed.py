@@ -33,10 +33,10 @@ from facepipe.store.sealed_json import sealed, strict_json, unsealed
 from facepipe.train.data.face_set import FaceSet, Sample, class_notes, face_or_reason, in_range
 
 SUFFIX = ".faces"
-FORMAT = "facepipe.faces.1"
+FORMAT = "facepipe.faces.2"
 _AGAIN = "`facepipe train-data pack` again."
 _PLACE = struct.Struct(">Q")
-_BEGIN = struct.Struct("<IH")  # crc32 of all that follows it; length of the key
+_BEGIN = struct.Struct("<IH")  # the checksum; length of the key
 _CHECK = struct.Struct("<I")
 _KEY_LENGTH = struct.Struct("<H")
 _BATCH_BYTES = 1 << 25
@@ -147,14 +147,15 @@ class PackedPictures:
         return record[_BEGIN.size : _BEGIN.size + _BEGIN.unpack_from(record)[1]].decode()
 
     def _record(self, index: int) -> bytes:
+        place = _PLACE.pack(index)
         try:
-            record = self.database.get(_PLACE.pack(index))
+            record = self.database.get(place)
         except _library().Error as error:
             raise DataError(f"{self.path}: face {index}: cannot be read ({error}).", _AGAIN) from error
         if record is None or len(record) < _BEGIN.size:
             raise DataError(f"{self.path}: face {index}: is not there, expected it; the file is damaged.", _AGAIN)
         check, length = _BEGIN.unpack_from(record)
-        if zlib.crc32(memoryview(record)[_CHECK.size :]) != check:
+        if _checksum(place, memoryview(record)[_CHECK.size :]) != check:
             told = record[_BEGIN.size : _BEGIN.size + min(length, 200)].decode(errors="replace")
             raise DataError(
                 f"{self.path}: face {index} ('{told}'): its checksum is another, expected that with which it was "
@@ -230,7 +231,7 @@ def pack(
                 "left_out_first": [[sample.key, reason] for sample, reason in left_out[:_MOST_NAMED]],
             }
             numbers = np.array(labels, "<i8").tobytes()
-            told = [(b"classes", _with_check(names)), (b"labels", _with_check(numbers))]
+            told = [(name, _with_check(name, content)) for name, content in ((b"classes", names), (b"labels", numbers))]
             _put(environment, [*told, (b"set", json.dumps(sealed(head)).encode())], append=False)
             environment.sync(True)
         finally:
@@ -256,7 +257,8 @@ def _records(
             key = sample.key.encode()
             digest.update(struct.pack("<QQH", len(labels), sample.label, len(key)) + key + sha256(content).digest())
             rest = _KEY_LENGTH.pack(len(key)) + key + content
-            yield _PLACE.pack(len(labels)), _CHECK.pack(zlib.crc32(rest)) + rest
+            place = _PLACE.pack(len(labels))
+            yield place, _with_check(place, rest)
             labels.append(sample.label)
         progress(1)
 
@@ -312,14 +314,20 @@ def _put(environment: Any, entries: list[tuple[bytes, bytes]], *, append: bool =
             raise OSError(28, f"No space left on device ({error})") from error
 
 
-def _with_check(content: bytes) -> bytes:
-    return _CHECK.pack(zlib.crc32(content)) + content
+def _checksum(name: bytes, content: bytes | memoryview) -> int:
+    """Of an entry's key and its content: an index that was damaged would give another entry's content, whole."""
+    return zlib.crc32(content, zlib.crc32(name))
+
+
+def _with_check(name: bytes, content: bytes) -> bytes:
+    return _CHECK.pack(_checksum(name, content)) + content
 
 
 def _checked(path: Path, database: _Database, name: bytes) -> bytes:
     """The content of "classes" or "labels"."""
     value = database.get(name)
-    if value is None or len(value) < _CHECK.size or zlib.crc32(value[_CHECK.size :]) != _CHECK.unpack_from(value)[0]:
+    check = None if value is None or len(value) < _CHECK.size else _CHECK.unpack_from(value)[0]
+    if value is None or check != _checksum(name, value[_CHECK.size :]):
         raise DataError(f"{path}: '{name.decode()}' is not there or damaged, expected it as it was packed.", _AGAIN)
     return value[_CHECK.size :]
 
