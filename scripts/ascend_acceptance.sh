@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Accepts a board: environment, compile, parity of each .om against onnxruntime, LFW accuracy, latency, memory.
+# Accepts a board: environment, compile, parity of each .om against onnxruntime, by every runner that is here, with AIPP, of
+# a range, on every device; what failures look like; the precision compiled; LFW accuracy, latency, memory.
 # Writes one Markdown report, whose first lines say what passed. Status 0 when every step did.
 #
 #   SOC=Ascend310 BATCH=16 scripts/ascend_acceptance.sh
@@ -8,7 +9,7 @@
 # Variables: SOC (default: what the board says), BATCH (16), DEVICE (0), BACKEND (pyacl, msame or ais_bench),
 # EMBEDDER (the first that is converted), DATA and PAIRS (LFW), WEIGHTS (weights), OUT (runs/ascend), CANN, PRECISION,
 # MARGIN (0.002: how far the accuracy may lie below onnxruntime's), LEAK (64 MB of device memory that may be missing at the
-# end), SHAPES (the vendor's table), FACEPIPE.
+# end), SHAPES (the vendor's table), RANGES (its rows that were models of a range), FACEPIPE.
 set -u -o pipefail
 
 FACEPIPE=${FACEPIPE:-$([ -x .venv/bin/facepipe ] && echo .venv/bin/facepipe || echo facepipe)}
@@ -20,6 +21,8 @@ WEIGHTS=${WEIGHTS:-weights}
 OUT=${OUT:-runs/ascend}
 MARGIN=${MARGIN:-0.002}
 DETECTOR_MODELS="pnet rnet onet"
+DEVLIB=${DEVLIB:-${ASCEND_TOOLKIT_HOME:-/usr/local/Ascend/cann}/$(uname -m)-linux/devlib}
+RANGES=${RANGES-"pnet:1x3x1500x1500 rnet:100x3x24x24 onet:50x3x48x48"}
 SHAPES=${SHAPES-"pnet:1x3x1500x1500 pnet:4x3x1500x1500 pnet:8x3x1500x1500 rnet:100x3x24x24 rnet:800x3x24x24
 rnet:1600x3x24x24 onet:50x3x48x48 onet:400x3x48x48 onet:800x3x48x48 embedder:1 embedder:4 embedder:8 embedder:16
 embedder:32"}
@@ -40,7 +43,7 @@ fi
 compile_options=(--soc "$SOC" ${CANN:+--cann "$CANN"} ${PRECISION:+--precision "$PRECISION"})
 lfw_options=(--force --batch "$BATCH" --embedder "$EMBEDDER" --weights "$WEIGHTS" ${DATA:+--data "$DATA"} ${PAIRS:+--pairs "$PAIRS"})
 
-rm -rf "$OUT/logs" "$OUT/models" && mkdir -p "$OUT/logs" "$OUT/models" || exit 1
+rm -rf "$OUT/logs" "$OUT/models" "$OUT/aipp" "$OUT/range" "$OUT/failures" "$OUT/devlib" && mkdir -p "$OUT/logs" "$OUT/models" || exit 1
 rows="$OUT/logs/steps" failed=0 total=0
 : >"$rows"
 
@@ -61,6 +64,7 @@ environment() {
   local missing=0
   uname -srm
   "$FACEPIPE" --version
+  "$PYTHON" -c 'import os; from facepipe.convert.ascend.atc import installed_cann; print("CANN", installed_cann(os.environ))'
   echo "ASCEND_TOOLKIT_HOME=${ASCEND_TOOLKIT_HOME:-unset}"
   cat "${ASCEND_TOOLKIT_HOME:-/nowhere}"/*-linux/*_install.info 2>/dev/null
   npu-smi info || { echo "npu-smi: not here, or no device"; missing=1; }
@@ -79,8 +83,78 @@ compile() { # shellcheck disable=SC2086
     ${DATA:+--photographs "$([ -d "$DATA/images" ] && echo "$DATA/images" || echo "$DATA")"} "${compile_options[@]}"
 }
 
-parity() {
-  "$FACEPIPE" parity "$1" --against "$BACKEND" --batch "$BATCH" --device "$DEVICE" --weights "$WEIGHTS"
+parity() { # MODEL, and where it differs from the usual: BACKEND DEVICE WEIGHTS
+  "$FACEPIPE" parity "$1" --against "${2:-$BACKEND}" --batch "$BATCH" --device "${3:-$DEVICE}" --weights "${4:-$WEIGHTS}"
+}
+
+available() { grep -q "^$1  *available" "$OUT/logs/backends"; }
+
+# variant NAME MODEL OPTIONS...: compiled apart, in a folder of its own, and held against onnxruntime
+variant() {
+  local folder="$OUT/$1" model=$2
+  shift 2
+  mkdir -p "$folder" && ln -sf "$(realpath "$WEIGHTS/$model.simplified.onnx")" "$folder/" &&
+    "$FACEPIPE" om "$model" --weights "$folder" --logs "$OUT/logs" --batch "$BATCH" "${compile_options[@]}" "$@" &&
+    parity "$model" "$BACKEND" "$DEVICE" "$folder"
+}
+
+other_devices() { # the recogniser on every other device that npu-smi lists
+  local device failed=0
+  for device in $(seq 0 $(($(devices) - 1))); do
+    [ "$device" = "$DEVICE" ] || parity "$EMBEDDER" "$BACKEND" "$device" || failed=1
+  done
+  return $failed
+}
+
+devices() {
+  npu-smi info |
+    "$PYTHON" -c 'import sys; from facepipe.backends.ascend.board import memory_of_devices as m; print(len(m(sys.stdin.read())))'
+}
+
+# What a person sees when something is wrong: each must fail, and in words. Without its record pyacl leaves an .om to the
+# runtime to judge.
+failures() {
+  local folder="$OUT/failures" om other=Ascend310P3 failed=0
+  [ "$SOC" = Ascend310P3 ] && other=Ascend910B4
+  om=$(ls "$WEIGHTS"/rnet.*"$SOC".om | head -n 1) || return 1
+  mkdir -p "$folder/torn" "$folder/other" || return 1
+  head -c 4000 "$om" >"$folder/torn/$(basename "$om")"
+  ln -sf "$(realpath "$WEIGHTS/rnet.simplified.onnx")" "$folder/other/"
+  if "$FACEPIPE" om rnet --weights "$folder/other" --logs "$OUT/logs" --soc "$other" ${CANN:+--cann "$CANN"}; then
+    mv "$folder/other/rnet.$other.om" "$folder/other/rnet.$SOC.om" && rm -f "$folder/other/rnet.$other.om.json"
+  fi
+  must_fail "a torn .om" --weights "$folder/torn" || failed=1
+  must_fail "an .om of another chip ($other)" --weights "$folder/other" || failed=1
+  must_fail "a batch that is no gear" --weights "$WEIGHTS" --batch 7 || failed=1
+  must_fail "a device that is not there" --weights "$WEIGHTS" --device 99 || failed=1
+  return $failed
+}
+
+must_fail() { # WHAT OPTIONS...
+  local what=$1 said
+  shift
+  if said=$("$FACEPIPE" bench rnet --backend pyacl "$@" 2>&1); then
+    echo "$what: it was not refused"
+    return 1
+  fi
+  echo "$what: $(tail -n 1 <<<"$said")"
+}
+
+# The types in the compiled recogniser, by ATC's own reading of it.
+precision() {
+  local om
+  om=$(ls "$WEIGHTS/$EMBEDDER".*"$SOC".om | head -n 1) || return 1
+  atc --mode=1 --om="$om" --json="$OUT/logs/om.json" >/dev/null || return 1
+  echo "asked: ${PRECISION:-the default, half precision}; tensors in $(basename "$om") by type:"
+  grep -oE '"(DT_)[A-Z0-9]+"' "$OUT/logs/om.json" | sort | uniq -c
+}
+
+# As on a machine without a device: the stub of the driver's library comes first.
+without_device() {
+  [ -f "$DEVLIB/libascend_hal.so" ] || { echo "no $DEVLIB/libascend_hal.so"; return 1; }
+  mkdir -p "$OUT/devlib" && ln -sf "$(realpath "$WEIGHTS/rnet.simplified.onnx")" "$OUT/devlib/" &&
+    LD_LIBRARY_PATH="$DEVLIB:${LD_LIBRARY_PATH:-}" "$FACEPIPE" om rnet --weights "$OUT/devlib" --logs "$OUT/logs" \
+      --batch "$BATCH" "${compile_options[@]}"
 }
 
 accuracy() { # of the board, beside onnxruntime on the same photographs
@@ -95,9 +169,10 @@ sys.exit(f"below by more than {sys.argv[3]}" if board < reference - float(sys.ar
 PYTHON
 }
 
-# latency MODEL SHAPE: a model compiled for that very shape, no gears, timed in a process of its own; a line of the table
+# latency MODEL SHAPE KIND: a model compiled for that very shape ("static", or a "range" with it at its top), timed in a
+# process of its own, the execution apart from the copies; a line of the table
 latency() {
-  local model=$1 shape=$2 batch=${2%%x*} sizes=() size
+  local model=$1 shape=$2 batch=${2%%x*} kind=${3:-static} sizes=() size
   if [ "$model" = embedder ]; then
     model=$EMBEDDER
     size=$([ "${EMBEDDER%%.*}" = facenet ] && echo 160 || echo 112)
@@ -106,14 +181,45 @@ latency() {
   size=${shape#*x}
   [ "$model" = pnet ] && sizes=(--image-sizes "${size#*x}")
   ln -sf "$(realpath "$WEIGHTS/$model.simplified.onnx")" "$OUT/models/" || return 1
-  "$FACEPIPE" om "$model" --weights "$OUT/models" --logs "$OUT/logs" --batch "$batch" --shapes static "${sizes[@]}" \
+  "$FACEPIPE" om "$model" --weights "$OUT/models" --logs "$OUT/logs" --batch "$batch" --shapes "$kind" "${sizes[@]}" \
     "${compile_options[@]}" || return 1
   "$FACEPIPE" bench "$model" --shape "$shape" --weights "$OUT/models" --backend "$BACKEND" --device "$DEVICE" --json \
     >"$OUT/logs/latency.json" || return 1
-  "$PYTHON" - "$shape" "$OUT/logs/latency.json" <<'PYTHON' | tee -a "$OUT/logs/latency.md"
+  "$PYTHON" - "$shape" "$OUT/logs/latency.json" "$kind" <<'PYTHON' | tee -a "$OUT/logs/latency.md"
 import json, sys
 row = json.load(open(sys.argv[2]))
-print(f"| {row['model']} | {sys.argv[1]} | {row['median_ms']:.3f} | {row['per_second']:.1f} | {row['calls']} |")
+rows, stages = row["shape"][0], row["stages"]
+copies = [f"{stages[name]['median_ms']:.3f}" if stages[name] else "-" for name in ("copy_in", "copy_out")]
+print(f"| {row['model']} | {sys.argv[1]} | {sys.argv[3]} | {copies[0]} | {row['median_ms']:.3f} | {row['mean_ms']:.3f} "
+      f"| {copies[1]} | {row['median_ms'] / rows:.4f} | {1000 * rows / row['mean_ms']:.1f} | {row['calls']} |")
+PYTHON
+}
+
+# card: every device at once, the recogniser at BATCH; the vendor's figure is a card's
+card() {
+  local device pids=() failed=0
+  for device in $(seq 0 $(($(devices) - 1))); do
+    "$FACEPIPE" bench "$EMBEDDER" --batch "$BATCH" --weights "$WEIGHTS" --backend "$BACKEND" --device "$device" --json \
+      >"$OUT/logs/card-$device.json" &
+    pids+=($!)
+  done
+  for device in "${pids[@]}"; do wait "$device" || failed=1; done
+  "$PYTHON" - "$OUT"/logs/card-*.json <<'PYTHON'
+import json, sys
+rows = [json.load(open(path)) for path in sys.argv[1:]]
+each = [1000 * row["shape"][0] / row["mean_ms"] for row in rows]
+print(f"{rows[0]['model']} at batch {rows[0]['shape'][0]}: {len(each)} devices at once, {sum(each):.1f} rows per second, "
+      f"{min(each):.1f} the slowest device")
+PYTHON
+  return $failed
+}
+
+takes_ranges() {
+  "$PYTHON" - "$SOC" "${CANN:-}" <<'PYTHON'
+import os, sys
+from facepipe.catalogue.chips import DEFAULT_CANN, soc_by_name, takes_ranges
+from facepipe.convert.ascend.atc import installed_cann
+sys.exit(not takes_ranges(soc_by_name(sys.argv[1]), sys.argv[2] or installed_cann(os.environ) or DEFAULT_CANN))
 PYTHON
 }
 
@@ -129,8 +235,21 @@ trap 'kill $watcher 2>/dev/null' EXIT
 step check check
 if step compile compile; then
   for model in $DETECTOR_MODELS $EMBEDDER; do step "parity-$model" parity "$model"; done
+  for other in pyacl msame ais_bench onnxruntime-cann; do
+    [ "$other" = "$BACKEND" ] || ! available "$other" || step "parity-$other" parity "$EMBEDDER" "$other"
+  done
+  case $EMBEDDER in facenet.*) step aipp variant aipp "$EMBEDDER" --aipp ;; esac
+  takes_ranges && step range variant range pnet --shapes range
+  step devices other_devices
+  available pyacl && step failures failures
+  step precision precision
+  step device-less without_device
   step accuracy accuracy
+  # Nothing is polled while it is timed.
+  kill $watcher 2>/dev/null
   for item in $SHAPES; do step "latency-${item/:/-}" latency "${item%%:*}" "${item#*:}"; done
+  takes_ranges && for item in $RANGES; do step "range-${item/:/-}" latency "${item%%:*}" "${item#*:}" range; done
+  step card card
 fi
 
 memory() { # of the device that was used: before, at the highest, after
@@ -147,7 +266,7 @@ print(f"memory of device {device}: {before} MB before, {most} of {found[0][1]} M
 sys.exit(f"{after - before} MB were not given back" if after - before > leak else 0)
 PYTHON
 }
-watch_once && kill $watcher 2>/dev/null
+watch_once
 step memory memory
 
 {
@@ -159,7 +278,8 @@ step memory memory
   echo "| step | result | seconds | log |"
   echo "|---|---|---|---|"
   cat "$rows"
-  for name in environment accuracy memory; do
+  for name in environment failures precision accuracy memory; do
+    [ -f "$OUT/logs/$name.log" ] || continue
     printf '\n## %s\n\n```text\n' "$name"
     sed 's/.*\r//' "$OUT/logs/$name.log" 2>/dev/null
     printf '```\n'
@@ -167,8 +287,13 @@ step memory memory
   printf '\n## parity against onnxruntime\n\n```text\n'
   for log in "$OUT"/logs/parity-*.log; do [ -f "$log" ] && grep -v '^\$' "$log"; done
   printf '```\n'
-  printf '\n## latency and throughput\n\n| model | input | ms | rows per second | calls |\n|---|---|---|---|---|\n'
+  printf '\n## latency and throughput of one device\n\nMilliseconds of a call. The vendor published the execution alone, a card of '
+  printf 'four devices, and for pnet, rnet and onet models of a range, which are another kind than static ones.\n\n'
+  printf '| model | input | kind | copy in | execute, median | mean | copy out | a row | rows per second | calls |\n'
+  printf '|---|---|---|---|---|---|---|---|---|---|\n'
   cat "$OUT/logs/latency.md" 2>/dev/null
+  printf '\n## the card\n\n'
+  tail -n 1 "$OUT/logs/card.log" 2>/dev/null
 } >"$OUT/report.md"
 
 echo "$OUT/report.md: $([ $failed -eq 0 ] && echo passed || echo "$failed of $total steps failed")"

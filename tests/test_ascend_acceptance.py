@@ -9,11 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from stand_ins import environment
+from stand_ins import DEVLIB, environment
 
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "ascend_acceptance.sh"
 MODELS = ("pnet", "rnet", "onet", "facenet.seeded")
-STEPS = ["environment", "check", "compile", *(f"parity-{name}" for name in MODELS), "accuracy"]
+STEPS = ["environment", "check", "compile", *(f"parity-{name}" for name in MODELS), "parity-msame", "parity-ais_bench",
+         "aipp", "devices", "failures", "precision", "device-less", "accuracy"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +43,7 @@ def accept(folder: Path, sample: Path, out: str, **changes: str) -> tuple[subpro
         "CANN": "8.0",
         "OUT": out,
         "SHAPES": "rnet:3x3x24x24 pnet:1x3x40x48 embedder:1",
+        "DEVLIB": str(DEVLIB),
         "OMP_NUM_THREADS": "1",
         **changes,
     }
@@ -53,16 +55,33 @@ def accept(folder: Path, sample: Path, out: str, **changes: str) -> tuple[subpro
 
 
 def test_a_board_that_does_all_it_should_is_accepted(folder: Path, sample: Path) -> None:
-    done, report = accept(folder, sample, "good")
+    done, report = accept(folder, sample, "good", FAKE_DEVICES="2")
     assert done.returncode == 0, done.stderr + report
     assert report.startswith("# Acceptance of Ascend310\n\n**Passed**")
     latency = ["latency-rnet-3x3x24x24", "latency-pnet-1x3x40x48", "latency-embedder-1"]
     rows = [line.split("|")[1:3] for line in report.splitlines() if line.startswith("| ") and "logs/" in line]
-    assert [name.strip() for name, _ in rows] == [*STEPS, *latency, "memory"]
+    assert [name.strip() for name, _ in rows] == [*STEPS, *latency, "card", "memory"]
     assert all(result.strip() == "passed" for _, result in rows)
     assert "accuracy: onnxruntime" in report and "difference +0.0000" in report
-    assert "| pnet | 1x3x40x48 |" in report and "| facenet.seeded | 1x3x160x160 |" in report
+    assert "| pnet | 1x3x40x48 | static |" in report and "| facenet.seeded | 1x3x160x160 | static |" in report
+    # The words that a person would see, from the runtime and from facepipe.
+    assert "a torn .om: " in report and "failed 100012, the .om cannot be deserialised" in report
+    assert "an .om of another chip (Ascend310P3): " in report and "failed 545001" in report
+    assert (
+        "a batch that is no gear: " in report
+        and "7x3x24x24 is to be timed, and it was compiled for 1x3x24x24" in report
+    )
+    assert "a device that is not there: " in report and "device 99 is not here, expected 0 to 1" in report
+    assert '1 "DT_FLOAT16"' in report and "CANN None" in report
+    assert "facenet.seeded at batch 2: 2 devices at once, " in report
     assert "memory of device 0: 2621 MB before, 2621 of 8192 MB at the highest, 2621 MB after" in report
+
+
+def test_a_chip_that_takes_ranges_is_tried_with_them(folder: Path, sample: Path) -> None:
+    board = {"FAKE_SOC": "Ascend310P3", "EMBEDDER": "facenet.seeded", "SHAPES": "", "RANGES": "pnet:1x3x40x48"}
+    done, report = accept(folder, sample, "ranges", **board)
+    assert done.returncode == 0, done.stderr + report
+    assert "| range | passed |" in report and "| pnet | 1x3x40x48 | range |" in report
 
 
 @pytest.mark.parametrize(

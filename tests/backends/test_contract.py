@@ -6,6 +6,7 @@ A small network with PNet's inputs and outputs goes through each; those that nee
 
 from __future__ import annotations
 
+import argparse
 import ast
 import importlib
 import importlib.util
@@ -357,8 +358,6 @@ def test_a_back_end_made_by_the_page_is_run_as_a_host_s(monkeypatch: pytest.Monk
     backend = backend_by_name("reference")
     assert backend.name == "reference" and backend.why_unavailable() is None
     assert fitted(MtcnnSettings(), backend.traits, 16) == fitted(MtcnnSettings(), backend_by_name("null").traits, 16)
-    import argparse
-
     assert worker_count(argparse.Namespace(workers=None, backend="reference", threads=1, devices=None)) == cores()
     path, image = write_onnx(PNET, tmp_path / "pnet.onnx"), pixels(1, 2, 3, 14, 14)
     with open_session(backend, PNET, path) as session:
@@ -415,3 +414,14 @@ def hide(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
     find, which = importlib.util.find_spec, shutil.which
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name in names else find(name, *more))
     monkeypatch.setattr(shutil, "which", lambda name, *more: None if name in names else which(name, *more))
+
+
+def test_processes_share_a_device_where_one_would_leave_it_idle() -> None:
+    from facepipe.cli.run_options import worker_count
+
+    def count(backend: str, devices: list[int] | None) -> int:
+        return worker_count(argparse.Namespace(workers=None, backend=backend, threads=1, devices=devices))
+
+    assert (count("pyacl", None), count("pyacl", [0, 1, 3])) == (2, 6)
+    assert (count("msame", None), count("msame", [0, 1])) == (1, 2)
+    assert [RuntimeOptions(devices=(4, 7)).of_worker(worker).device for worker in range(4)] == [4, 7, 4, 7]

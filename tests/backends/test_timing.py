@@ -27,6 +27,7 @@ def test_the_first_call_is_not_counted_and_the_median_is_told() -> None:
     readings = clock_of(0.5, 0.1, 0.3)
     latency = time_calls(run, (2, 3, 4, 5), seconds=0.8, clock=readings.__next__)
     assert (latency.median_ms, latency.least_ms, latency.calls) == pytest.approx((300, 100, 3))
+    assert latency.mean_ms == pytest.approx(1000 * (0.5 + 0.1 + 0.3) / 3) and latency.in_words(2) == ""
     assert seen == [(2, 3, 4, 5)] * 4
 
 

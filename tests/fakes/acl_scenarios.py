@@ -251,11 +251,42 @@ def a_library_that_others_initialised_is_theirs_to_finalise(bench: Bench) -> Non
 
 
 @scenario
-def old_releases_take_numpy_pointers(bench: Bench) -> None:
-    bench.acl.reset(old_numpy_calls=True)
+def any_strides_are_written_and_the_answers_are_the_callers_own(bench: Bench) -> None:
     with bench.session(PNET, bench.oms.pnet) as session:
         image = pixels(0, 3, 3, 16, 40)[:, :, ::-1]  # not contiguous
-        same(session.run(image), reference(bench.oms.pnet.parent / "pnet.onnx", np.ascontiguousarray(image)))
+        first = session.run(image)
+        kept = [array.copy() for array in first]
+        same(first, reference(bench.oms.pnet.parent / "pnet.onnx", np.ascontiguousarray(image)))
+        session.run(pixels(1, 3, 3, 16, 40))
+        for array, before in zip(first, kept, strict=True):
+            np.testing.assert_array_equal(array, before)
+            assert array.flags.owndata or (array.base is not None and array.base.flags.owndata)
+
+
+@scenario
+def stages_are_timed_apart_and_the_first_is_not_counted(bench: Bench) -> None:
+    with bench.session(RNET, bench.oms.rnet) as session:
+        ticks = iter(float(2**number) for number in range(100))
+        before = len(bench.acl.state.executions)
+        image = pixels(0, 4, 3, 24, 24)
+        stages = session.session.time_stages(image, 2, lambda: next(ticks))
+        seconds = [(stage.mean_ms / 1000, stage.least_ms / 1000) for stage in (stages.copy_in, stages.execute)]
+        assert seconds == [(136.0, 16.0), (272.0, 32.0)] and stages.copy_out.median_ms == 544000
+        assert bench.acl.state.executions[before:] == [(4, 3, 24, 24)] * 3
+        with pytest.raises(
+            BackendError, match=r"3x3x24x24 is to be timed, and it was compiled for 1x3x24x24; .*static"
+        ):
+            session.session.time_stages(pixels(0, 3, 3, 24, 24), 2)
+    with bench.session(EMBEDDER, bench.oms.embedder_aipp) as session:
+        assert session.session.time_stages(pixels(0, 4, 3, 6, 6), 3).execute.least_ms > 0
+
+
+@scenario
+def stages_of_a_range(bench: Bench) -> None:
+    bench.acl.reset(soc="Ascend310P3")
+    for om in (bench.oms.pnet_range, bench.oms.pnet_unbounded):
+        with bench.session(PNET, om) as session:
+            assert session.session.time_stages(pixels(0, 2, 3, 14, 18), 3).execute.least_ms > 0
 
 
 @scenario

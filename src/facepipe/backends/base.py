@@ -55,12 +55,15 @@ class Traits:
         on_host: computes on this processor: any shape, call after call in its own caches; one process for each core.
         process_per_call: every call starts a program and loads the model, so that rows are gathered for it.
         compiled: loads .om files, in which shapes and precision are fixed; else .onnx.
+        processes_per_device: how many share a device by default, so that one's host work goes on while it computes for
+            another.
         packages: whose versions decide what it computes; another version's results are not mixed with this one's.
     """
 
     on_host: bool = False
     process_per_call: bool = False
     compiled: bool = False
+    processes_per_device: int = 1
     packages: tuple[str, ...] = ()
 
     def rows_per_call(self, batch: int) -> int:

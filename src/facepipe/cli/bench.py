@@ -2,7 +2,8 @@
 """facepipe bench pnet --shape 1x3x40x48
 
 Speed of one network on one back end, never accuracy: milliseconds of a call (the median) and rows per second, for each
-input shape. Weights and input do not matter to it; the input is noise.
+input shape. Weights and input do not matter to it; the input is noise. Of an .om: the execution alone, which is what
+vendors publish, at exactly a shape that it was compiled for, with the copies in and out beside it; 20 calls.
 
   facepipe bench rnet onet --batch 16 100 --threads 2           networks of one size, at several batches
   facepipe bench pnet --shape 1x3x40x48 --backend onnxruntime --threads 1 --device 0 --json
@@ -17,7 +18,7 @@ from dataclasses import asdict
 
 from facepipe.backends import backend_by_name
 from facepipe.backends.base import RuntimeOptions, model_file, open_session
-from facepipe.backends.timing import LEAST_SECONDS, time_calls
+from facepipe.backends.timing import LEAST_SECONDS, time_session
 from facepipe.catalogue import model
 from facepipe.cli.run_options import add_session_arguments, add_weights, positive
 from facepipe.errors import DataError
@@ -49,12 +50,13 @@ def run(args: argparse.Namespace) -> int:
     heading(args, f"{'network':<26}{'input':<20}{'ms':>10}{'rows/s':>12}{'calls':>8}")
     for spec, size in wanted:
         with open_session(backend, spec, model_file(backend, spec, args.weights, size[0])) as session:
-            latency = time_calls(session.run, size, seconds=args.seconds)
+            latency = time_session(session, size, args.seconds)
         text, per_second = "x".join(map(str, size)), 1000 * size[0] / latency.median_ms
         about = {"model": spec.name, "shape": list(size), "backend": args.backend, "precision": args.precision}
         result(
             args,
-            f"{spec.name:<26}{text:<20}{latency.median_ms:>10.3f}{per_second:>12,.1f}{latency.calls:>8}",
+            f"{spec.name:<26}{text:<20}{latency.median_ms:>10.3f}{per_second:>12,.1f}{latency.calls:>8}"
+            + latency.in_words(size[0]),
             {**about, "threads": args.threads, **asdict(latency), "per_second": per_second},
         )
     return 0

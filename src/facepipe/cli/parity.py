@@ -68,8 +68,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _outputs(spec: ModelSpec, args: argparse.Namespace) -> int:
-    options = RuntimeOptions(device=args.device)
-    sides = [backend_by_name(name, options) for name in (args.backend, args.against)]
+    judged = backend_by_name(args.against, RuntimeOptions(device=args.device))
+    device = 0 if backend_by_name(args.backend).traits.on_host else args.device
+    sides = [backend_by_name(args.backend, RuntimeOptions(device=device)), judged]
     found = compare_backends(spec, sides, args.weights, args.batch)
     rows = [{"shape": shape, "output": output, **_row(figures)} for shape, output, figures in found.outputs]
     drifting = [row for row in rows if row["drifts"]]

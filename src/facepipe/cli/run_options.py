@@ -63,7 +63,9 @@ def add_model_arguments(
         "--batch", type=positive, default=DEFAULT_BATCH, metavar="N", help="photographs, or crops, in one call"
     )
     add_session_arguments(parser)
-    parser.add_argument("--devices", type=int, nargs="+", metavar="N", help="several devices, one process for each")
+    parser.add_argument(
+        "--devices", type=int, nargs="+", metavar="N", help="several devices, each with its own processes"
+    )
     text = "run an .om of another chip of the family, if the runtime takes it: of 310B1 on a 310B4"
     parser.add_argument("--any-chip", action="store_true", help=text)
     parser.add_argument(
@@ -259,8 +261,9 @@ def worker_count(args: argparse.Namespace) -> int:
     """Processes: as asked, else the cores that this process may use, over the threads of one session."""
     if args.workers is not None:
         return int(args.workers)
-    if not backend_by_name(args.backend).traits.on_host:
-        return max(1, len(args.devices or ()))  # one process for each device: a second one would share it
+    traits = backend_by_name(args.backend).traits
+    if not traits.on_host:
+        return max(1, len(args.devices or ())) * traits.processes_per_device
     return max(1, cores() // args.threads)
 
 

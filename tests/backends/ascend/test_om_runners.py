@@ -18,6 +18,7 @@ from facepipe.backends.ascend.ais_bench import AisBench
 from facepipe.backends.ascend.msame import Msame
 from facepipe.backends.ascend.om import OmShapes
 from facepipe.backends.base import RuntimeOptions, open_session
+from facepipe.backends.timing import LOOPS, time_session
 from facepipe.errors import BackendError, StageError, TensorError
 from facepipe.store.files import sidecar_of
 from facepipe.store.made_from import read_record, write_record
@@ -67,6 +68,29 @@ def test_a_long_batch_is_one_call_for_each_gear(name: str, oms: OmFiles) -> None
         found = session.run(image)
     for array, wanted in zip(found, reference(oms.rnet.parent / "rnet.onnx", image), strict=True):
         np.testing.assert_allclose(array, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_the_runners_own_figures_are_read_and_not_the_process(oms: OmFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The stand-in msame says 9 ms for its first execution, then 1.125, 1.25, ...; ais_bench writes a summary.
+    for path in (oms.embedder, oms.embedder_aipp):
+        with open_session(backend_by_name("msame"), EMBEDDER, path) as session:
+            latency = time_session(session, (4, 3, 6, 6))
+    assert latency.calls == LOOPS == 20 and latency.stages is not None and latency.stages.copy_in is None
+    assert latency.median_ms == pytest.approx(1 + 10.5 / 8, abs=1e-3) and latency.least_ms == 1.125
+    with open_session(backend_by_name("ais_bench"), RNET, oms.rnet) as session:
+        latency = time_session(session, (8, 3, 24, 24))
+        assert latency.in_words(8) == "  the execution alone; copies in 0.250, out 0.250 ms; 0.1250 ms a row"
+        with pytest.raises(BackendError, match=r"not compiled for 7x3x24x24.*--shapes static"):
+            time_session(session, (7, 3, 24, 24))
+        monkeypatch.setenv("FAKE_AIS_BENCH", "silent")
+        with pytest.raises(BackendError, match=r"result_summary\.json tells no times"):
+            time_session(session, (8, 3, 24, 24))
+    monkeypatch.setenv("FAKE_MSAME", "fails")
+    with (
+        open_session(backend_by_name("msame"), RNET, oms.rnet) as session,
+        pytest.raises(BackendError, match="msame"),
+    ):
+        time_session(session, (8, 3, 24, 24))
 
 
 @pytest.mark.parametrize("name", RUNNERS)

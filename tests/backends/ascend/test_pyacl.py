@@ -17,6 +17,7 @@ from stand_ins import MODULES
 from facepipe.backends.ascend import pyacl
 from facepipe.backends.ascend.om import OmShapes, OmSidecar, check_sidecar
 from facepipe.backends.base import RuntimeOptions, open_session
+from facepipe.cli import main
 from facepipe.errors import BackendError, StageError
 from facepipe.store.model_content import read_model
 
@@ -90,5 +91,17 @@ def test_a_sidecar_that_is_no_sidecar_is_refused(acl: ModuleType, oms: om_files.
         om.with_name(f"{om.name}.json").write_text(content)
         with pytest.raises(StageError, match=r"rnet\.Ascend310\.om\.json: .*Try: make rnet\.Ascend310\.om again"):
             pyacl.PyAcl().load(om_files.RNET, read_model(om))
+    pyacl.finalise()
+    assert acl.live() == []
+
+
+def test_parity_on_another_device_leaves_the_reference_on_this_processor(
+    acl: ModuleType, oms: om_files.OmFiles, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    acl.reset(devices=2)
+    (tmp_path / "rnet.Ascend310.om").write_bytes(oms.rnet.read_bytes())
+    (tmp_path / "rnet.simplified.onnx").write_bytes((oms.rnet.parent / "rnet.onnx").read_bytes())
+    assert main(["parity", "rnet", "--against", "pyacl", "--device", "1", "--weights", str(tmp_path)]) == 0
+    assert "onnxruntime rnet.simplified.onnx and pyacl rnet.Ascend310.om" in capsys.readouterr().out
     pyacl.finalise()
     assert acl.live() == []

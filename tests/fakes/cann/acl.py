@@ -6,7 +6,8 @@ and separate for host and device; contexts belong to threads. A misuse raises `M
 so that a driver which swallows it still fails. The network runs in onnxruntime (see fake_om.py).
 
 For tests alone: `reset`, `live`, `state.fail` (inject an error), `state.calls`. Environment of a whole process:
-FAKE_SOC, FAKE_DEVICES, FAKE_ACL_FAIL="name:nth:code", FAKE_ACL_REPORT=file that gets what was still alive at exit.
+FAKE_SOC, FAKE_DEVICES, FAKE_CANN; FAKE_ACL_FAIL="name:nth:code"; FAKE_ACL_REPORT=file that gets what was still alive
+at exit; FAKE_ACL_TAPE and FAKE_ACL_WAIT, see `_results` and `_wait`.
 "facts N.N": see tests/fakes/README.md.
 """
 
@@ -14,12 +15,14 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import fcntl
 import functools
 import json
 import math
 import os
-import sys
 import threading
+import time
+import zlib
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,7 +47,7 @@ class Misuse(AssertionError):
 class Memory:
     """One allocation. `valid` is how many bytes from its start hold something that may be read."""
 
-    content: bytearray
+    content: Any  # bytearray, or of the host a ctypes array
     device: int  # -1: host
     context: int
     valid: int = 0
@@ -101,13 +104,14 @@ class State:
     device_references: Counter[int] = field(default_factory=Counter)
     things: dict[int, Any] = field(default_factory=dict)
     dead: dict[int, str] = field(default_factory=dict)
-    host_views: dict[int, Any] = field(default_factory=dict)
+    graves: list[Any] = field(default_factory=list)
     next_handle: int = 0x1000
     calls: list[str] = field(default_factory=list)
     misuses: list[str] = field(default_factory=list)
     threads: threading.local = field(default_factory=threading.local)
     executions: list[tuple[int, ...]] = field(default_factory=list)
     injected: bool = False
+    waited: float = 0.0  # seconds, see `_wait`
     gbk: bool = False  # messages are in GBK
     sisters: bool = False  # the runtime takes an .om of another chip of the family
 
@@ -115,11 +119,10 @@ class State:
 state = State()
 
 
-def reset(soc: str = "Ascend310", devices: int = 1, old_numpy_calls: bool = False) -> None:
+def reset(soc: str = "Ascend310", devices: int = 1) -> None:
     """A library that was never used."""
     global state
     state = State(soc=soc, devices=devices)
-    _install_util(old_numpy_calls)
 
 
 def live() -> list[str]:
@@ -420,13 +423,23 @@ def free(pointer: int) -> int:
 def malloc_host(size: int) -> tuple[int, int]:
     if whole(size, "malloc_host") <= 0:
         raise misuse("malloc_host: of 0 bytes")
-    return add(Memory(bytearray(size), -1, state.threads.context)), 0
+    # Real memory at a real address: NumPy sees it, as it sees the page-locked memory of the real one. Nobody has
+    # written to it yet, so it holds something that no test expects.
+    # There is room behind it, so that a driver which writes past its end fails a test and not the process.
+    content = (ctypes.c_uint8 * size).from_buffer(bytearray(b"\xff") * (size + (1 << 20)))
+    address = ctypes.addressof(content)
+    state.things[address] = Memory(content, -1, state.threads.context)
+    state.dead.pop(address, None)
+    return address, 0
 
 
 @api("rt.free_host", "ret")
 def free_host(pointer: int) -> int:
-    if get(pointer, Memory, "free_host").device >= 0:
+    memory = get(pointer, Memory, "free_host")
+    if memory.device >= 0:
         raise misuse("free_host: of device memory")
+    memory.content[:] = b"\xff" * len(memory.content)  # whoever still looks at it sees no numbers of the network
+    state.graves.append(memory.content)  # a view of it must not be a fault
     drop(pointer, Memory, "free_host")
     return 0
 
@@ -440,27 +453,21 @@ def memcpy(target: int, most: int, source: int, count: int, kind: int) -> int:
     if count > most:
         return fails(100000, "count above the destination's size")
     if kind == 1:
-        view = state.host_views.get(source) if type(source) is int else None
-        if view is None:
-            raise misuse(f"memcpy: source {source!r} is no host pointer")
-        # facts 4.4: the bytes object must outlive the copy. Ours, the argument of getrefcount, and the driver's own.
-        if sys.getrefcount(view) < 4:
-            raise misuse("memcpy: the bytes behind the pointer are held by nobody")
-        memory = get(target, Memory, "memcpy destination")
+        host, memory = get(source, Memory, "memcpy source"), get(target, Memory, "memcpy destination")
+        if host.device >= 0:
+            raise misuse("memcpy: source is device memory")
         if memory.device != _context().device or most > len(memory.content):
             raise misuse("memcpy: destination on another device, or smaller than it is said to be")
-        content = bytes(view) if isinstance(view, bytes) else view.tobytes()
-        if count > len(content):
-            raise misuse(f"memcpy: {count} bytes of a host array of {len(content)}")
-        memory.content[:count], memory.valid = content[:count], count
-        del state.host_views[source]
+        if count > len(host.content):
+            raise misuse(f"memcpy: {count} bytes of a host buffer of {len(host.content)}")
+        memory.content[:count], memory.valid = bytes(host.content[:count]), count
         return 0
     host, device = get(target, Memory, "memcpy destination"), get(source, Memory, "memcpy source")
     if host.device >= 0 or device.device != _context().device or most > len(host.content):
         raise misuse("memcpy: kind, device or sizes do not fit")
     if count > device.valid:
         raise misuse(f"memcpy: {count} bytes of an output of {device.valid}; read past its gear")
-    host.content[:count], host.valid = device.content[:count], count
+    host.content[:count], host.valid = bytes(device.content[:count]), count
     return 0
 
 
@@ -722,10 +729,49 @@ def execute(model: int, input_dataset: int, output_dataset: int) -> int:
         return fails(145006, f"input buffer of {source.size}, expected {least}")
     if memory.valid != needed:
         raise misuse(f"execute: the input holds {memory.valid} bytes, the gear {shape} takes {needed}")
-    results = om.execute(bytes(memory.content[:needed]), shape)
+    results = _results(om, bytes(memory.content[:needed]), shape)
+    _wait(math.prod(shape[:1] + shape[2:]), loaded.device)
     state.executions.append(shape)
     inputs.gear = None  # facts 4.5: the setter is called before each execute
     return _deliver(om, outputs, results)
+
+
+def _results(om: fake_om.Om, raw: bytes, shape: tuple[int, ...]) -> list[np.ndarray]:
+    """By the network; or, where FAKE_ACL_TAPE names a folder, recorded there at first and replayed ever after, so that
+    this processor's own time for the network does not stand for the chip's."""
+    folder = os.environ.get("FAKE_ACL_TAPE")
+    if folder is None:
+        return om.execute(raw, shape)
+    name = f"{zlib.crc32(om.onnx_bytes):08x}-{zlib.crc32(raw):08x}-{'x'.join(map(str, shape))}"
+    tape = Path(folder) / f"{name}.npz"
+    if tape.is_file():
+        with np.load(tape) as arrays:
+            return [arrays[key] for key in arrays.files]
+    results = om.execute(raw, shape)
+    part = tape.with_name(f"{name}.{os.getpid()}.npz")
+    np.savez(part, *results)
+    part.rename(tape)
+    return results
+
+
+def _wait(pixels: int, device: int) -> None:
+    """FAKE_ACL_WAIT="NANOSECONDS:held": the chip's time for each pixel of the input; one process at a time has it.
+
+    "held" keeps the interpreter lock, as pyACL's WrapAclMdlExecute does, which has no Py_BEGIN_ALLOW_THREADS; with
+    "released" other threads run meanwhile. What synchronize_stream does is in no source.
+    """
+    told = os.environ.get("FAKE_ACL_WAIT")
+    if told is None:
+        return
+    cost, _, lock = told.partition(":")
+    seconds = pixels * float(cost) * 1e-9
+    with Path(f"{os.environ['FAKE_ACL_TAPE']}.device{device}").open("w") as turnstile:
+        fcntl.flock(turnstile, fcntl.LOCK_EX)
+        if lock == "held":
+            ctypes.PyDLL(None).usleep(int(seconds * 1e6))
+        else:
+            time.sleep(seconds)
+    state.waited += seconds
 
 
 def _shape_of_execution(loaded: Model, inputs: Dataset, geared: bool) -> tuple[int, ...] | int:
@@ -770,47 +816,6 @@ def add_own_desc() -> int:
     return state.next_handle
 
 
-# acl.util ------------------------------------------------------------------------------------------------------------
-
-
-def bytes_to_ptr(content: bytes) -> int:
-    if type(content) is not bytes:
-        raise misuse(f"bytes_to_ptr: {type(content).__name__}, expected bytes")
-    pointer = ctypes.cast(ctypes.c_char_p(content), ctypes.c_void_p).value or 0
-    state.host_views[pointer] = content
-    return pointer
-
-
-def ptr_to_bytes(pointer: int, size: int) -> bytes:
-    memory = get(pointer, Memory, "ptr_to_bytes")
-    if memory.device >= 0:
-        raise misuse("ptr_to_bytes: of device memory; on a PCIe host it must be copied first (facts 4.3)")
-    if size > memory.valid:
-        raise misuse(f"ptr_to_bytes: {size} bytes, {memory.valid} were copied")
-    return bytes(memory.content[:size])
-
-
-def numpy_to_ptr(array: np.ndarray) -> int:
-    if not array.flags.c_contiguous:
-        raise misuse("numpy_to_ptr: the array is not contiguous (facts 4.4)")
-    pointer = int(array.__array_interface__["data"][0])
-    state.host_views[pointer] = array
-    return pointer
-
-
-def ptr_to_numpy(pointer: int, shape: tuple[int, ...], type_: int) -> np.ndarray:
-    if type_ != 2:
-        raise misuse("ptr_to_numpy: this stand-in plays NPY_UBYTE (2) alone")
-    return np.frombuffer(ptr_to_bytes(pointer, math.prod(shape)), np.uint8).reshape(shape)
-
-
-def _install_util(old: bool) -> None:
-    """facts 4.4: older releases have the numpy variants, newer the bytes ones."""
-    global util
-    functions = (numpy_to_ptr, ptr_to_numpy) if old else (bytes_to_ptr, ptr_to_bytes)
-    util = SimpleNamespace(**{function.__name__: function for function in functions})
-
-
 rt = SimpleNamespace(
     **{
         function.__name__: function
@@ -833,8 +838,6 @@ mdl = SimpleNamespace(
         )
     }
 )  # fmt: skip
-util = SimpleNamespace()
-_install_util(False)
 
 
 def _begin_process() -> None:
@@ -854,6 +857,7 @@ def _begin_process() -> None:
 def _report(path: Path, pid: int) -> None:
     if os.getpid() == pid and state.calls:
         line = {"pid": pid, "live": live(), "calls": Counter(state.calls), "executions": len(state.executions)}
+        line["waited"] = state.waited
         with path.open("a") as target:
             target.write(json.dumps(line) + "\n")
 

@@ -9,6 +9,7 @@ be joined with others into a batch, so every file here is exactly of the gear's 
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from pathlib import Path
 from facepipe.backends.ascend.om import why_not_compiled
 from facepipe.backends.ascend.om_runner import RunnerCall, gear_options, open_runner_session, run_program
 from facepipe.backends.base import RuntimeOptions, Session, Traits
+from facepipe.backends.timing import Spread, Stages
 from facepipe.errors import BackendError
 from facepipe.specs import ModelSpec
 from facepipe.store.model_content import ModelContent
@@ -51,6 +53,25 @@ class AisBench:
 
     def execute(self, call: RunnerCall) -> Path:
         return self._run(call.model, call.inputs, call.outputs, gear_options(call))
+
+    def time(self, call: RunnerCall, loops: int) -> Stages:
+        """From its summary beside the result folder; it warms up once by itself, and makes its own input."""
+        command = (
+            *(sys.executable, "-m", "ais_bench", "--model", str(call.model), "--pure_data_type", "random"),
+            *("--output", str(call.outputs), "--output_dirname", RESULT, "--loop", str(loops)),
+            *("--device", str(self.options.device), *gear_options(call)),
+        )
+        run_program(command, call.outputs, self.name, None)
+        summary = call.outputs / f"{RESULT}_summary.json"
+        try:
+            told = json.loads(summary.read_text(encoding="utf-8"))
+            h2d, npu, d2h = (
+                Spread(stage["mean"], stage["median"], stage["min"])
+                for stage in (told["H2D_latency"], told["NPU_compute_time"], told["D2H_latency"])
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise BackendError(f"ais_bench: {summary} tells no times ({error!r}).") from error
+        return Stages(h2d, npu, d2h)
 
     def output_name(self, stem: str, index: int) -> str:
         return f"{stem.partition('.')[0]}_{index}.bin"

@@ -9,6 +9,7 @@ acl.json of the current folder, so it runs in a folder of its own; it does not c
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,11 +19,13 @@ from facepipe.backends.ascend.bin_folder import folders, newest_folder
 from facepipe.backends.ascend.om import why_not_compiled
 from facepipe.backends.ascend.om_runner import RunnerCall, gear_options, open_runner_session, run_program
 from facepipe.backends.base import RuntimeOptions, Session, Traits
+from facepipe.backends.timing import Spread, Stages
 from facepipe.errors import BackendError
 from facepipe.specs import ModelSpec
 from facepipe.store.model_content import ModelContent
 
 SUCCESS = "Execute sample success"
+_TIME = re.compile(r"^Inference time: ([\d.]+) ?ms", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,15 @@ class Msame:
     def execute(self, call: RunnerCall) -> Path:
         return self._run(call.model, call.inputs, call.outputs, gear_options(call))
 
+    def time(self, call: RunnerCall, loops: int) -> Stages:
+        """From the line that it prints for each execution of a single file; a folder ignores --loop."""
+        (file,) = call.inputs.iterdir()
+        command = (*self._words(call.model, file, call.outputs), "--loop", str(loops + 1), *gear_options(call))
+        printed = [float(ms) for ms in _TIME.findall(run_program(command, call.outputs, self.name, SUCCESS))]
+        if len(printed) != loops + 1:
+            raise BackendError(f"msame: it printed {len(printed)} times of execution, expected {loops + 1}.")
+        return Stages(None, Spread.of(printed[1:]), None)
+
     def output_name(self, stem: str, index: int) -> str:
         return f"{stem}_output_{index}.bin"
 
@@ -61,9 +73,12 @@ class Msame:
         if ".om" not in model.name:
             raise BackendError(f"{model}: msame takes files with '.om' in their name alone.")
         before = folders(outputs)
-        command = (
-            *("msame", "--model", str(model), "--input", str(inputs), "--output", str(outputs)),
-            *("--outfmt", "BIN", "--device", str(self.options.device), *gear),
-        )
+        command = (*self._words(model, inputs, outputs), *gear)
         run_program(command, outputs, self.name, SUCCESS)
         return newest_folder(outputs, before)
+
+    def _words(self, model: Path, inputs: Path, outputs: Path) -> tuple[str, ...]:
+        return (
+            *("msame", "--model", str(model), "--input", str(inputs), "--output", str(outputs)),
+            *("--outfmt", "BIN", "--device", str(self.options.device)),
+        )

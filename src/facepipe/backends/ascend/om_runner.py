@@ -12,7 +12,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -29,6 +29,7 @@ from facepipe.backends.ascend.om import (
     run_in_gears,
     told_by,
 )
+from facepipe.backends.timing import Stages
 from facepipe.errors import BackendError, TensorError
 from facepipe.specs import ModelSpec
 from facepipe.store.model_content import ModelContent
@@ -71,6 +72,14 @@ class OmRunner(Protocol):
 
     def output_name(self, stem: str, index: int) -> str:
         """What the file of one output of the input `<stem>.bin` is called."""
+        ...
+
+    def time(self, call: RunnerCall, loops: int) -> Stages:
+        """What the runner itself says of `loops` executions of the one file in `call.inputs`, after one more.
+
+        Raises:
+            BackendError: as `execute`, or it printed no times.
+        """
         ...
 
 
@@ -118,6 +127,22 @@ class RunnerSession:
             image = bytes_of_normalised(image, self.spec.pixels, self.spec.name)
         return run_in_gears(image, self.spec, self.shapes, self._execute_all)
 
+    def time_stages(self, image: np.ndarray, loops: int) -> Stages:
+        """The runner's own figures: not the process, which starts, loads the model and reads files.
+
+        Raises:
+            BackendError: the model was compiled for other shapes, or the runner failed.
+        """
+        if self.aipp:
+            image = np.zeros([image.shape[axis] for axis in (0, 2, 3, 1)], np.uint8)
+        if self.shapes.kind != "range" and image.shape not in self.shapes.gears:
+            raise BackendError(
+                f"{self.path}: it was not compiled for {'x'.join(map(str, image.shape))}.",
+                "`facepipe om --shapes static` at that very shape.",
+            )
+        with self._prepared([image]) as (call, _):
+            return self.runner.time(call, loops)
+
     def close(self) -> None:
         """Remove the copy."""
         self.held.close()
@@ -138,8 +163,9 @@ class RunnerSession:
         parts = list(self._execute_all(pieces))
         return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
 
-    def _execute(self, feeds: Sequence[np.ndarray]) -> list[tuple[np.ndarray, ...]]:
-        """Inputs of one shape through one process."""
+    @contextmanager
+    def _prepared(self, feeds: Sequence[np.ndarray]) -> Iterator[tuple[RunnerCall, tuple[tuple[int, ...], ...]]]:
+        """Inputs of one shape as files, for one process; and the shapes of the outputs."""
         shape = feeds[0].shape
         natural = (shape[0], shape[3], shape[1], shape[2]) if self.aipp else shape
         wanted = output_shapes(self.spec, natural)
@@ -151,17 +177,22 @@ class RunnerSession:
                 )
             for name in ("inputs", "outputs"):
                 (folder / name).mkdir()
-            stems = [f"{number:06d}" for number in range(len(feeds))]
-            for stem, feed in zip(stems, feeds, strict=True):
-                (folder / "inputs" / f"{stem}.bin").write_bytes(np.ascontiguousarray(feed).tobytes())
+            for number, feed in enumerate(feeds):
+                (folder / "inputs" / f"{number:06d}.bin").write_bytes(np.ascontiguousarray(feed).tobytes())
             sizes = tuple(4 * math.prod(out) for out in wanted)
             call = RunnerCall(self.copy, folder / "inputs", folder / "outputs", self.shapes.kind, shape, sizes)
+            yield call, wanted
+
+    def _execute(self, feeds: Sequence[np.ndarray]) -> list[tuple[np.ndarray, ...]]:
+        """Inputs of one shape through one process."""
+        with self._prepared(feeds) as (call, wanted):
             results = self.runner.execute(call)
             return [
                 tuple(
-                    self._read(results / self.runner.output_name(stem, index), out) for index, out in enumerate(wanted)
+                    self._read(results / self.runner.output_name(f"{number:06d}", index), out)
+                    for index, out in enumerate(wanted)
                 )
-                for stem in stems
+                for number in range(len(feeds))
             ]
 
     def _read(self, path: Path, shape: tuple[int, ...]) -> np.ndarray:

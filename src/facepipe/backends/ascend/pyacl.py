@@ -13,13 +13,16 @@ Source: AscendCL (Python) guide, CANN 5.0.4 to 9.0.
 from __future__ import annotations
 
 import atexit
+import ctypes
 import importlib
 import importlib.util
 import math
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +38,7 @@ from facepipe.backends.ascend.om import (
     why_not_compiled,
 )
 from facepipe.backends.base import RuntimeOptions, Session, Traits
+from facepipe.backends.timing import Spread, Stages
 from facepipe.catalogue.chips import SET_ENV
 from facepipe.errors import BackendError, TensorError
 from facepipe.specs import ModelSpec
@@ -326,23 +330,26 @@ class _Dataset:
 
 
 @dataclass(slots=True)
-class _Staging:
-    """Host memory that outputs are copied through, as large as the largest output met so far."""
+class _Pinned:
+    """Page-locked host memory that NumPy sees and the device copies from and to, as large as the largest use so far.
+
+    pyACL's memcpy takes plain addresses (its C++ parses "kkkki"), and NumPy views any: neither needs the helpers of
+    `acl.util`, which differ between releases and copy.
+    """
 
     library: _Library
     pointer: int = 0
     size: int = 0
 
-    def bytes_from(self, device: int, count: int) -> bytes:
-        """`count` bytes of device memory."""
-        acl, library = self.library.acl, self.library
+    def numbers(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+        """A view of the memory's beginning, good until the next call that is larger, or `close`."""
+        count = math.prod(shape) * dtype.itemsize
         if count > self.size:
             self.close()
-            self.pointer, self.size = library.value(acl.rt.malloc_host(count), "rt.malloc_host"), count
-        library.done(acl.rt.memcpy(self.pointer, self.size, device, count, DEVICE_TO_HOST), "rt.memcpy")
-        if hasattr(acl.util, "ptr_to_bytes"):
-            return bytes(acl.util.ptr_to_bytes(self.pointer, count))
-        return bytes(acl.util.ptr_to_numpy(self.pointer, (count,), 2).tobytes())  # 2: NumPy's number of uint8
+            found = self.library.value(self.library.acl.rt.malloc_host(count), "rt.malloc_host")
+            self.pointer = self.library.handle(found, "rt.malloc_host")  # NumPy at address 0 would end the process
+            self.size = count
+        return np.frombuffer(memoryview((ctypes.c_uint8 * count).from_address(self.pointer)), dtype).reshape(shape)
 
     def close(self) -> None:
         pointer, self.pointer, self.size = self.pointer, 0, 0
@@ -350,23 +357,12 @@ class _Staging:
             self.library.done(self.library.acl.rt.free_host(pointer), "rt.free_host")
 
 
-def _copy_in(library: _Library, array: np.ndarray, device: int, size: int) -> None:
-    """A contiguous array into `size` bytes of device memory."""
-    acl = library.acl
-    if hasattr(acl.util, "bytes_to_ptr"):
-        content = array.tobytes()  # held until the copy is done: the pointer does not keep it
-        library.done(
-            acl.rt.memcpy(device, size, acl.util.bytes_to_ptr(content), len(content), HOST_TO_DEVICE), "rt.memcpy"
-        )
-        del content
-    else:
-        pointer = acl.util.numpy_to_ptr(array)
-        library.done(acl.rt.memcpy(device, size, pointer, array.nbytes, HOST_TO_DEVICE), "rt.memcpy")
-
-
 @dataclass(slots=True)
 class PyAclSession:
-    """One .om on one device. Buffers are allocated once and reused; threads take turns."""
+    """One .om on one device. Buffers are allocated once and reused; threads take turns.
+
+    An input is written once, into page-locked memory, and an output is copied once, out of it: to the caller.
+    """
 
     spec: ModelSpec
     library: _Library
@@ -378,7 +374,8 @@ class PyAclSession:
     gear_index: int  # of the hidden input; -1 where there is none
     inputs: _Dataset
     outputs: _Dataset
-    staging: _Staging
+    pinned_input: _Pinned
+    pinned_output: _Pinned
     fixed_batch: int | None
     lock: threading.Lock = field(default_factory=threading.Lock)
     is_closed: bool = False
@@ -402,7 +399,8 @@ class PyAclSession:
             _give_back(
                 [
                     self.device.enter,
-                    self.staging.close,
+                    self.pinned_input.close,
+                    self.pinned_output.close,
                     self.inputs.close,
                     self.outputs.close,
                     self.model.close,
@@ -414,14 +412,76 @@ class PyAclSession:
         for feed in feeds:
             yield self._execute(feed)
 
+    def time_stages(self, image: np.ndarray, loops: int, clock: Callable[[], float] = time.perf_counter) -> Stages:
+        """The copy in, the execution and the copy out, `loops` of each after one that is not counted.
+
+        Args:
+            image: of exactly a shape that the model was compiled for, or within its range.
+
+        Raises:
+            BackendError: of another shape: it would be cut or padded, and what is timed would be another thing.
+        """
+        with self.lock:
+            self.device.enter()
+            if self.aipp:
+                image = np.zeros([image.shape[axis] for axis in (0, 2, 3, 1)], np.uint8)  # what it holds costs nothing
+            shape = image.shape
+            if self.shapes.kind != "range" and shape not in self.shapes.gears:
+                compiled = "; ".join("x".join(map(str, gear)) for gear in self.shapes.gears)
+                raise BackendError(
+                    f"{self.library.where}: {'x'.join(map(str, shape))} is to be timed, and it was compiled for "
+                    f"{compiled}.",
+                    "`facepipe om --shapes static` at that very shape.",
+                )
+            self._write(image)
+            spent = list[tuple[float, ...]]()
+            for _ in range(loops + 1):
+                readings = [clock()]
+                for step in (self._send, self._run, self._fetch):
+                    step(image.shape)
+                    readings.append(clock())
+                spent.append(tuple(after - before for before, after in pairwise(readings)))
+        return Stages(*(Spread.of([1000 * one[stage] for one in spent[1:]]) for stage in range(3)))
+
     def _execute(self, feed: np.ndarray) -> tuple[np.ndarray, ...]:
-        """One execution of exactly one gear. The data stand packed at the start of the largest gear's buffer."""
+        """One execution of exactly one gear, or of a shape within the range."""
+        self._write(feed)
+        self._send(feed.shape)
+        self._run(feed.shape)
+        return self._fetch(feed.shape)
+
+    def _write(self, feed: np.ndarray) -> None:
+        """The input into page-locked memory, in the model's own type; any strides."""
+        np.copyto(self.pinned_input.numbers(feed.shape, NUMPY_TYPES[self.input_type]), feed, casting="same_kind")
+
+    def _send(self, shape: tuple[int, ...]) -> None:
+        """What was written, packed at the start of the device's buffer, which is as large as the largest gear."""
         acl, library = self.library.acl, self.library
-        array = np.ascontiguousarray(feed, NUMPY_TYPES[self.input_type])
-        _copy_in(library, array, self.inputs.memory[0], self.inputs.sizes[0])
-        self._set_gear(feed.shape)
-        library.done(acl.mdl.execute(self.model.id, self.inputs.handle, self.outputs.handle), "mdl.execute")
-        return tuple(self._output(index) for index in range(len(self.spec.outputs)))
+        count = math.prod(shape) * NUMPY_TYPES[self.input_type].itemsize
+        if self.shapes.kind == "range":
+            self.inputs.resize(0, count)
+        memory, room = self.inputs.memory[0], self.inputs.sizes[0]
+        library.done(acl.rt.memcpy(memory, room, self.pinned_input.pointer, count, HOST_TO_DEVICE), "rt.memcpy")
+
+    def _run(self, shape: tuple[int, ...]) -> None:
+        acl, library = self.library.acl, self.library
+        try:
+            if self.shapes.kind == "range":
+                self.inputs.describe(0, self.input_type, shape)
+            self._set_gear(shape)
+            library.done(acl.mdl.execute(self.model.id, self.inputs.handle, self.outputs.handle), "mdl.execute")
+        finally:
+            self.inputs.forget_descriptions()
+
+    def _fetch(self, _: tuple[int, ...]) -> tuple[np.ndarray, ...]:
+        """The outputs; those of unknown size were allocated by the runtime, and are given back."""
+        unknown = [index for index, size in enumerate(self.outputs.sizes) if not size]
+        try:
+            self._adopt_outputs(unknown)
+            return tuple(self._output(index) for index in range(len(self.spec.outputs)))
+        finally:
+            for index in unknown:
+                self.outputs.free(index)
 
     def _set_gear(self, shape: tuple[int, ...]) -> None:
         """Before every execution: a model whose gear is not set runs its largest, on whatever the buffer holds."""
@@ -434,21 +494,27 @@ class PyAclSession:
             library.done(ret, "mdl.set_dynamic_hw_size")
 
     def _output(self, index: int) -> np.ndarray:
-        """One output of the gear that ran: its own bytes, not the rest of the buffer."""
+        """One output of what ran: its own bytes, not the rest of the buffer."""
         acl, library = self.library.acl, self.library
-        if self.gear_index >= 0:
+        if self.shapes.kind == "range":
+            shape = self._described(index)
+        elif self.gear_index >= 0:
             dims = library.value(acl.mdl.get_cur_output_dims(self.model.desc, index), "mdl.get_cur_output_dims")
+            shape = tuple(dims["dims"])
         else:
-            dims = library.value(acl.mdl.get_output_dims(self.model.desc, index), "mdl.get_output_dims")
-        return self._read(index, self.outputs.memory[index], self.outputs.sizes[index], tuple(dims["dims"]))
+            shape = tuple(library.value(acl.mdl.get_output_dims(self.model.desc, index), "mdl.get_output_dims")["dims"])
+        return self._read(index, self.outputs.memory[index], self.outputs.sizes[index], shape)
 
     def _read(self, index: int, memory: int, size: int, shape: tuple[int, ...]) -> np.ndarray:
         type_ = _type(self.library, self.library.acl.mdl.get_output_data_type(self.model.desc, index), "output")
         count = math.prod(shape) * type_.itemsize
         if count > size:
             raise BackendError(f"{self.library.where}: output {index} has {count} bytes, its buffer {size}.")
-        content = self.staging.bytes_from(memory, count)
-        return np.frombuffer(content, type_).reshape(shape).astype(np.float32)
+        found = self.pinned_output.numbers(shape, type_)
+        pinned = self.pinned_output
+        ret = self.library.acl.rt.memcpy(pinned.pointer, pinned.size, memory, count, DEVICE_TO_HOST)
+        self.library.done(ret, "rt.memcpy")
+        return np.array(found, np.float32)  # the caller's own: the memory is the next output's
 
     def _execute_range(self, image: np.ndarray) -> tuple[np.ndarray, ...]:
         """Any shape within the range; longer batches in pieces of the greatest."""
@@ -462,22 +528,7 @@ class PyAclSession:
                 f"{self.library.where}: input is {list(image.shape)}, expected {list(self.shapes.low)} to "
                 f"{list(self.shapes.high)}."
             )
-        acl, library = self.library.acl, self.library
-        array = np.ascontiguousarray(image, NUMPY_TYPES[self.input_type])
-        self.inputs.resize(0, array.nbytes)
-        _copy_in(library, array, self.inputs.memory[0], self.inputs.sizes[0])
-        try:
-            self.inputs.describe(0, self.input_type, array.shape)
-            library.done(acl.mdl.execute(self.model.id, self.inputs.handle, self.outputs.handle), "mdl.execute")
-        finally:
-            self.inputs.forget_descriptions()
-        unknown = [index for index, size in enumerate(self.outputs.sizes) if not size]
-        try:
-            self._adopt_outputs(unknown)
-            return tuple(self._output_of_range(index) for index in range(len(self.spec.outputs)))
-        finally:
-            for index in unknown:
-                self.outputs.free(index)
+        return self._execute(image)
 
     def _adopt_outputs(self, unknown: list[int]) -> None:
         """Outputs of unknown size were allocated by the runtime; from here on they are ours to free."""
@@ -487,15 +538,15 @@ class PyAclSession:
             self.outputs.memory[index] = acl.get_data_buffer_addr(buffer)
             self.outputs.sizes[index] = acl.get_data_buffer_size(buffer)
 
-    def _output_of_range(self, index: int) -> np.ndarray:
+    def _described(self, index: int) -> tuple[int, ...]:
+        """The shape that one output of a range has got."""
         acl, library = self.library.acl, self.library
         description = acl.mdl.get_dataset_tensor_desc(self.outputs.handle, index)
         library.handle(description, "mdl.get_dataset_tensor_desc")
-        shape = tuple(
+        return tuple(
             library.value(acl.get_tensor_desc_dim_v2(description, axis), "get_tensor_desc_dim_v2")
             for axis in range(acl.get_tensor_desc_num_dims(description))
         )
-        return self._read(index, self.outputs.memory[index], self.outputs.sizes[index], shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -504,7 +555,9 @@ class PyAcl:
 
     options: RuntimeOptions = field(default_factory=RuntimeOptions)
     name: str = "pyacl"
-    traits: Traits = Traits(compiled=True)
+    # pyACL's execute holds the interpreter lock (its C++, WrapAclMdlExecute): one process would decode, resize and
+    # suppress only while the chip idles.
+    traits: Traits = Traits(compiled=True, processes_per_device=2)
 
     def why_unavailable(self) -> str | None:
         if importlib.util.find_spec("acl") is None:
@@ -556,7 +609,8 @@ class PyAcl:
             gear_index,
             inputs,
             outputs,
-            _Staging(library),
+            _Pinned(library),
+            _Pinned(library),
             shapes.gears[0][0] if shapes.kind == "static" else None,
         )
 

@@ -120,7 +120,14 @@ def pure(om: fake_om.Om, args: argparse.Namespace, shape: tuple[int, ...]) -> in
 def summarise(folder: Path, samples: dict[str, object], count: int, batch: int) -> None:
     """facts 3.2: beside the folder, not in it."""
     numbers = {"min": 1.0, "max": 1.0, "mean": 1.0, "median": 1.0, "percentile(99%)": 1.0, "count": count}
-    content = {"filesinfo": samples, "NPU_compute_time": numbers, "throughput": 1000.0 * batch, "pid": os.getpid()}
+    copies = {name: {**numbers, "mean": 0.5, "median": 0.25} for name in ("H2D_latency", "D2H_latency")}
+    content = {
+        "filesinfo": samples,
+        "NPU_compute_time": numbers,
+        **copies,
+        "throughput": 1000.0 * batch,
+        "pid": os.getpid(),
+    }
     (folder.parent / f"{folder.name}_summary.json").write_text(json.dumps(content))
 
 
