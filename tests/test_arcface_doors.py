@@ -142,10 +142,12 @@ def test_the_sequence_of_the_port(port: Path, said: Callable[..., str]) -> None:
     assert "has no checkpoint, expected one to go on from" in said(again, "--output", "other", *own, status=1)
     (out / "notes.txt").write_text("the user's")
     (out / "inference.onnx").write_bytes((port / "inference_model" / "inference.onnx").read_bytes())
+    (out / "rank:7_softmax_weight.pkl").write_bytes(b"the user's")
     told = said(train, "--num_epoch", "1", "--loaders", "0")
     assert "Global Step: 4 " in told and "goes on" not in told, "begun anew, with other epochs"
     assert sorted(path.name for path in out.glob("step-*")) == ["step-00000004"]
     assert {line["step"] for line in read_metrics(out / "metrics.jsonl")} == {0, 4}
+    assert [path.name for path in out.glob("rank:*")] == ["rank:7_softmax_weight.pkl"], "none of another run"
     assert (out / "notes.txt").read_text() == "the user's" and (out / "inference.onnx").is_file()
 
 

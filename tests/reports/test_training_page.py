@@ -51,7 +51,7 @@ class Page(HTMLParser):
 
 def test_every_figure_is_where_it_was_measured() -> None:
     metrics = [
-        {"kind": "begun", "step": 0, "world": 2, "versions": {"torch": "2.13.0"}},
+        {"kind": "begun", "step": 0, "world": 2, "steps": 1000, "versions": {"torch": "2.13.0"}},
         step(100, loss=40.0, rate=0.1),
         verified(100, "lfw", 0.6),
         step(200, loss=30.0, rate=0.1),
@@ -68,7 +68,14 @@ def test_every_figure_is_where_it_was_measured() -> None:
     assert [x for x, _ in accuracy] == [250, 1000] and accuracy[0][1] > accuracy[1][1], "higher is better"
     assert rate[0][1] == 0 and rate[-1][1] == 1000, "from 0"
     assert len(speed) == len(waiting) == 4
-    for told in ("lfw 0.8000", "0.60000 ± 0.01000", "9.8906", "3 damaged samples left out", "versions.torch 2.13.0"):
+    for told in (
+        "400 of 1,000",
+        "lfw 0.8000",
+        "0.60000 ± 0.01000",
+        "9.8906",
+        "3 damaged samples left out",
+        "versions.torch 2.13.0",
+    ):
         assert told in page.text, told
     for told in ("Taken up again 1 time. Saved 1 time; the last is step-00000200.", "loss.m2", "8, 14", "2.7 min"):
         assert told in page.text, told

@@ -160,7 +160,7 @@ def trained(
         if flags.resume and not state.checkpoints(flags.output):
             raise StageError(f"{flags.output}: has no checkpoint, expected one to go on from.", "--resume 0")
         if not flags.resume:
-            _start_over(flags.output)
+            _start_over(flags.output, flags.network)
     processes.wait()
     try:
         done = train(job, processes, stop=stop, tell=tell, progress=progress)
@@ -168,11 +168,12 @@ def trained(
         if error.attempt is not None and "--out" in error.attempt:  # the option of `facepipe train`
             raise StageError(error.what, "--resume 0 to begin anew, or another --output.") from error
         raise
-    return done, _port_files(flags, job, done) if processes.is_first else ()
+    return done, _port_files(flags, job, done, processes.world) if processes.is_first else ()
 
 
-def _start_over(out: Path) -> None:
-    """Remove the run that was in a folder of ours; what else lies there stays."""
+def _start_over(out: Path, network: str) -> None:
+    """Remove the run that was in a folder of ours, and the port's files of it: they would lie beside another run's.
+    What else lies there stays."""
     from facepipe.train import state
     from facepipe.train.log import METRICS, read_metrics
     from facepipe.train.loop import BEST, LAST, PAGE
@@ -183,11 +184,14 @@ def _start_over(out: Path) -> None:
         owned.remove_below(folder)
     for name in (BEGUN, DONE, RECIPE, CLASSES, LAST, BEST, PAGE):
         owned.remove(out / name)
+    for path in (out / f"{network}{SUFFIX}", *sorted(out.glob("rank:*_softmax_weight*.pkl"))):
+        if owned.is_own(path):
+            owned.remove(path)
     if (out / METRICS).is_file() and read_metrics(out / METRICS):
         (out / METRICS).unlink()
 
 
-def _port_files(flags: PortFlags, job: TrainJob, done: Trained) -> tuple[Path, ...]:
+def _port_files(flags: PortFlags, job: TrainJob, done: Trained, world: int) -> tuple[Path, ...]:
     """`<network>.pdparams` of the last step and, where they are asked for, the centres of each process."""
     from facepipe.convert.onnx.checkpoint import load
     from facepipe.convert.onnx.paddle_weights import paddle_state
@@ -197,7 +201,7 @@ def _port_files(flags: PortFlags, job: TrainJob, done: Trained) -> tuple[Path, .
     spec, out = network_of(flags.network), flags.output
     files = {out / f"{flags.network}{SUFFIX}": paddle_state(load(spec, done.weights, any_digest=True).network)}
     if flags.save_centres:
-        world, classes = job.recipe.batch // flags.batch_size, len(job.faces.classes)
+        classes = len(job.faces.classes)
         for rank in range(world):
             shard = (*shard_of(classes, rank, world), flags.embedding_size)
             *_, rows = state.load(state.step_folder(out, done.step), *shard)

@@ -37,12 +37,13 @@ def training_page(metrics: Iterable[Entry], recipe: Mapping[str, Any]) -> str:
     steps = _of_kind(entries, "step")
     verified = _of_kind(entries, "verification")
     taken_up = _of_kind(entries, "resumed")
+    whole = max((int(entry.get("steps") or 0) for entry in entries), default=0)
     title = f"Training of {recipe['model']}" if "model" in recipe else "Training"
     body = "\n".join(
         [
             f"<h1>{for_html(title)}</h1>",
             _warnings(steps),
-            cards(_headline(steps, verified, last)),
+            cards(_headline(steps, verified, last, whole)),
             "<h2>Over steps</h2>",
             "<p>A dashed line: there the training was taken up again.</p>" if taken_up else "",
             f'<div class="charts">{_charts(steps, verified, last, [entry["step"] for entry in taken_up])}</div>',
@@ -88,8 +89,8 @@ def _left_out(steps: Sequence[Entry]) -> int:
     return max((int(entry.get("left_out") or 0) for entry in steps), default=0)
 
 
-def _headline(steps: Sequence[Entry], verified: Sequence[Entry], last: int) -> list[tuple[str, str]]:
-    figures = [("steps", f"{last:,}")]
+def _headline(steps: Sequence[Entry], verified: Sequence[Entry], last: int, whole: int) -> list[tuple[str, str]]:
+    figures = [("steps", f"{last:,} of {whole:,}" if whole else f"{last:,}")]
     if steps:
         speeds = _numbers(steps, "samples_per_second")
         epoch = steps[-1].get("epoch")
@@ -186,9 +187,9 @@ def _flat(values: Mapping[str, Any], above: str = "") -> list[tuple[str, str]]:
         if isinstance(value, Mapping):
             rows += _flat(value, f"{above}{name}.")
         elif isinstance(value, (list, tuple)):
-            rows.append((f"{above}{name}", ", ".join(map(str, value))))
+            rows.append((f"{above}{name}", ", ".join(map(str, value)) or "none"))
         else:
-            rows.append((f"{above}{name}", str(value)))
+            rows.append((f"{above}{name}", str(value).lower() if isinstance(value, bool) else str(value)))
     return rows
 
 
