@@ -83,6 +83,14 @@ def test_an_index_that_gives_another_faces_record_is_found_out(packed: Path) -> 
         faces.picture(1)
 
 
+def test_an_entry_that_is_larger_than_any_face_is_not_read(packed: Path) -> None:
+    opened = lmdb.open(str(packed), subdir=False, lock=False, map_size=1 << 26)
+    with opened as database, database.begin(write=True) as entries:
+        entries.put(struct.pack(">Q", 1), bytes(1 << 25))
+    with pytest.raises(DataError, match=r"face 1: is not there"):
+        open_set(packed).picture(1)
+
+
 @pytest.mark.parametrize(("old", "new"), [(b'"Cem"', b'"Cat"'), (b'"side": 112', b'"side": 113')])
 def test_a_head_that_was_changed_is_refused(packed: Path, old: bytes, new: bytes) -> None:
     changed(packed, old, new)

@@ -30,7 +30,7 @@ from facepipe.errors import BackendError, DataError
 from facepipe.results import Unread
 from facepipe.store.files import atomic_path
 from facepipe.store.sealed_json import sealed, strict_json, unsealed
-from facepipe.train.data.face_set import FaceSet, Sample, class_notes, face_or_reason, in_range
+from facepipe.train.data.face_set import MAX_CONTENT, FaceSet, Sample, class_notes, face_or_reason, in_range
 
 SUFFIX = ".faces"
 FORMAT = "facepipe.faces.2"
@@ -39,6 +39,7 @@ _PLACE = struct.Struct(">Q")
 _BEGIN = struct.Struct("<IH")  # the checksum; length of the key
 _CHECK = struct.Struct("<I")
 _KEY_LENGTH = struct.Struct("<H")
+_MOST = MAX_CONTENT + (1 << 16) + _BEGIN.size  # bytes of a face's entry
 _BATCH_BYTES = 1 << 25
 _FIRST_SIZE = 1 << 30  # of the map, while it is written; it doubles
 _MOST_NAMED = 100
@@ -72,7 +73,7 @@ class _Database:
         lmdb = _library()
         try:
             status = path.stat()
-            self.identity = (status.st_dev, status.st_ino)
+            self.identity, self.size = (status.st_dev, status.st_ino), status.st_size
             # No read-ahead: samples are asked for in any order.
             self.environment = lmdb.open(
                 str(path), subdir=False, readonly=True, lock=False, readahead=False, create=False, max_spare_txns=8
@@ -89,11 +90,12 @@ class _Database:
         if hasattr(self, "environment"):
             self.environment.close()
 
-    def get(self, key: bytes) -> bytes | None:
-        """The value of a key."""
-        with self.environment.begin() as transaction:
-            value: bytes | None = transaction.get(key)
-            return value
+    def get(self, key: bytes, most: int | None = None) -> bytes | None:
+        """The value of a key; None where there is none, or one of more than `most` bytes (None: than the file has),
+        which is not copied."""
+        with self.environment.begin(buffers=True) as transaction:
+            value: memoryview | None = transaction.get(key)
+            return None if value is None or len(value) > min(most or self.size, self.size) else bytes(value)
 
 
 _OPEN: weakref.WeakValueDictionary[str, _Database] = weakref.WeakValueDictionary()
@@ -149,7 +151,7 @@ class PackedPictures:
     def _record(self, index: int) -> bytes:
         place = _PLACE.pack(index)
         try:
-            record = self.database.get(place)
+            record = self.database.get(place, _MOST)
         except _library().Error as error:
             raise DataError(f"{self.path}: face {index}: cannot be read ({error}).", _AGAIN) from error
         if record is None or len(record) < _BEGIN.size:
