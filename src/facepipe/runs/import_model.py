@@ -54,7 +54,7 @@ from facepipe.store.owned import adopt, keep_record, require_free
 
 NO_LICENCE = "not stated: the file is its user's"
 _SCORE_SLACK = 0.01
-_WEIGHTS = (".pt", ".pth", ".ckpt", ".pdparams")
+_WEIGHTS = (".pt", ".pth", ".ckpt", ".pdparams", ".safetensors")
 SAME_DIRECTION = 0.9999
 """Least cosine of one picture's embedding alone with the same among others: libraries add up in another order."""
 

@@ -9,12 +9,12 @@ import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeGuard, cast
+from typing import Any, TypeGuard, cast
 
 import torch
 from torch import nn
 
-from facepipe.convert.onnx import dlib_weights, paddle_weights
+from facepipe.convert.onnx import dlib_weights, paddle_weights, safetensors_weights
 from facepipe.convert.onnx.arrays import digest_of_weights
 from facepipe.errors import WeightsError, first_line
 from facepipe.networks import TRAINING_ONLY, build
@@ -72,7 +72,7 @@ def load(
 
 
 def read_state(path: Path, content: bytes | None = None) -> dict[str, torch.Tensor]:
-    """The tensors of a .pt, .pth, (Paddle's) .pdparams or (dlib's) .dat file by name; nothing in it is executed.
+    """The tensors of a .pt, .pth, .safetensors, (Paddle's) .pdparams or (dlib's) .dat file; nothing in it is executed.
 
     A trainer's checkpoint is unwrapped (WRAPPERS), and a prefix of every name is stripped (PREFIXES).
 
@@ -84,6 +84,10 @@ def read_state(path: Path, content: bytes | None = None) -> dict[str, torch.Tens
     """
     if path.suffix == paddle_weights.SUFFIX:
         return paddle_weights.read_paddle_state(path, content)
+    if path.suffix == safetensors_weights.SUFFIX:
+        return _without_prefix(
+            safetensors_weights.read_safetensors(path, path.read_bytes() if content is None else content)
+        )
     if path.suffix == dlib_weights.SUFFIX:
         arrays = dlib_weights.read_dlib_state(path, content)
         return {key: torch.from_numpy(array) for key, array in arrays.items()}
@@ -130,7 +134,7 @@ def _is_state(content: object) -> TypeGuard[Mapping[object, torch.Tensor]]:
     return isinstance(content, Mapping) and bool(content) and all(isinstance(v, torch.Tensor) for v in content.values())
 
 
-def _without_prefix(state: Mapping[object, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _without_prefix(state: Mapping[Any, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The tensors by name, without what stands before every one of them."""
     named = {str(key): tensor for key, tensor in state.items()}
     while True:
