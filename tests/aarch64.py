@@ -58,9 +58,8 @@ def compare(ours: Path, theirs: Path) -> int:
         for kind in ("box", "landmarks")
     }
     cosines = [
-        float(here[key] @ there[key] / np.linalg.norm(here[key]) / np.linalg.norm(there[key]))
-        for key in here
-        if key.startswith("embedding")
+        float(one @ other / np.linalg.norm(one) / np.linalg.norm(other))
+        for one, other in ((here[key].astype(float), there[key].astype(float)) for key in here if key[:2] == "em")
     ]
     compiled = {key.split()[1]: float(there[key]) for key in there if key.startswith("compiled")}
     print(f"{here['machine']} and {there['machine']}, {len(cosines)} faces by {there['embedder']}")

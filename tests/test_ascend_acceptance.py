@@ -54,6 +54,11 @@ def accept(folder: Path, sample: Path, out: str, **changes: str) -> tuple[subpro
     return done, report.read_text() if report.is_file() else ""
 
 
+def remove_compiled(folder: Path) -> None:
+    for om in (folder / "weights").glob("*.om*"):
+        om.unlink()
+
+
 def test_a_board_that_does_all_it_should_is_accepted(folder: Path, sample: Path) -> None:
     done, report = accept(folder, sample, "good", FAKE_DEVICES="2")
     assert done.returncode == 0, done.stderr + report
@@ -79,7 +84,9 @@ def test_a_board_that_does_all_it_should_is_accepted(folder: Path, sample: Path)
 
 def test_a_chip_that_takes_ranges_is_tried_with_them(folder: Path, sample: Path) -> None:
     board = {"FAKE_SOC": "Ascend310P3", "EMBEDDER": "facenet.seeded", "SHAPES": "", "RANGES": "pnet:1x3x40x48"}
+    remove_compiled(folder)  # one folder holds one chip's
     done, report = accept(folder, sample, "ranges", **board)
+    remove_compiled(folder)
     assert done.returncode == 0, done.stderr + report
     assert "| range | passed |" in report and "| pnet | 1x3x40x48 | range |" in report
 
@@ -100,8 +107,7 @@ def test_a_failure_is_in_the_report_and_in_the_status(
     changes: dict[str, str], step: str, message: str, folder: Path, sample: Path
 ) -> None:
     if "FAKE_ATC" in changes:  # what an earlier test compiled is up to date, and would not be compiled again
-        for om in (folder / "weights").glob("*.om*"):
-            om.unlink()
+        remove_compiled(folder)
     done, report = accept(folder, sample, "bad", SHAPES="", PAIRS="/nowhere", **changes)
     assert done.returncode == 1 and "**Failed: " in report
     assert f"| {step} | **failed** (1) |" in report
