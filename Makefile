@@ -54,10 +54,10 @@ $(if $(UNKNOWN),$(error $(firstword $(UNKNOWN)) is no variable of this Makefile,
 
 .DEFAULT_GOAL := help
 .PHONY: help onnx om plan check rehearse lfw verify wider demo
-.PHONY: test quick accept bench kill fuzz mutants load audit lint docs dist clean
+.PHONY: test quick accept bench kill fuzz mutants load audit aarch64 lint docs dist clean
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 $(READY): pyproject.toml constraints.txt
 	@$(call quoted,PYTHON) -c 'import sys; sys.exit("facepipe needs Python 3.10 or newer, and %s is %s. Try: make PYTHON=/path/to/python3.12" % (sys.executable, sys.version.split()[0]) if sys.version_info < (3, 10) else 0)'
@@ -175,6 +175,13 @@ load: $(READY)  ## 100,000 photographs with two workers: flat memory, speed and 
 audit: $(READY)  ## known vulnerabilities of the pinned versions; asks the advisory database, so it needs a network
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[audit]'
 	@$(VENV)/bin/python tests/reliability/audit.py
+
+# Debian 12 on x86 alone, whose qemu-user it fetches; elsewhere it ends with one line.
+aarch64: $(READY)  ## detection and embeddings on aarch64 under qemu-user, against this processor's [PHOTOGRAPHS]
+	@$(FACEPIPE) fetch mtcnn
+	@$(FACEPIPE) onnx mtcnn
+	@$(if $(value PHOTOGRAPHS),,$(FACEPIPE) fetch portraits)
+	@PYTHON=$(VENV)/bin/python PHOTOGRAPHS=$(if $(value PHOTOGRAPHS),$(call quoted,PHOTOGRAPHS),data/portraits) scripts/aarch64.sh
 
 lint: $(READY)  ## style and types
 	@$(VENV)/bin/ruff check --quiet

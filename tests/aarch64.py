@@ -59,7 +59,9 @@ def compare(ours: Path, theirs: Path) -> int:
     }
     cosines = [
         float(one @ other / np.linalg.norm(one) / np.linalg.norm(other))
-        for one, other in ((here[key].astype(float), there[key].astype(float)) for key in here if key[:2] == "em")
+        for one, other in (
+            (here[key].astype(float), there[key].astype(float)) for key in here if key.startswith("embedding ")
+        )
     ]
     compiled = {key.split()[1]: float(there[key]) for key in there if key.startswith("compiled")}
     print(f"{here['machine']} and {there['machine']}, {len(cosines)} faces by {there['embedder']}")

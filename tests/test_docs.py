@@ -146,7 +146,7 @@ PREPARATION = ("fetch", "onnx", "quantise")  # commands that come before the one
 
 def variables_of_targets() -> list[tuple[str, str]]:
     """(target, variable) of every variable that the list of targets names, `## what it does [VARIABLE ...]`."""
-    described = re.findall(r"^([a-z]+):.*## .*\[(.*)\]$", MAKEFILE, re.MULTILINE)
+    described = re.findall(r"^([a-z0-9]+):.*## .*\[(.*)\]$", MAKEFILE, re.MULTILINE)
     bare = [(target, re.sub(r'"[^"]*"', "", text)) for target, text in described]
     named = [(target, name) for target, text in bare for name in re.findall(r"\b[A-Z][A-Z_]+\b", text)]
     return [(target, name) for target, name in named if name != "PYTHON"]  # make itself runs it: see below
@@ -190,7 +190,7 @@ def test_a_variable_that_is_not_given_is_not_passed(target: str) -> None:
 
 def test_every_make_target_is_described() -> None:
     phony = re.findall(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)
-    described = set(re.findall(r"^([a-z]+):.*## \S", MAKEFILE, re.MULTILINE))
+    described = set(re.findall(r"^([a-z0-9]+):.*## \S", MAKEFILE, re.MULTILINE))
     assert set(" ".join(phony).split()) == described
 
 
