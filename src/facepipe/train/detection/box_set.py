@@ -27,7 +27,7 @@ OUTSIDE, UNREADABLE = "a box outside its picture", "a photograph that cannot be 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BoxSet:
-    """Photographs with boxes. `open_wider` and `open_voc` make one.
+    """Photographs with boxes. `open_wider`, `open_voc` and those of `own_boxes` make one.
 
     Attributes:
         path: the folder of photographs.
@@ -55,6 +55,25 @@ class BoxSet:
         return read(self.path / self.keys[index])
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Stated:
+    """A photograph as its labels have it, before its file was looked at.
+
+    Attributes:
+        key: its path below the folder.
+        faces: as the labels have them.
+        places: of each face, for what is told of it.
+        size: (height, width) of the picture that the boxes are of; None: of the file itself.
+        shares: boxes are in shares of the picture, 0..1, and not in pixels.
+    """
+
+    key: str
+    faces: Faces
+    places: Sequence[str]
+    size: tuple[int, int] | None = None
+    shares: bool = False
+
+
 def open_wider(labels: Path, photographs: Path) -> BoxSet:
     """The photographs that a label file names (`wider_labels`), in its order.
 
@@ -63,18 +82,10 @@ def open_wider(labels: Path, photographs: Path) -> BoxSet:
     """
     listed = read_labels(labels)
     files = found_files(photographs, listed, labels)
-    keys, faces, faults = [], [], []
-    for photograph in listed:
-        key = files[photograph.name]
-        size = _size(photographs / key)
-        if isinstance(size, str):
-            faults.append((key, size))
-            continue
-        kept, wrong = usable(_faces(photograph, scale_of(photographs / key, photograph, size)), *size)
-        keys.append(key)
-        faces.append(kept)
-        faults += [(f"line {photograph.faces[row].line}", what) for row, what in wrong]
-    return _set(photographs, keys, faces, labels, faults)
+    stated = [
+        Stated(files[one.name], _faces(one), [f"line {label.line}" for label in one.faces], one.size) for one in listed
+    ]
+    return set_of(photographs, stated, labels)
 
 
 def open_voc(folder: Path, name: str = "trainval", *, first_pixel: int = 0) -> BoxSet:
@@ -86,21 +97,38 @@ def open_voc(folder: Path, name: str = "trainval", *, first_pixel: int = 0) -> B
     Raises:
         DataError: as `read_list` and `read_annotation`; a photograph is not there; no box is left.
     """
-    keys, faces, faults = [], [], []
+    stated = []
     for one in read_list(folder, name):
         path = folder / IMAGES / f"{one}.jpg"
         if not path.is_file():
             raise DataError(f"{path}: is not there, but {name}.txt names {one}, expected its photograph.")
-        stated = read_annotation(folder / ANNOTATIONS / f"{one}.xml", first_pixel=first_pixel)
-        size = _size(path)
-        if isinstance(size, str):
-            faults.append((path.name, size))
+        faces = read_annotation(folder / ANNOTATIONS / f"{one}.xml", first_pixel=first_pixel)
+        stated.append(Stated(path.name, faces, [f"{one}.xml, face {row + 1}" for row in range(len(faces))]))
+    return set_of(folder / IMAGES, stated, folder / ANNOTATIONS)
+
+
+def set_of(root: Path, stated: Sequence[Stated], where: Path) -> BoxSet:
+    """The set of photographs below `root`, each box in pixels of its file; `where` names the labels in what is told.
+
+    Raises:
+        DataError: a file is no copy of an original of the stated size, or no box is left.
+    """
+    keys, faces, faults = [], [], []
+    for one in stated:
+        try:
+            height, width = read_size(root / one.key)
+        except DataError:
+            faults.append((one.key, UNREADABLE))
             continue
-        kept, wrong = usable(stated, *size)
-        keys.append(path.name)
+        scale = scale_of(root / one.key, one.size, (height, width))
+        to_pixels = np.array([width, height] if one.shares else [scale, scale], np.float64)
+        boxes = (one.faces.boxes.reshape(-1, 2, 2) * to_pixels).reshape(-1, 4)
+        moved = Faces(boxes, one.faces.landmarks * to_pixels, one.faces.known)
+        kept, wrong = usable(moved, height, width)
+        keys.append(one.key)
         faces.append(kept)
-        faults += [(f"{one}.xml, face {row + 1}", what) for row, what in wrong]
-    return _set(folder / IMAGES, keys, faces, folder / ANNOTATIONS, faults)
+        faults += [(one.places[row], what) for row, what in wrong]
+    return _set(root, keys, faces, where, faults)
 
 
 def found_files(root: Path, listed: Iterable[Labelled], labels: Path) -> dict[str, str]:
@@ -135,16 +163,15 @@ def found_files(root: Path, listed: Iterable[Labelled], labels: Path) -> dict[st
     return found
 
 
-def scale_of(path: Path, photograph: Labelled, size: tuple[int, int]) -> float:
-    """Pixels of the file, of that (height, width), for one of the original.
+def scale_of(path: Path, original: tuple[int, int] | None, size: tuple[int, int]) -> float:
+    """Pixels of the file, of that (height, width), for one of the original; 1 where nothing is said of that.
 
     Raises:
         DataError: it is no smaller or larger copy of an original of the stated size.
     """
-    height, width = size
-    if photograph.size is None:
+    if original is None:
         return 1.0
-    high, wide = photograph.size
+    (height, width), (high, wide) = size, original
     scale = max(height, width) / max(high, wide)
     if abs(height - high * scale) > 1 or abs(width - wide * scale) > 1:
         raise DataError(f"{path}: has {width}x{height} pixels, expected the shape of {wide}x{high}, as its labels say.")
@@ -173,20 +200,12 @@ def fault_notes(faults: Sequence[tuple[str, str]], where: Path) -> tuple[str, ..
     return tuple(f"{where.name}: {kind}: {len(at):,} left out ({named(at)})" for kind, at in places.items())
 
 
-def _size(path: Path) -> tuple[int, int] | str:
-    """(height, width) of a photograph, or what is wrong: the first bytes are no photograph's."""
-    try:
-        return read_size(path)
-    except DataError:
-        return UNREADABLE
-
-
-def _faces(photograph: Labelled, scale: float) -> Faces:
+def _faces(photograph: Labelled) -> Faces:
     boxes = np.array([label.box for label in photograph.faces], np.float64).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     points = [label.points or ((-1.0, -1.0),) * 5 for label in photograph.faces]
     known = np.array([label.points is not None for label in photograph.faces], bool)
-    return Faces(boxes * scale, np.array(points, np.float64).reshape(-1, 5, 2) * scale, known)
+    return Faces(boxes, np.array(points, np.float64).reshape(-1, 5, 2), known)
 
 
 def _set(root: Path, keys: list[str], faces: list[Faces], where: Path, faults: Sequence[tuple[str, str]]) -> BoxSet:

@@ -92,7 +92,7 @@ def write_wider_voc(
                 progress(1)
                 continue
             stem, (height, width) = names[photograph.name], picture.shape[:2]
-            scale = scale_of(photographs / files[photograph.name], photograph, (height, width))
+            scale = scale_of(photographs / files[photograph.name], photograph.size, (height, width))
             small = [label for label in small if label is photograph.faces[-1]] if seed_paint else small
             content = photograph_jpeg(painted_over(picture, small, scale))
             write_bytes(out / IMAGES / f"{stem}.jpg", content, overwrite=overwrite)
