@@ -7,6 +7,7 @@ label.txt), insightface's train.rec and train.idx, or a packed file, which docs/
   facepipe train-data align photographs/ --out people/      <person>/<photograph>: the main face of each, aligned
   facepipe train-data list people/                          how many faces, of how many people
   facepipe train-data pack people/ --out people.faces       one file of any form; damaged pictures are named, left out
+  facepipe train-data wider-voc label.txt images/ --out voc/   WIDER FACE for detectors, small faces painted out
 
 `align` can be killed and run again. What has no face, or cannot be read, is told and stands in left_out.jsonl.
 """
@@ -40,6 +41,7 @@ from facepipe.train.align import align_people
 from facepipe.train.data import FaceSet, open_set
 from facepipe.train.data.face_set import SIDE, named
 from facepipe.train.data.packed import pack
+from facepipe.train.detection.wider_voc import LEAST, write_wider_voc
 
 RECOGNISER = "mobilefacenet.paddle"
 
@@ -69,12 +71,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         command.add_argument("--people", type=positive, metavar="N", help=text)
     packing.add_argument("--out", type=Path, required=True, metavar="FILE.faces", help="the file to write")
     add_overwrite(packing)
+    voc = commands.add_parser("wider-voc", help="WIDER FACE's labels and photographs as Pascal VOC's folders")
+    text = "label.txt (rows of 4 or 20 numbers), or labelv2.txt (sizes; corners)"
+    voc.add_argument("labels", type=Path, metavar="LABELS", help=text)
+    voc.add_argument("photographs", type=Path, metavar="PHOTOGRAPHS", help="the folder that the labels' names begin in")
+    voc.add_argument(
+        "--out", type=Path, required=True, metavar="FOLDER", help="gets JPEGImages, Annotations, ImageSets"
+    )
+    text = "the list that it becomes; one folder takes both (default: trainval)"
+    voc.add_argument("--list", default="trainval", choices=("trainval", "test"), help=text)
+    text = f"of the original, that both sides of a face need; smaller ones are painted over (default: {LEAST})"
+    voc.add_argument("--least", type=positive, default=LEAST, metavar="PIXELS", help=text)
+    text = "paint as the published generator does: the last line of a photograph alone"
+    voc.add_argument("--seed-paint", action="store_true", help=text)
+    add_overwrite(voc)
     for command in commands.choices.values():
         add_output_arguments(command)
 
 
 def run(args: argparse.Namespace) -> int:
-    return {"align": _align, "list": _list, "pack": _pack}[args.command](args)
+    return {"align": _align, "list": _list, "pack": _pack, "wider-voc": _wider_voc}[args.command](args)
 
 
 def _align(args: argparse.Namespace) -> int:
@@ -115,6 +131,26 @@ def _pack(args: argparse.Namespace) -> int:
     left_out = [{"key": sample.key, "label": sample.label, "reason": reason} for sample, reason in packed.left_out]
     record = {"out": str(args.out), "faces": packed.faces, "people": packed.people, "digest": packed.digest}
     result(args, for_terminal(told), {**record, "left_out": left_out})
+    return 0
+
+
+def _wider_voc(args: argparse.Namespace) -> int:
+    with bar(args, "wider-voc", 0, "photograph") as progress:
+        done = write_wider_voc(
+            args.labels,
+            args.photographs,
+            args.out,
+            args.list,
+            least=args.least,
+            seed_paint=args.seed_paint,
+            overwrite=args.overwrite,
+            progress=progress,
+        )
+    for told in (*done.notes, *(f"{name}: left out, {reason}" for name, reason in done.damaged)):
+        note(args, for_terminal(told))
+    counts = f"{done.photographs:,} photographs, {done.faces:,} faces, {done.painted:,} painted over"
+    text = f"{args.out}: {counts}; {len(done.without):,} photographs without a face of {args.least} pixels left out"
+    result(args, for_terminal(text), {"out": str(args.out), "list": args.list, **asdict(done)})
     return 0
 
 

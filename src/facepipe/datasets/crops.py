@@ -37,6 +37,13 @@ def write_png(path: Path, pixels: np.ndarray) -> None:
     write_bytes(path, content.getvalue())
 
 
+def photograph_jpeg(pixels: np.ndarray) -> bytes:
+    """uint8 [H, W, 3] RGB as JPEG of quality 95 without chroma subsampling, for photographs to train on."""
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, "JPEG", quality=95, subsampling=0)
+    return content.getvalue()
+
+
 def write_crop(path: Path, crop: np.ndarray) -> None:
     """Write uint8 [S, S, 3] RGB in the format of the path's suffix, whole.
 
