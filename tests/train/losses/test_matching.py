@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Matching against the authors' answers and against a slow program; labels that are wrong; boxes there and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from detector_loss_answers import FAMILIES, Published, read
+from hypothesis import given
+from hypothesis import strategies as st
+from slow_multibox import slow_match
+
+from facepipe.errors import DataError
+from facepipe.geometry.anchors import decode_boxes, decode_landmarks, encode_boxes, encode_landmarks, priors
+from facepipe.specs import BoxCode, PriorLayout
+from facepipe.train.losses.matching import (
+    REPAIRED,
+    RETINAFACE,
+    RETINAFACE_SEED,
+    ULTRAFACE,
+    Defects,
+    Faces,
+    Rule,
+    boxes_only,
+    defects_of,
+    labelled_faces,
+    match,
+)
+
+CODE = BoxCode(centre=0.1, size=0.2)
+PRIORS = priors(PriorLayout(strides=(8, 16), sides=((10, 16), (32,)), even=False, clipped=False), 64, 96)
+"""A hundred or so, for slow programs."""
+AWAY = 2e-6
+"""What encoded targets may differ by."""
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def published(request: pytest.FixtureRequest, golden: Path) -> Published:
+    return read(golden, request.param)
+
+
+@pytest.fixture(scope="module")
+def retinaface(golden: Path) -> Published:
+    return read(golden, "retinaface")
+
+
+# What the authors answer
+
+
+def test_the_priors_are_the_authors(published: Published) -> None:
+    rows = published.answers["priors_first_last_index"]
+    assert np.array_equal(published.priors[rows], published.answers["priors_first_last"])
+    assert published.priors.sum(dtype=np.float64) == pytest.approx(float(published.answers["priors_sum"]), abs=1e-9)
+
+
+def _assert_as_stored(published: Published, faces: str, stored: str, defects: Defects) -> None:
+    found, answers = published.targets(faces, defects), published.answers
+    assert np.array_equal(found.priors, answers[f"{stored}_positive_priors"])
+    assert np.abs(found.boxes - answers[f"{stored}_boxes"]).max(initial=0) <= AWAY
+    if published.family == "retinaface":
+        assert np.array_equal(np.where(found.known, 1, -1), answers[f"{stored}_class"])
+        away = (found.landmarks - answers[f"{stored}_landmarks"])[found.known]
+        assert np.abs(away).max(initial=0) <= AWAY
+        assert not found.landmarks[~found.known].any()
+
+
+@pytest.mark.parametrize("seed", [True, False])
+def test_pictures_have_the_authors_targets_with_their_defects_and_without(published: Published, seed: bool) -> None:
+    """No dropped face of these pictures takes a prior from another."""
+    pictures = 5 if published.family == "retinaface" else 4
+    for number in range(pictures):
+        defects = defects_of(published.family, seed=seed)
+        _assert_as_stored(published, f"faces_{number}", f"target_{number}", defects)
+
+
+def test_special_cases_are_the_authors_with_their_defects(published: Published) -> None:
+    cases = [name.removesuffix("_faces") for name in published.answers if name.endswith("_faces")]
+    cases = [name for name in cases if name.startswith("special_")]
+    assert len(cases) == (4 if published.family == "retinaface" else 3)
+    for case in cases:
+        _assert_as_stored(published, f"{case}_faces", case, published.seed())
+        if case != "special_small_face_overwrites":
+            _assert_as_stored(published, f"{case}_faces", case, REPAIRED)
+
+
+def test_repaired_a_dropped_face_takes_no_prior(retinaface: Published) -> None:
+    """Prior 6156 is the 20-pixel face's, in both orders: as in `special_small_face_first`."""
+    found = retinaface.targets("special_small_face_overwrites_faces", REPAIRED)
+    assert found.priors.tolist() == [6156, 6157]
+    assert np.abs(found.boxes - retinaface.answers["special_small_face_first_boxes"]).max() <= AWAY
+
+
+# Against a slow program
+
+
+_side = st.floats(0.5, 60, width=32)
+_corner = st.floats(-10, 90, width=32)
+_boxes = st.lists(st.tuples(_corner, _corner, _side, _side), max_size=6)
+
+
+def _of_pixels(drawn: list[tuple[float, float, float, float]]) -> np.ndarray:
+    pixels = np.array(drawn, np.float32).reshape(-1, 4)
+    pixels[:, 2:] += pixels[:, :2]
+    return pixels / np.array([96, 64, 96, 64], np.float32)
+
+
+@given(_boxes, st.sampled_from([ULTRAFACE, RETINAFACE]), st.booleans())
+def test_priors_are_those_of_the_slow_program(
+    drawn: list[tuple[float, float, float, float]], rule: Rule, literal: bool
+) -> None:
+    boxes = _of_pixels(drawn)
+    found = match(boxes_only(boxes), PRIORS, CODE, rule, RETINAFACE_SEED if literal else REPAIRED)
+    slow = slow_match(
+        boxes, PRIORS, threshold=rule.threshold, least=rule.least, added=rule.added, dropped_claim=literal
+    )
+    assert found.priors.tolist() == sorted(slow)
+    expected = boxes[[slow[prior] for prior in sorted(slow)]]
+    assert np.array_equal(found.boxes, encode_boxes(expected, PRIORS[found.priors], CODE))
+    assert found.faces == len(boxes)
+
+
+@given(_boxes.filter(len))
+def test_every_face_that_is_not_dropped_is_found_unless_a_later_one_claims_its_prior(
+    drawn: list[tuple[float, float, float, float]],
+) -> None:
+    found = match(boxes_only(_of_pixels(drawn)), PRIORS, CODE, ULTRAFACE)
+    assert len(found.priors) >= 1
+    assert np.isfinite(found.boxes).all()
+
+
+@given(_boxes, st.lists(st.floats(-2, 3, width=32), min_size=10, max_size=10))
+def test_offsets_lead_back_to_boxes_and_landmarks(
+    drawn: list[tuple[float, float, float, float]], points: list[float]
+) -> None:
+    boxes = _of_pixels(drawn)
+    landmarks = np.tile(np.array(points, np.float32).reshape(1, 5, 2), (len(boxes), 1, 1))
+    found = match(Faces(boxes, landmarks, np.ones(len(boxes), np.bool_)), PRIORS, CODE, RETINAFACE)
+    own = PRIORS[found.priors]
+    back = decode_boxes(found.boxes, own, CODE)
+    assert all(np.abs(boxes - one).max(axis=1).min() <= 1e-5 for one in back)
+    if len(own):
+        assert np.abs(decode_landmarks(found.landmarks, own, CODE) - landmarks[0]).max() <= 1e-5
+        assert np.array_equal(found.landmarks, encode_landmarks(landmarks[:1].repeat(len(own), 0), own, CODE))
+
+
+# Bad input
+
+
+def test_a_picture_without_a_face_has_no_positives() -> None:
+    """UltraFace's own matcher ends with an IndexError there."""
+    for rule in (ULTRAFACE, RETINAFACE):
+        found = match(boxes_only(np.zeros((0, 4), np.float32)), PRIORS, CODE, rule)
+        assert (found.faces, len(found.priors), found.boxes.shape) == (0, 0, (0, 4))
+
+
+def test_landmarks_of_some_faces_only_and_what_the_others_hold_does_not_matter() -> None:
+    boxes = _of_pixels([(4, 4, 16, 16), (40, 30, 20, 20)])
+    landmarks = np.full((2, 5, 2), 0.25, np.float32)
+    landmarks[1] = np.nan
+    found = match(Faces(boxes, landmarks, np.array([True, False])), PRIORS, CODE, RETINAFACE)
+    assert 0 < found.known.sum() < len(found.known)
+    assert not found.landmarks[~found.known].any()
+    assert np.isfinite(found.landmarks).all()
+
+
+@pytest.mark.parametrize(
+    "box",
+    [(0.5, 0.5, 0.5, 0.7), (0.5, 0.5, 0.7, 0.5), (0.7, 0.5, 0.5, 0.7), (0.1, 0.1, np.nan, 0.2), (0, 0, np.inf, 1)],
+)
+def test_a_box_without_an_area_never_becomes_a_target(box: tuple[float, ...]) -> None:
+    """The authors' programs make a target of minus infinity of it, and a loss that is none."""
+    with pytest.raises(DataError, match="expected x1 < x2 and y1 < y2"):
+        boxes_only(np.array([box], np.float32))
+
+
+def test_faces_of_another_shape_or_dtype_are_refused() -> None:
+    boxes, points, known = np.array([[0, 0, 1, 1]], np.float32), np.zeros((1, 5, 2), np.float32), np.ones(1, np.bool_)
+    with pytest.raises(DataError, match=r"boxes is float64 \[1, 4\], expected float32 \[N, 4\]"):
+        Faces(boxes.astype(np.float64), points, known)
+    with pytest.raises(DataError, match=r"landmarks is float32 \[1, 10\], expected float32 \[N, K, 2\]"):
+        Faces(boxes, points.reshape(1, 10), known)
+    with pytest.raises(DataError, match=r"known is bool \[2\], expected bool \[N\]"):
+        Faces(boxes, points, np.ones(2, np.bool_))
+    with pytest.raises(DataError, match="a known landmark is not finite"):
+        Faces(boxes, points * np.nan, known)
+
+
+def _labelled(*boxes: tuple[float, ...]) -> tuple[Faces, int]:
+    count = len(boxes)
+    return labelled_faces(
+        np.array(boxes, np.float32).reshape(count, 4),
+        np.full((count, 5, 2), 32, np.float32),
+        np.ones(count, np.bool_),
+        64,
+        128,
+        "label.txt, line 7",
+    )
+
+
+def test_labels_are_cut_to_their_picture_and_what_has_no_area_is_left_out() -> None:
+    faces, left_out = _labelled((-10, 8, 64, 90), (130, 0, 140, 10), (5, 5, 5, 9), (0, 0, 128, 64), (-4, 0, 0, 9))
+    assert faces.boxes.tolist() == [[0, 0.125, 0.5, 1], [0, 0, 1, 1]]
+    assert faces.landmarks[0, 0].tolist() == [0.25, 0.5]
+    assert left_out == 3
+    assert _labelled()[1] == 0
+
+
+@pytest.mark.parametrize("box", [(10, 5, 9, 9), (10, 5, 12, 4), (1, 1, np.nan, 9)])
+def test_labels_of_negative_size_are_refused_with_their_place(box: tuple[float, ...]) -> None:
+    with pytest.raises(DataError, match=r"^label\.txt, line 7: a box has the corners .*Try: whether the labels hold"):
+        _labelled((0, 0, 5, 5), box)
+
+
+def test_labels_with_a_landmark_that_is_no_number_are_refused() -> None:
+    points = np.full((1, 5, 2), np.inf, np.float32)
+    boxes = np.array([[0, 0, 5, 5]], np.float32)
+    with pytest.raises(DataError, match=r"^a\.txt: a landmark is not finite"):
+        labelled_faces(boxes, points, np.ones(1, np.bool_), 64, 64, "a.txt")
+    assert labelled_faces(boxes, points, np.zeros(1, np.bool_), 64, 64, "a.txt")[1] == 0
