@@ -223,19 +223,20 @@ def _best(boxes: np.ndarray, priors: np.ndarray, rule: Rule) -> tuple[np.ndarray
         Areas and intersections are products of differences; the union is face + prior - intersection (+ added).
     """
     half = priors[:, 2:] / np.float32(2)
-    corners = np.concatenate([priors[:, :2] - half, priors[:, :2] + half], axis=1)
-    sides = corners[:, 2:] - corners[:, :2]
-    areas = sides[:, 0] * sides[:, 1]
-    best, face = np.full(len(priors), -1, np.float32), np.zeros(len(priors), np.int64)
+    # Columns of their own, so that each operation goes through memory in order.
+    left, top = np.ascontiguousarray((priors[:, :2] - half).T)
+    right, bottom = np.ascontiguousarray((priors[:, :2] + half).T)
+    areas = (right - left) * (bottom - top)
+    best, face = np.zeros(len(priors), np.float32), np.zeros(len(priors), np.int64)
     claims = _Claims(np.zeros(len(boxes), np.int64), np.zeros(len(boxes), np.float32))
-    for number, box in enumerate(boxes):
-        shared = np.minimum(box[2:], corners[:, 2:]) - np.maximum(box[:2], corners[:, :2])  # [P, 2]
-        shared = np.maximum(shared, np.float32(0))
-        intersection = shared[:, 0] * shared[:, 1]
-        area = (box[2] - box[0]) * (box[3] - box[1])
-        overlap = intersection / (area + areas - intersection + np.float32(rule.added))
+    zero, added = np.float32(0), np.float32(rule.added)
+    for number, (x1, y1, x2, y2) in enumerate(boxes):
+        width = np.maximum(np.minimum(x2, right) - np.maximum(x1, left), zero)
+        height = np.maximum(np.minimum(y2, bottom) - np.maximum(y1, top), zero)
+        intersection = width * height
+        overlap = intersection / ((x2 - x1) * (y2 - y1) + areas - intersection + added)
         claims.priors[number] = overlap.argmax()
         claims.overlaps[number] = overlap[claims.priors[number]]
-        better = overlap > best
+        better = np.flatnonzero(overlap > best)  # few
         best[better], face[better] = overlap[better], number
     return best, face, claims
