@@ -13,8 +13,9 @@ import numpy as np
 from facepipe.catalogue import model
 from facepipe.geometry.anchors import priors
 from facepipe.specs import BoxCode
+from facepipe.train.detection.boxed import Faces, without_landmarks
 from facepipe.train.losses import matching, multibox
-from facepipe.train.losses.matching import Defects, Faces, Rule, Targets, boxes_only, defects_of, match
+from facepipe.train.losses.matching import Defects, Rule, Targets, defects_of, match
 from facepipe.train.losses.multibox import MultiBox
 
 Family = Literal["ultraface", "retinaface"]
@@ -39,7 +40,7 @@ class Published:
     def faces(self, name: str) -> Faces:
         rows = self.answers[name]
         if self.family == "ultraface":
-            return boxes_only(rows)
+            return without_landmarks(rows)
         return Faces(rows[:, :4], rows[:, 4:14].reshape(-1, 5, 2), rows[:, 14] > 0)
 
     def targets(self, name: str, defects: Defects) -> Targets:

@@ -15,17 +15,15 @@ from slow_multibox import slow_match
 from facepipe.errors import DataError
 from facepipe.geometry.anchors import decode_boxes, decode_landmarks, encode_boxes, encode_landmarks, priors
 from facepipe.specs import BoxCode, PriorLayout
+from facepipe.train.detection.boxed import Faces, without_landmarks
 from facepipe.train.losses.matching import (
     REPAIRED,
     RETINAFACE,
     RETINAFACE_SEED,
     ULTRAFACE,
     Defects,
-    Faces,
     Rule,
-    boxes_only,
     defects_of,
-    labelled_faces,
     match,
 )
 
@@ -111,7 +109,7 @@ def test_priors_are_those_of_the_slow_program(
     drawn: list[tuple[float, float, float, float]], rule: Rule, literal: bool
 ) -> None:
     boxes = _of_pixels(drawn)
-    found = match(boxes_only(boxes), PRIORS, CODE, rule, RETINAFACE_SEED if literal else REPAIRED)
+    found = match(without_landmarks(boxes), PRIORS, CODE, rule, RETINAFACE_SEED if literal else REPAIRED)
     slow = slow_match(
         boxes, PRIORS, threshold=rule.threshold, least=rule.least, added=rule.added, dropped_claim=literal
     )
@@ -125,7 +123,7 @@ def test_priors_are_those_of_the_slow_program(
 def test_every_face_that_is_not_dropped_is_found_unless_a_later_one_claims_its_prior(
     drawn: list[tuple[float, float, float, float]],
 ) -> None:
-    found = match(boxes_only(_of_pixels(drawn)), PRIORS, CODE, ULTRAFACE)
+    found = match(without_landmarks(_of_pixels(drawn)), PRIORS, CODE, ULTRAFACE)
     assert len(found.priors) >= 1
     assert np.isfinite(found.boxes).all()
 
@@ -151,7 +149,7 @@ def test_offsets_lead_back_to_boxes_and_landmarks(
 def test_a_picture_without_a_face_has_no_positives() -> None:
     """UltraFace's own matcher ends with an IndexError there."""
     for rule in (ULTRAFACE, RETINAFACE):
-        found = match(boxes_only(np.zeros((0, 4), np.float32)), PRIORS, CODE, rule)
+        found = match(without_landmarks(np.zeros((0, 4), np.float32)), PRIORS, CODE, rule)
         assert (found.faces, len(found.priors), found.boxes.shape) == (0, 0, (0, 4))
 
 
@@ -172,50 +170,15 @@ def test_landmarks_of_some_faces_only_and_what_the_others_hold_does_not_matter()
 def test_a_box_without_an_area_never_becomes_a_target(box: tuple[float, ...]) -> None:
     """The authors' programs make a target of minus infinity of it, and a loss that is none."""
     with pytest.raises(DataError, match="expected x1 < x2 and y1 < y2"):
-        boxes_only(np.array([box], np.float32))
+        match(without_landmarks(np.array([box])), PRIORS, CODE, ULTRAFACE)
 
 
-def test_faces_of_another_shape_or_dtype_are_refused() -> None:
-    boxes, points, known = np.array([[0, 0, 1, 1]], np.float32), np.zeros((1, 5, 2), np.float32), np.ones(1, np.bool_)
-    with pytest.raises(DataError, match=r"boxes is float64 \[1, 4\], expected float32 \[N, 4\]"):
-        Faces(boxes.astype(np.float64), points, known)
-    with pytest.raises(DataError, match=r"landmarks is float32 \[1, 10\], expected float32 \[N, K, 2\]"):
-        Faces(boxes, points.reshape(1, 10), known)
-    with pytest.raises(DataError, match=r"known is bool \[2\], expected bool \[N\]"):
-        Faces(boxes, points, np.ones(2, np.bool_))
+def test_a_box_that_has_no_area_in_float32_never_becomes_a_target() -> None:
+    with pytest.raises(DataError, match="expected x1 < x2 and y1 < y2"):
+        match(without_landmarks(np.array([[0.5, 0.5, 0.5 + 1e-9, 0.7]])), PRIORS, CODE, ULTRAFACE)
+
+
+def test_a_known_landmark_that_is_no_number_is_refused() -> None:
+    faces = Faces(np.array([[0.1, 0.1, 0.3, 0.3]]), np.full((1, 5, 2), np.nan), np.ones(1, np.bool_))
     with pytest.raises(DataError, match="a known landmark is not finite"):
-        Faces(boxes, points * np.nan, known)
-
-
-def _labelled(*boxes: tuple[float, ...]) -> tuple[Faces, int]:
-    count = len(boxes)
-    return labelled_faces(
-        np.array(boxes, np.float32).reshape(count, 4),
-        np.full((count, 5, 2), 32, np.float32),
-        np.ones(count, np.bool_),
-        64,
-        128,
-        "label.txt, line 7",
-    )
-
-
-def test_labels_are_cut_to_their_picture_and_what_has_no_area_is_left_out() -> None:
-    faces, left_out = _labelled((-10, 8, 64, 90), (130, 0, 140, 10), (5, 5, 5, 9), (0, 0, 128, 64), (-4, 0, 0, 9))
-    assert faces.boxes.tolist() == [[0, 0.125, 0.5, 1], [0, 0, 1, 1]]
-    assert faces.landmarks[0, 0].tolist() == [0.25, 0.5]
-    assert left_out == 3
-    assert _labelled()[1] == 0
-
-
-@pytest.mark.parametrize("box", [(10, 5, 9, 9), (10, 5, 12, 4), (1, 1, np.nan, 9)])
-def test_labels_of_negative_size_are_refused_with_their_place(box: tuple[float, ...]) -> None:
-    with pytest.raises(DataError, match=r"^label\.txt, line 7: a box has the corners .*Try: whether the labels hold"):
-        _labelled((0, 0, 5, 5), box)
-
-
-def test_labels_with_a_landmark_that_is_no_number_are_refused() -> None:
-    points = np.full((1, 5, 2), np.inf, np.float32)
-    boxes = np.array([[0, 0, 5, 5]], np.float32)
-    with pytest.raises(DataError, match=r"^a\.txt: a landmark is not finite"):
-        labelled_faces(boxes, points, np.ones(1, np.bool_), 64, 64, "a.txt")
-    assert labelled_faces(boxes, points, np.zeros(1, np.bool_), 64, 64, "a.txt")[1] == 0
+        match(faces, PRIORS, CODE, RETINAFACE)

@@ -17,8 +17,8 @@ import numpy as np
 
 from facepipe.errors import DataError
 from facepipe.geometry.anchors import encode_boxes, encode_landmarks
-from facepipe.geometry.boxes import clip
 from facepipe.specs import BoxCode
+from facepipe.train.detection.boxed import Faces
 
 _CLAIMED = np.float32(2)
 """In place of the IoU of a prior that a face claims: above any, as both authors write it."""
@@ -79,81 +79,6 @@ def defects_of(family: Literal["ultraface", "retinaface"], *, seed: bool) -> Def
 
 
 @dataclass(frozen=True, slots=True)
-class Faces:
-    """The faces of a picture as the network is shown it.
-
-    Attributes:
-        boxes: float32 [N, 4], corners in units of the input's sides; each has an area, parts may lie outside.
-        landmarks: float32 [N, K, 2], in units of the input's sides; K is 0 where the family has none. Rows that are not
-            `known` may hold anything.
-        known: bool [N]: whose landmarks are known.
-
-    Raises:
-        DataError: another dtype or shape, a number that is none, a box without an area.
-    """
-
-    boxes: np.ndarray
-    landmarks: np.ndarray
-    known: np.ndarray
-
-    def __post_init__(self) -> None:
-        count = len(self.boxes)
-        for name, array, dtype, fits in (
-            ("boxes", self.boxes, np.float32, self.boxes.shape == (count, 4)),
-            ("landmarks", self.landmarks, np.float32, self.landmarks.ndim == 3 and len(self.landmarks) == count),
-            ("known", self.known, np.bool_, self.known.shape == (count,)),
-        ):
-            if array.dtype != dtype or not fits:
-                expected = {"boxes": "float32 [N, 4]", "landmarks": "float32 [N, K, 2]", "known": "bool [N]"}[name]
-                raise DataError(f"faces: {name} is {array.dtype} {list(array.shape)}, expected {expected}.")
-        if not np.isfinite(self.landmarks[self.known]).all():
-            raise DataError("faces: a known landmark is not finite, expected numbers.")
-        bad = ~(np.isfinite(self.boxes).all(axis=1) & (self.boxes[:, 2:] > self.boxes[:, :2]).all(axis=1))
-        if bad.any():
-            raise DataError(f"faces: a box is {self.boxes[bad][0].tolist()}, expected x1 < x2 and y1 < y2.")
-
-
-def boxes_only(boxes: np.ndarray) -> Faces:
-    """Faces without landmarks, from float32 [N, 4]."""
-    return Faces(boxes, np.zeros((len(boxes), 0, 2), np.float32), np.zeros(len(boxes), np.bool_))
-
-
-def labelled_faces(
-    boxes: np.ndarray, landmarks: np.ndarray, known: np.ndarray, height: int, width: int, where: str
-) -> tuple[Faces, int]:
-    """Faces as a label file has them, in pixels, to faces in units of the picture's sides; and how many were left out.
-
-    A box that reaches beyond its picture is cut to it: what is outside cannot be seen. What has no area, then or from
-    the beginning, is left out and counted: WIDER FACE's own labels have such boxes. A box of negative size, or a number
-    that is none, is refused: there are none in WIDER FACE, and corners that were read as sizes look like that.
-
-    Args:
-        boxes: float32 [N, 4], corners.
-        landmarks: float32 [N, K, 2].
-        known: bool [N].
-        height: of the picture.
-        width: of the picture.
-        where: the label file and line, or the picture, for the error.
-
-    Raises:
-        DataError: a box of negative size, a number that is not finite.
-    """
-    bad = ~np.isfinite(boxes).all(axis=1) | (boxes[:, 2:] < boxes[:, :2]).any(axis=1)
-    if bad.any():
-        x1, y1, x2, y2 = boxes[bad][0].tolist()
-        raise DataError(
-            f"{where}: a box has the corners ({x1:g}, {y1:g}) and ({x2:g}, {y2:g}), expected x1 <= x2 and y1 <= y2.",
-            "whether the labels hold corners or left, top, width and height.",
-        )
-    if not np.isfinite(landmarks[known]).all():
-        raise DataError(f"{where}: a landmark is not finite, expected numbers, or a face marked as without.")
-    sides = np.array([width, height], np.float32)
-    cut = clip(boxes, height, width) / np.tile(sides, 2)
-    seen = (cut[:, 2:] > cut[:, :2]).all(axis=1)
-    return Faces(cut[seen], landmarks[seen] / sides, known[seen]), int((~seen).sum())
-
-
-@dataclass(frozen=True, slots=True)
 class Targets:
     """What the network shall answer for a picture; all other priors shall say "no face".
 
@@ -178,7 +103,8 @@ def match(faces: Faces, priors: np.ndarray, code: BoxCode, rule: Rule, defects: 
     Of two faces that claim one prior the later has it. On a tie the first prior, and the first face, is best.
 
     Args:
-        faces: of the picture, in units of the input's sides.
+        faces: in units of the input's sides (`as_shares`); they are rounded to float32. Each box has an area, parts of
+            it may lie outside. Landmarks that are not known may be anything.
         priors: float32 [P, 4], of `geometry.anchors.priors`.
         code: how offsets move a prior.
         rule: the family's.
@@ -186,24 +112,40 @@ def match(faces: Faces, priors: np.ndarray, code: BoxCode, rule: Rule, defects: 
 
     Returns:
         The positives in the priors' order. A picture without a face has none.
+
+    Raises:
+        DataError: a box without an area, of which offsets would be infinite; a number that is not finite.
     """
-    best, face, claims = _best(faces.boxes, priors, rule)
+    boxes = _checked(faces)
+    best, face, claims = _best(boxes, priors, rule)
     claiming = claims.overlaps >= np.float32(rule.least)
     best[claims.priors[claiming]] = _CLAIMED
-    for number in range(len(faces.boxes)):
+    for number in range(len(boxes)):
         if claiming[number] or defects.dropped_claim:
             face[claims.priors[number]] = number
     positives = np.flatnonzero(best >= np.float32(rule.threshold))
     of_face, own = face[positives], priors[positives]
     known = faces.known[of_face]
-    landmarks = np.where(known[:, None, None], faces.landmarks[of_face], own[:, None, :2])  # an offset of 0
+    points = faces.landmarks[of_face].astype(np.float32)
+    landmarks = np.where(known[:, None, None], points, own[:, None, :2])  # an offset of 0
     return Targets(
-        faces=len(faces.boxes),
+        faces=len(boxes),
         priors=positives,
-        boxes=encode_boxes(faces.boxes[of_face], own, code),
+        boxes=encode_boxes(boxes[of_face], own, code),
         landmarks=encode_landmarks(landmarks, own, code),
         known=known,
     )
+
+
+def _checked(faces: Faces) -> np.ndarray:
+    """The boxes, float32 [N, 4]."""
+    boxes = faces.boxes.astype(np.float32)
+    bad = ~(np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1))
+    if bad.any():
+        raise DataError(f"faces: a box is {boxes[bad][0].tolist()}, expected x1 < x2 and y1 < y2.")
+    if not np.isfinite(faces.landmarks[faces.known]).all():
+        raise DataError("faces: a known landmark is not finite, expected numbers.")
+    return boxes
 
 
 @dataclass(frozen=True, slots=True)
