@@ -119,6 +119,23 @@ def test_priors_are_those_of_the_slow_program(
     assert found.faces == len(boxes)
 
 
+def test_of_two_equal_faces_the_first_has_the_priors_and_the_later_the_claimed_one() -> None:
+    boxes = _of_pixels([(20, 20, 16, 16), (20, 20, 16, 16)]).astype(np.float64)
+    found = match(Faces(boxes, np.full((2, 5, 2), 0.3), np.array([True, False])), PRIORS, CODE, ULTRAFACE)
+    assert len(found.priors) > 1
+    assert (~found.known).sum() == 1
+
+
+def test_a_dropped_face_takes_no_prior_that_another_overlaps_enough() -> None:
+    """With the defect it does, wherever it stands in the list."""
+    boxes = _of_pixels([(11, 11, 2, 2), (6, 6, 13, 13)]).astype(np.float64)  # the first: below .2 of a 10-pixel prior
+    faces = Faces(boxes, np.full((2, 5, 2), 0.3), np.array([True, False]))
+    repaired = match(faces, PRIORS, CODE, RETINAFACE)
+    literal = match(faces, PRIORS, CODE, RETINAFACE, RETINAFACE_SEED)
+    assert repaired.priors.tolist() == literal.priors.tolist()
+    assert (repaired.known.sum(), literal.known.sum()) == (0, 1)
+
+
 @given(_boxes.filter(len))
 def test_every_face_that_is_not_dropped_is_found_unless_a_later_one_claims_its_prior(
     drawn: list[tuple[float, float, float, float]],

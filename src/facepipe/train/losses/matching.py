@@ -50,8 +50,8 @@ class Defects:
     """What the published trainers do wrong, by name. All are repaired where nothing else is said.
 
     Attributes:
-        dropped_claim: a face that is too small to claim a prior takes it all the same from a face that claimed it,
-            where it stands later in the list: the prior is then trained to give the small face's box.
+        dropped_claim: a face that is too small to claim a prior takes it all the same from the face that it belongs to
+            (from one that claimed it, where it stands later in the list): the prior then learns the small face's box.
         none_is_nan: a batch without a positive prior has the loss 0 / 0.
         faceless_silent: of a picture without a face nothing is learned.
     """
