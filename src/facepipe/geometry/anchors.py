@@ -72,6 +72,12 @@ def decode_landmarks(offsets: np.ndarray, priors: np.ndarray, code: BoxCode) -> 
     return priors[:, None, :2] + points * np.float32(code.centre) * priors[:, None, 2:]
 
 
+def encode_landmarks(points: np.ndarray, priors: np.ndarray, code: BoxCode) -> np.ndarray:
+    """The offsets float32 [P, 2 K] that `decode_landmarks` turns into these points, float32 [P, K, 2]."""
+    moved = (points - priors[:, None, :2]) / (np.float32(code.centre) * priors[:, None, 2:])
+    return moved.reshape(len(points), 2 * points.shape[1])
+
+
 def face_scores(logits: np.ndarray) -> np.ndarray:
     """Face probability float32 [..., P] of logits [..., P, 2] (no face, face: softmax) or [..., P, 1] (sigmoid)."""
     logit = logits[..., -1] if logits.shape[-1] == 1 else logits[..., 1] - logits[..., 0]

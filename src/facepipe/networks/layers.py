@@ -25,7 +25,7 @@ class UnitLength(nn.Module):
 
 
 class _Rows(torch.autograd.Function):
-    """Reshape to (N, -1, width). A traced torch reshape reads the batch with Shape; ONNX's 0 means "as it was"."""
+    """(N, P * width) to (N, P, width). A traced reshape reads the batch with Shape; ONNX's 0 means "as it was"."""
 
     @staticmethod
     def forward(_: Any, numbers: torch.Tensor, width: int) -> torch.Tensor:
@@ -33,7 +33,7 @@ class _Rows(torch.autograd.Function):
 
     @staticmethod
     def backward(_: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        raise NotImplementedError("these networks are for inference; training needs its own head")
+        return gradients[0].flatten(1), None
 
     @staticmethod
     def symbolic(g: Any, numbers: Any, width: int) -> Any:

@@ -143,10 +143,19 @@ class FeaturePyramid(nn.Module):
 
     def forward(self, maps: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, ...]:
         fine, middle, coarse = self.output1(maps[0]), self.output2(maps[1]), self.output3(maps[2])
-        # Sides are multiples of 32 (see the catalogue), so doubling is exactly "resize to the finer map".
-        middle = self.merge2(middle + functional.interpolate(coarse, scale_factor=2.0, mode="nearest"))
-        fine = self.merge1(fine + functional.interpolate(middle, scale_factor=2.0, mode="nearest"))
+        middle = self.merge2(middle + self._grown(coarse, middle))
+        fine = self.merge1(fine + self._grown(middle, fine))
         return fine, middle, coarse
+
+    def _grown(self, coarse: torch.Tensor, finer: torch.Tensor) -> torch.Tensor:
+        """The coarse map at the size of the finer one; each number stands where it stood.
+
+        In training any side is taken, as the authors do: 840 pixels are maps of 105, 53 and 27 cells. Elsewhere sides
+        are multiples of 32 (see the catalogue), so doubling is the same, and its ONNX needs no size of another map.
+        """
+        if self.training:
+            return functional.interpolate(coarse, size=finer.shape[2:], mode="nearest")
+        return functional.interpolate(coarse, scale_factor=2.0, mode="nearest")
 
 
 class ContextHead(nn.Module):
@@ -180,7 +189,7 @@ class _Head(nn.Module):
 
 
 class RetinaFace(nn.Module):
-    """Image float32 [N, 3, H, W], sides multiples of 32, to rows of P priors (16,800 at 640x640).
+    """Image float32 [N, 3, H, W], sides multiples of 32 (any in training), to rows of P priors (16,800 at 640x640).
 
     Returns box_offsets [N, P, 4], landmark_offsets [N, P, 10] and face_logits [N, P, 2] (no face, face).
     """
