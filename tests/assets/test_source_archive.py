@@ -106,6 +106,7 @@ def test_an_archive_that_was_put_there_by_hand_is_used_or_refused(tmp_path: Path
         (b"no archive at all", "cannot be read"),
         (archive_of(*NAMES)[:60], "cannot be read"),
     ],
+    ids=["one is not there", "links", "no archive", "cut"],
 )
 def test_an_archive_without_the_photographs_leaves_nothing(content: bytes, told: str, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
