@@ -98,6 +98,7 @@ class Models:
         borders: what MTCNN sees of a face beyond the photograph: "pad", black (None is that), or "stretch", the rest
             stretched, as facenet-pytorch.
         device: number of the device, where the back end has several.
+        any_chip: run a file that was compiled for another Ascend chip than the one that is here.
 
     Raises:
         DataError: a number is out of bounds; it is named.
@@ -118,6 +119,7 @@ class Models:
     least_score: float | None = None
     borders: Borders | None = None
     device: int = 0
+    any_chip: bool = False
 
     def __post_init__(self) -> None:
         bounds = {"batch": 1, "threads": 1, "device": 0, "max_pixels": 1, "size": 0, "min_face": CELL}
@@ -152,7 +154,7 @@ class Models:
     def options(self) -> RuntimeOptions:
         """What a session is told; compiled models are kept below the weights, if they can be written."""
         cache = self.folder / "cache" if os.access(self.folder, os.W_OK) else None
-        return RuntimeOptions(self.threads, self.device, self.precision, cache)
+        return RuntimeOptions(self.threads, self.device, self.precision, cache, any_chip=self.any_chip)
 
     def limits(self) -> Limits:
         """What is decoded of photographs, and the largest one that is looked at."""
@@ -419,6 +421,7 @@ def load(
     least_score: float | None = None,
     borders: Borders | None = None,
     device: int = 0,
+    any_chip: bool = False,
 ) -> Faces:
     """A detector and an embedder, loaded from converted models; arguments as `Models`' attributes, which are the
     options of the commands.
@@ -447,6 +450,7 @@ def load(
         least_score=least_score,
         borders=borders,
         device=device,
+        any_chip=any_chip,
     ).chosen()
     models.require_alignment()
     opened = open_pipeline(
