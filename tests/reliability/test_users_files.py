@@ -25,6 +25,7 @@ import victims
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small_networks import write_onnx
+from stand_ins import DEVLIB
 
 from facepipe.assets.lfw import Remote, fetch_lfw
 from facepipe.assets.workspace import Workspace
@@ -168,6 +169,16 @@ def vendors_crops(_: Desk) -> None:
 def photographs_here(desk: Desk) -> None:
     shutil.copytree(desk.sample / "images", "photos")
     Path("weights").symlink_to(desk.weights)
+
+
+def aligned_faces(_: Desk) -> None:
+    draw = np.random.default_rng(5)
+    lines = []
+    for label, person in enumerate(("Ann", "Bob")):
+        for number in (1, 2):
+            write_png(Path(f"faces/{person}/{number}.png"), draw.integers(0, 256, (112, 112, 3)).astype(np.uint8))
+            lines.append(f"{person}/{number}.png\t{label}\n")
+    Path("faces/label.txt").write_text("".join(lines))
 
 
 def records_here(desk: Desk) -> None:
@@ -319,6 +330,19 @@ CASES: dict[str, Case] = {
         "wider", "--data", lambda desk: desk.folder / "wider", "--predictions",
         lambda desk: desk.folder / "predictions", "--run", "out", targets=("out",),
     ),
+    "train": case(
+        "train", "mobilefacenet_small", "--data", "faces", "--out", "out", "--loaders", "0", "--device", "cpu",
+        *("--set", "batch=2", "--set", "epochs=1", "--set", "save_every=1"), targets=("out",), tries=1,
+        prepare=aligned_faces,
+    ),
+    "train-data pack": case("train-data", "pack", "faces", "--out", "set.faces", targets=("",), prepare=aligned_faces),
+    "train-data align": case(
+        "train-data", "align", IMAGES, "--out", "out", *LOOK, "--workers", "1", targets=("out",), force="--force"
+    ),
+    "port train": case(
+        "port", "train", "--data_dir", "faces", "--output", "out", "--batch_size", "2", "--num_epoch", "1",
+        *("--loaders", "0", "--device", "cpu"), targets=("out",), tries=1, prepare=aligned_faces,
+    ),
     "demo": case(
         "demo", "--out", "out", "--weights", "weights", targets=("out",), tries=1,
         prepare=copies("pnet", "rnet", "onet", EMBEDDER),
@@ -468,6 +492,7 @@ def test_what_a_user_has_where_a_command_writes_stays(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PATH", f"{TOOLS}:{os.environ['PATH']}")
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(DEVLIB))  # ATC does not start where there is neither device nor stub
     monkeypatch.setattr("facepipe.cli.demo.SampleSettings", lambda: FEW)
     asked = CASES[name]
     before, after = filled(name)

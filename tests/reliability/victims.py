@@ -16,6 +16,7 @@ from pathlib import Path
 from killing import Victim
 from local_server import Site, served
 from small_networks import write_onnx
+from stand_ins import DEVLIB
 
 from facepipe.catalogue import model
 from facepipe.convert.onnx.report import write_report
@@ -110,7 +111,7 @@ def om(work: Path, weights: Path, logs: Path) -> Victim:
         ],
         imports=("facepipe.cli.om",),
         loose=("*.om", "*.om.json"),
-        environment={"PATH": f"{tools}:{os.environ['PATH']}"},
+        environment={"PATH": f"{tools}:{os.environ['PATH']}", "LD_LIBRARY_PATH": str(DEVLIB)},
         prepare=lambda folder: _link(model("rnet").final(weights), folder),
     )  # fmt: skip
 

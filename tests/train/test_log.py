@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from facepipe.errors import DataError
+from facepipe.errors import DataError, StageError
 from facepipe.store.owned import claim
 from facepipe.train.log import Line, Metrics, read_metrics
 
@@ -32,11 +32,26 @@ def told(out: Path, steps: range, after: int = 0) -> Metrics:
     return metrics
 
 
+def steps_in(path: Path) -> list[int]:
+    return [line["step"] for line in read_metrics(path) if line["kind"] == "step"]
+
+
+@pytest.mark.parametrize("mine", ["", "mine\n", '{"kind": "step", "step": 1}\n', '{"kind": "file", "step": 0}\n'])
+def test_a_file_of_the_users_stays(mine: str, tmp_path: Path) -> None:
+    claim(tmp_path)
+    told(tmp_path, range(1, 3)).close()
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(mine, encoding="utf-8")
+    with pytest.raises(StageError, match="does not begin as facepipe wrote it"):
+        Metrics(tmp_path, 1)
+    assert path.read_text(encoding="utf-8") == mine
+
+
 def test_lines_of_steps_that_are_done_again_are_dropped(tmp_path: Path) -> None:
     claim(tmp_path)
     told(tmp_path, range(1, 6)).close()
     told(tmp_path, range(4, 7), after=3).close()
-    assert [line["step"] for line in read_metrics(tmp_path / "metrics.jsonl")] == [1, 2, 3, 4, 5, 6]
+    assert steps_in(tmp_path / "metrics.jsonl") == [1, 2, 3, 4, 5, 6]
 
 
 def test_what_a_kill_cut_off_is_left_out(tmp_path: Path) -> None:
@@ -44,9 +59,9 @@ def test_what_a_kill_cut_off_is_left_out(tmp_path: Path) -> None:
     told(tmp_path, range(1, 4)).close()
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(path.read_bytes()[:-5])
-    assert [line["step"] for line in read_metrics(path)] == [1, 2]
+    assert steps_in(path) == [1, 2]
     told(tmp_path, range(3, 5), after=2).close()
-    assert [line["step"] for line in read_metrics(path)] == [1, 2, 3, 4]
+    assert steps_in(path) == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("line", ["[1, 2]", "{}", '{"kind": "step"}', '{"kind": 1, "step": 1}', "no JSON"])
@@ -63,7 +78,7 @@ def test_a_number_that_is_none_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         metrics.put("step", 2, loss=float("nan"))
     metrics.close()
-    assert len(read_metrics(tmp_path / "metrics.jsonl")) == 1
+    assert steps_in(tmp_path / "metrics.jsonl") == [1]
 
 
 def test_the_board_is_filled_where_it_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,4 +110,4 @@ def test_each_line_is_one_object(tmp_path: Path) -> None:
     claim(tmp_path)
     told(tmp_path, range(1, 3)).close()
     lines = (tmp_path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    assert [json.loads(line)["loss"] for line in lines] == [1.0, 2.0]
+    assert [json.loads(line)["kind"] for line in lines] == ["file", "step", "step"]

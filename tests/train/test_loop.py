@@ -323,8 +323,8 @@ def test_faces_of_another_side_are_refused(tmp_path: Path) -> None:
 
 def test_metrics_are_one_object_a_line(whole: Path) -> None:
     lines = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
-    assert lines[0]["kind"] == "begun"
-    assert {"torch", "numpy"} <= lines[0]["versions"].keys()
+    assert [line["kind"] for line in lines[:2]] == ["file", "begun"]
+    assert {"torch", "numpy"} <= lines[1]["versions"].keys()
     step = next(line for line in lines if line["kind"] == "step")
     wanted = {"epoch", "loss", "rate", "margin", "samples_per_second", "waiting", "seconds", "left_out", "hours_left"}
     assert wanted <= step.keys()

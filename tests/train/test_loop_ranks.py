@@ -66,7 +66,7 @@ def test_two_processes_train_as_one(executor: Executor, alone: tuple[Path, list[
     first, second = by_processes(executor, 2, some_steps, out, 4)
     assert first == second == pytest.approx(alone[1], rel=1e-5)
     assert largest_difference(tensors(alone[0], 4), tensors(out, 4)) < 1e-4
-    assert read_metrics(out / "metrics.jsonl")[0]["world"] == 2
+    assert read_metrics(out / "metrics.jsonl")[1]["world"] == 2
     assert left_out(out) == left_out(alone[0])
     assert left_out(out)[-1] >= 4  # two damaged samples, in two epochs
 

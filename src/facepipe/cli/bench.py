@@ -44,7 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    backend = backend_by_name(args.backend, RuntimeOptions(args.threads, args.device, args.precision))
+    backend = backend_by_name(
+        args.backend, RuntimeOptions(args.threads, args.device, args.precision, any_chip=args.any_chip)
+    )
     specs = [model(name, args.weights) for name in args.models]
     wanted = [(spec, size) for spec in specs for size in _shapes(spec, args)]
     heading(args, f"{'network':<26}{'input':<20}{'ms':>10}{'rows/s':>12}{'calls':>8}")

@@ -66,8 +66,6 @@ def add_model_arguments(
     parser.add_argument(
         "--devices", type=int, nargs="+", metavar="N", help="several devices, each with its own processes"
     )
-    text = "run an .om of another chip of the family, if the runtime takes it: of 310B1 on a 310B4"
-    parser.add_argument("--any-chip", action="store_true", help=text)
     parser.add_argument(
         "--borders",
         choices=("pad", "stretch"),
@@ -93,12 +91,14 @@ def add_weights(parser: argparse.ArgumentParser, text: str = "folder of converte
 
 
 def add_session_arguments(parser: argparse.ArgumentParser) -> None:
-    """--precision, --threads, --device."""
+    """--precision, --threads, --device, --any-chip."""
     text = "what the back end computes in (default: f32)"
     parser.add_argument("--precision", default="f32", metavar="NAME", help=text)
     parser.add_argument("--threads", type=positive, default=1, metavar="N", help="of one session (default: 1)")
     text = "number of the device, where the back end has several (default: 0)"
     parser.add_argument("--device", type=int, default=0, metavar="N", help=text)
+    text = "run an .om of another chip of the family, if the runtime takes it: of 310B1 on a 310B4"
+    parser.add_argument("--any-chip", action="store_true", help=text)
 
 
 def add_allow_margin_crop(parser: argparse.ArgumentParser) -> None:

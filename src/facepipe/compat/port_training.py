@@ -7,6 +7,7 @@ and what stands in its config.py.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,7 +176,7 @@ def _start_over(out: Path, network: str) -> None:
     """Remove the run that was in a folder of ours, and the port's files of it: they would lie beside another run's.
     What else lies there stays."""
     from facepipe.train import state
-    from facepipe.train.log import METRICS, read_metrics
+    from facepipe.train.log import METRICS
     from facepipe.train.loop import BEST, LAST, PAGE
     from facepipe.train.run_folder import BEGUN, CLASSES, DONE, RECIPE
 
@@ -187,7 +188,8 @@ def _start_over(out: Path, network: str) -> None:
     for path in (out / f"{network}{SUFFIX}", *sorted(out.glob("rank:*_softmax_weight*.pkl"))):
         if owned.is_own(path):
             owned.remove(path)
-    if (out / METRICS).is_file() and read_metrics(out / METRICS):
+    if os.path.lexists(out / METRICS):
+        owned.require_grown(out / METRICS)
         (out / METRICS).unlink()
 
 

@@ -150,6 +150,24 @@ def is_own(path: Path) -> bool:
     return _line(root, path, _sha256(path)) in (root / RECORD).read_bytes()
 
 
+def require_grown(path: Path) -> None:
+    """Refuse a file that grows by lines, unless its first line is what facepipe once wrote there as the whole file.
+
+    Raises:
+        StageError: it begins otherwise, or is no plain file.
+    """
+    require_place(path)
+    root = record_above(path)
+    with path.open("rb") as lines:
+        first = hashlib.sha256(lines.readline()).hexdigest()
+    if root is None or _line(root, path, first) not in (root / RECORD).read_bytes():
+        raise StageError(
+            f"{path}: does not begin as facepipe wrote it, or is not from facepipe; it stays, expected nothing there "
+            "or a file of facepipe's own.",
+            _AWAY,
+        )
+
+
 def require_own(path: Path) -> None:
     """Raise StageError unless there is a file that facepipe wrote there."""
     if not is_own(path):

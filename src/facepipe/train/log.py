@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,10 @@ from typing import IO, Any, Final
 
 from facepipe.errors import DataError
 from facepipe.store import owned
+from facepipe.store.files import write_text
 
 METRICS: Final = "metrics.jsonl"
+FORMAT: Final = "facepipe.metrics.1"
 BOARD: Final = "board"
 
 
@@ -62,12 +65,14 @@ class Metrics:
 
     def __init__(self, out: Path, step: int) -> None:
         """Open the file for a run that goes on after `step`."""
-        self._path = out / METRICS
-        owned.require_place(self._path)
-        kept = [line for line in read_metrics(self._path) if line["step"] <= step] if self._path.exists() else []
-        self._lines: IO[str] = self._path.open("w", encoding="utf-8")
-        for line in kept:
-            self._put(line)
+        path = out / METRICS
+        if os.path.lexists(path):
+            owned.require_grown(path)
+            kept = [line for line in read_metrics(path) if line["step"] <= step]
+            write_text(path, "".join(map(_line_of, kept)), overwrite=True)
+        else:  # the first line is a run's own: by it the file is known as ours when it has grown
+            write_text(path, _line_of({"kind": "file", "step": 0, "format": FORMAT, "run": secrets.token_hex(16)}))
+        self._lines: IO[str] = path.open("a", encoding="utf-8")
         self._board: Any = _board(out / BOARD, step)
 
     def put(self, kind: str, step: int, **values: Any) -> None:
@@ -90,9 +95,13 @@ class Metrics:
             self._board.close()
 
     def _put(self, line: Mapping[str, Any]) -> None:
-        self._lines.write(json.dumps(line, allow_nan=False) + "\n")
+        self._lines.write(_line_of(line))
         self._lines.flush()
         os.fsync(self._lines.fileno())
+
+
+def _line_of(told: Mapping[str, Any]) -> str:
+    return json.dumps(told, allow_nan=False) + "\n"
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -121,4 +130,5 @@ def _board(folder: Path, step: int) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
+    owned.require_place(folder / "events")
     return SummaryWriter(str(folder), purge_step=step + 1)  # type: ignore[no-untyped-call]
