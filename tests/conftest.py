@@ -36,8 +36,8 @@ from facepipe.specs import ModelSpec, Recipe, WheelMember
 from facepipe.store.files import sha256_of_file, sidecar_of
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-MOST_SKIPS = {"with": 8, "without": 60}
-"""Tests that may be skipped, with the mirror and without."""
+MOST_SKIPS = {"with": 8, "without": 110}
+"""Tests that may be skipped, with the mirror and without (where the goldens of training are not here either)."""
 
 # No deadline: how long an example takes says how busy the machine is. Under CI the examples are the same in every run,
 # so that a red run is red again; elsewhere they are new ones each time, so that more is found as time goes by.

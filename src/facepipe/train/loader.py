@@ -6,9 +6,11 @@ What a row holds depends on (seed, epoch, sample) alone, so that any number of l
 
 from __future__ import annotations
 
+import multiprocessing
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing.context import BaseContext
 
 import numpy as np
 import torch
@@ -91,9 +93,17 @@ def batches(
             batch_sampler=_Steps(order, first, steps, rank, world),
             num_workers=loaders,
             collate_fn=_stacked,
+            multiprocessing_context=_context() if loaders else None,
             prefetch_factor=4 if loaders else None,
         )
         return iter(loader)
+
+
+def _context() -> BaseContext:
+    """A fork of a process that has threads can end it or wait for ever; so loaders come from a server without any."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["facepipe.train.loader"])
+    return context
 
 
 class _Steps(Sampler[list[tuple[int, int]]]):  # type: ignore[type-arg]
