@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -25,8 +24,7 @@ from facepipe.train.losses.partial_fc import PartialFC
 from facepipe.train.processes import Processes
 from facepipe.train.recipe import Recipe
 from facepipe.train.schedule import Schedule
-
-Tensors = Mapping[str, torch.Tensor]
+from facepipe.train.state import Rows, Tensors
 
 RESIDUAL: Final = tuple(f"iresnet{depth}" for depth in DEPTHS)
 """Networks whose last normalisation keeps the weight 1, as in arcface_torch."""
@@ -37,6 +35,7 @@ class Learner:
     """What moves in a step, and by which rules.
 
     Attributes:
+        init: sha256 of the weights that it began with, as they were read; None: they were drawn.
         network: the backbone, on its device, in channels_last.
         parallel: the same with gradients averaged over the processes.
         head: the centres of this process's classes.
@@ -49,6 +48,7 @@ class Learner:
 
     recipe: Recipe
     spec: ModelSpec
+    init: str | None
     network: nn.Module
     parallel: nn.Module
     head: PartialFC
@@ -74,9 +74,10 @@ def make_learner(
         WeightsError: the weights are another network's.
     """
     if init is None:
-        network = first_weights(spec, recipe.seed)
+        network, sha256 = first_weights(spec, recipe.seed), None
     else:
-        network = load_weights(spec, init, any_digest=True).network.requires_grad_(True)
+        loaded = load_weights(spec, init, any_digest=True)
+        network, sha256 = loaded.network.requires_grad_(True), loaded.sha256
     network = network.to(processes.device).train()
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if spec.network in RESIDUAL:
@@ -101,6 +102,7 @@ def make_learner(
     return Learner(
         recipe,
         spec,
+        sha256,
         network,
         parallel,
         head,
@@ -121,10 +123,10 @@ def momentum_of(learner: Learner) -> dict[str, torch.Tensor]:
     return {name: buffer for name, buffer in found.items() if buffer is not None}
 
 
-def put_back(learner: Learner, weights: Tensors, momentum: Tensors, rows: Tensors) -> None:
+def put_back(learner: Learner, weights: Tensors, momentum: Tensors, rows: Rows) -> None:
     """Give a learner what a checkpoint holds: weights and momentum of the backbone, and its own rows of the centres."""
     learner.network.load_state_dict(dict(weights))
-    learner.head.load_rows(rows)
+    learner.head.load_rows({"weight": rows.weight, "momentum": rows.momentum})
     for name, entry in learner.network.named_parameters():
         if name in momentum:
             learner.optimiser.state[entry]["momentum_buffer"] = torch.empty_like(entry).copy_(momentum[name])

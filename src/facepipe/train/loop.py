@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Final
 
 import torch
 
@@ -40,7 +39,6 @@ from facepipe.train.step import take_step
 from facepipe.train.verify import log_lines, verify
 
 LAST, BEST, PAGE = "weights.pt", "best.pt", "page.html"
-_DTYPES: Final = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +122,8 @@ def train(
     order, steps = job.order, job.steps
     _require_fit(job, spec, processes)
     with _deterministic(processes), RunFolder(job.out, processes) as folder:
-        folder.begin(_record(job), job.faces.classes, recipe)
         learner = make_learner(recipe, spec, len(job.faces.classes), order.steps_of_epoch, job.init, processes)
+        folder.begin(_record(job, learner), job.faces.classes, recipe)
         now = _resumed(job.out, learner) or state.Progress(scale=LossScale.of(recipe.precision))
         if processes.is_first:
             tell(_words(job, now.step, steps, processes))
@@ -136,7 +134,7 @@ def train(
                 kind = "resumed" if now.step else "begun"
                 told = {"world": processes.world, "steps": steps, "threads": torch.get_num_threads()}
                 metrics.put(kind, now.step, **told, versions=_versions())
-            with _named_absence(now.step):
+            with _named_absence():
                 now = _go_on(job, learner, order, now, steps, metrics, stop, tell, progress)
         finally:
             if metrics is not None:
@@ -220,7 +218,7 @@ def _resumed(out: Path, learner: Learner) -> state.Progress | None:
     head = learner.head
     last = list(there.values())[-1]
     progress, weights, momentum, rows = state.load(last, head.first, head.rows, head.weight.shape[1])
-    put_back(learner, weights, momentum, {"weight": rows.weight, "momentum": rows.momentum})
+    put_back(learner, weights, momentum, rows)
     return progress
 
 
@@ -298,16 +296,15 @@ def _require_fit(job: TrainJob, spec: ModelSpec, processes: Processes) -> None:
     if len(job.faces.classes) < 2:
         raise DataError(f"train: the set has {len(job.faces.classes)} people, expected 2 at least.", "more people.")
     names = [found.pairs.name for found in job.verification]
-    if len(set(names)) < len(names):
-        raise DataError(f"train: two verification sets are called '{names[0]}', expected each its own name.")
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise DataError(f"train: two verification sets are called '{twice[0]}', expected each its own name.")
 
 
-def _record(job: TrainJob) -> dict[str, object]:
+def _record(job: TrainJob, learner: Learner) -> dict[str, object]:
     """What the weights depend on, as JSON values."""
-    init = None if job.init is None else state.sha256_of(job.init)
     return {
         "parameters": job.recipe.decisive,
-        "init": init,
+        "init": learner.init,
         "data": {"samples": len(job.faces), "sha256": job.faces.digest},
     }
 
@@ -349,7 +346,7 @@ def _deterministic(processes: Processes) -> Iterator[None]:
 
 
 @contextmanager
-def _named_absence(step: int) -> Iterator[None]:
+def _named_absence() -> Iterator[None]:
     """torch's error of a process that is gone, in one line.
 
     Raises:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,6 +14,7 @@ from torch import distributed
 
 from facepipe.errors import BackendError, DataError
 
+_PATIENCE = timedelta(minutes=30)  # how long a process waits for the others before it gives up
 TOLD_BY_TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -75,26 +76,18 @@ ALONE = Processes()
 
 
 @contextmanager
-def joined(
-    environment: Mapping[str, str] | None = None,
-    *,
-    device: str = "auto",
-    threads: int | None = None,
-    minutes: float = 30,
-) -> Iterator[Processes]:
+def joined(*, device: str = "auto", threads: int | None = None) -> Iterator[Processes]:
     """The processes that torchrun started, this one among them; alone where torchrun started none.
 
     Args:
-        environment: where torchrun's words are looked for; None: the process's own.
         device: "cpu", "cuda", or "auto": CUDA where torch has a device.
         threads: that torch computes with in this process; None: its choice.
-        minutes: how long a process waits for the others before it gives up.
 
     Raises:
         BackendError: CUDA was asked for and is not there.
         DataError: torchrun's words are incomplete.
     """
-    told = os.environ if environment is None else environment
+    told = os.environ
     if threads is not None:
         torch.set_num_threads(threads)
     here = _device(device, int(told.get("LOCAL_RANK", "0")))
@@ -109,7 +102,7 @@ def joined(
         )
     if here.type == "cuda":
         torch.cuda.set_device(here)
-    distributed.init_process_group("nccl" if here.type == "cuda" else "gloo", timeout=timedelta(minutes=minutes))
+    distributed.init_process_group("nccl" if here.type == "cuda" else "gloo", timeout=_PATIENCE)
     try:
         yield Processes(distributed.get_rank(), distributed.get_world_size(), here)
     finally:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args, get_type_hints
 from facepipe.catalogue import embedder
 from facepipe.catalogue.imported import toml_lines
 from facepipe.errors import DataError, did_you_mean
-from facepipe.specs import FivePoint, ModelSpec
+from facepipe.specs import ModelSpec
 from facepipe.train.schedule import Schedule, Shape
 
 if sys.version_info >= (3, 11):
@@ -122,14 +122,14 @@ class Recipe:
         """The values that decide what the weights become, as JSON values; a run goes on with the same ones alone."""
         return {name: value for name, value in asdict(self).items() if name not in _BESIDE}
 
-    def model_spec(self, weights: Path | None = None) -> ModelSpec:
+    def model_spec(self) -> ModelSpec:
         """The model's record.
 
         Raises:
             DataError: there is no such recogniser, or none that is trained: on faces that five landmarks align.
         """
-        spec = embedder(self.model, weights)
-        if spec.imported is not None or not isinstance(spec.alignment, FivePoint) or spec.network not in TRAINABLE:
+        spec = embedder(self.model)
+        if spec.name not in TRAINED:
             raise DataError(
                 f"recipe: model '{self.model}' is none that is trained, expected one of {', '.join(TRAINED)}.",
                 f"--set model={TRAINED[0]}",
@@ -153,13 +153,11 @@ class Recipe:
         )
 
 
-TRAINABLE: Final = ("mobilefacenet_prelu", "mobilefacenet_relu6", "iresnet18", "iresnet34", "iresnet50", "iresnet100")
-"""Networks, as the catalogue calls them."""
 TRAINED: Final = (
     *("mobilefacenet.paddle", "mobilefacenet.ms1m"),
     *(f"arcface.iresnet{depth}" for depth in (18, 34, 50, 100)),
 )
-"""Models of them."""
+"""Models whose network is trained, on faces that five landmarks align."""
 
 _BESIDE: Final = ("log_every", "save_every", "verify_every", "keep")
 _BOUNDS: Final[Mapping[str, tuple[float, float]]] = {

@@ -26,7 +26,7 @@ import torch
 
 from facepipe.errors import StageError, WeightsError, first_line
 from facepipe.store import owned
-from facepipe.store.files import read_json, write_bytes, write_json
+from facepipe.store.files import read_json, sha256_of_file, write_bytes, write_json
 from facepipe.train.precision import LossScale
 from facepipe.train.processes import Processes
 
@@ -132,7 +132,7 @@ def save(
             raise StageError(f"{folder}: another process could not write its part.", "make room on the disk.")
         raise failed
     if processes.is_first:
-        files = {path.name: sha256_of(path) for path in sorted(part.iterdir())}
+        files = {path.name: sha256_of_file(path) for path in sorted(part.iterdir())}
         body = {"format": FORMAT, **_as_json(progress), "files": files, **told}
         write_json(part / _STATE, body)
         if folder.exists():
@@ -248,18 +248,6 @@ def _progress(state: Mapping[str, Any]) -> Progress:
         int(told["left_out"]),
         {name: Best(**best) for name, best in told["best"].items()},
     )
-
-
-def sha256_of(path: Path) -> str:
-    """Of a file that is read at once.
-
-    Raises:
-        StageError: it cannot be read.
-    """
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise StageError(f"{path}: cannot be read ({error}), expected a file.") from error
 
 
 def _clear(part: Path) -> None:

@@ -69,15 +69,15 @@ def take_step(
         embeddings, labels = _padded(found.float(), batch.labels.to(processes.device), learner.slice)
         loss = learner.head(embeddings, labels, margin, step)
     (loss * scale.factor).backward()
-    gradients = [entry.grad for entry in learner.network.parameters() if entry.grad is not None]
-    gradients.append(learner.head.gradient())
-    for gradient in gradients if scale.moves else ():
+    learned = [entry for entry in learner.network.parameters() if entry.grad is not None]
+    gradients, of_centres = [entry.grad for entry in learned if entry.grad is not None], learner.head.gradient()
+    for gradient in (*gradients, of_centres) if scale.moves else ():
         gradient.div_(scale.factor)
     norm = nn.utils.get_total_norm(gradients)
     value = loss.item()
     # Of each, how many processes say so: a stop, a loss that is no number, a gradient that is none, damaged samples.
     told = torch.tensor(
-        [stop(), not _is_finite(value), not torch.isfinite(norm).item(), len(batch.damaged)],
+        [stop(), not _is_finite(value), not torch.isfinite(norm + of_centres.norm()).item(), len(batch.damaged)],
         dtype=torch.float64,
         device=processes.device,
     )
@@ -86,8 +86,7 @@ def take_step(
         raise _not_finite(step, value, found, batch, faces)
     if not overflowed:
         if recipe.clip:
-            backbone = list(learner.network.parameters())
-            nn.utils.clip_grad_norm_(backbone, recipe.clip)
+            nn.utils.clip_grads_with_norm_(learned, recipe.clip, norm)
         rate = learner.rates.at(step)
         for group in learner.optimiser.param_groups:
             group["lr"] = rate
