@@ -146,6 +146,16 @@ def assets() -> Path:
     return Path(named).resolve()
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """torch computes on one thread, where a training has the same bits each time."""
+    torch = pytest.importorskip("torch", reason="training needs the extra [train]")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def golden(assets: Path) -> Path:
     """The folder of golden answers beside the mirror."""

@@ -12,7 +12,7 @@ import runpy
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -75,14 +75,6 @@ def port(album: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "pairs.txt").write_text(album_pairs(10, 1))
     shutil.copytree(album / "aligned", folder / "lfw")
     return folder
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

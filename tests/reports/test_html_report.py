@@ -9,11 +9,11 @@ import re
 import shutil
 import subprocess
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+from html_page import Page
 from PIL import Image
 
 pytest.importorskip("matplotlib", reason="plots need the extra [report]")
@@ -86,22 +86,6 @@ def scored(tmp_path: Path) -> tuple[Path, VerificationSet, Path]:
     return run, pairs, root
 
 
-class _Page(HTMLParser):
-    """Texts, tags and attributes of a page."""
-
-    def __init__(self, content: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(content)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-
 def test_the_wrong_answers_are_those_of_the_folds_thresholds(scored: tuple[Path, VerificationSet, Path]) -> None:
     run, pairs, _ = scored
     joined, accuracy = join(run, pairs), read_json(run / "accuracy.json")
@@ -123,7 +107,7 @@ def test_the_wrong_answers_are_those_of_the_folds_thresholds(scored: tuple[Path,
 def test_everything_is_in_the_page_and_nothing_comes_from_outside(scored: tuple[Path, VerificationSet, Path]) -> None:
     run, pairs, root = scored
     content = write_html_report(run, pairs, root).read_text(encoding="utf-8")
-    page = _Page(content)
+    page = Page(content)
     for tag, attributes in page.tags:
         assert tag not in ("script", "link", "iframe", "object", "embed", "base"), tag
         for name in ("src", "href", "srcset", "data", "action"):
@@ -156,7 +140,7 @@ def test_the_page_says_what_was_scored_in_plain_words(scored: tuple[Path, Verifi
     root.rename(root.parent / "lfw/images")
     renamed = write_html_report(run, pairs, root.parent / "lfw/images").read_text(encoding="utf-8")
     assert "<title>mtcnn + mobilefacenet.ms1m on lfw</title>" in renamed
-    text = _Page(content).text
+    text = Page(content).text
     assert "40 pairs in 2 folds, as the list 'pairs' has them; 1 of them without a face" in text
     assert not re.search(r"\b1 (pairs|folds|workers|threads|files|photographs)\b(?! of)", text)
     assert "2 workers of 1 thread;" in text
@@ -186,7 +170,7 @@ def test_the_line_of_chance_is_named_where_it_is_drawn(
 def test_photographs_that_are_gone_leave_a_blank(scored: tuple[Path, VerificationSet, Path]) -> None:
     run, pairs, root = scored
     shutil.rmtree(root)
-    page = _Page(write_html_report(run, pairs, root).read_text())
+    page = Page(write_html_report(run, pairs, root).read_text())
     assert "cannot be opened" in page.text
     assert sum(tag == "img" for tag, _ in page.tags) == 2
 

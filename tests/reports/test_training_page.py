@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from html_page import Page
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -28,20 +28,12 @@ def verified(number: int, name: str, accuracy: float) -> dict[str, object]:
     return {**entry, "deviation": 0.01, "x_norm": 9.890562}
 
 
-class Page(HTMLParser):
-    """Tags and attributes, and the text, of a page."""
+class TrainingPage(Page):
+    """A page with lines drawn; each piece of its text is a line."""
 
-    def __init__(self, content: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(content)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.text += data + "\n"
+    @property
+    def text(self) -> str:
+        return "".join(f"{piece}\n" for piece in self.texts)
 
     def points(self) -> list[list[tuple[float, float]]]:
         """Of each line, in the drawing's units of 1,000."""
@@ -62,7 +54,7 @@ def test_every_figure_is_where_it_was_measured() -> None:
         verified(400, "lfw", 0.8),
     ]
     content = training_page(metrics, RECIPE)
-    page = Page(content)
+    page = TrainingPage(content)
     loss, accuracy, rate, speed, waiting = page.points()
     assert loss == [(250, 0), (500, 250), (750, 500), (1000, 1000)], "from 0 to 40, over steps 0 to 400"
     assert [x for x, _ in accuracy] == [250, 1000] and accuracy[0][1] > accuracy[1][1], "higher is better"
@@ -87,7 +79,7 @@ def test_every_figure_is_where_it_was_measured() -> None:
 
 def test_the_page_stands_alone_and_text_of_others_is_no_markup() -> None:
     content = training_page([step(1), verified(1, HOSTILE, 0.5)], {"model": HOSTILE, HOSTILE: HOSTILE})
-    page = Page(content)
+    page = TrainingPage(content)
     assert {"script", "link", "img", "iframe", "object"} & {tag for tag, _ in page.tags} == set()
     assert "http" not in content.replace("http-equiv", "") and "url(" not in content
     assert "default-src 'none'" in content
@@ -95,25 +87,25 @@ def test_the_page_stands_alone_and_text_of_others_is_no_markup() -> None:
 
 
 def test_a_training_that_has_not_begun_has_a_page() -> None:
-    page = Page(training_page([], RECIPE))
+    page = TrainingPage(training_page([], RECIPE))
     assert page.points() == []
     assert page.text.count("Nothing was measured yet.") == 5
 
 
 @pytest.mark.parametrize(("waiting", "is_told"), [(0.1, False), (0.3, True)])
 def test_waiting_for_data_is_told_with_what_helps(waiting: float, is_told: bool) -> None:
-    text = Page(training_page([step(1, waiting=waiting)], RECIPE)).text
+    text = TrainingPage(training_page([step(1, waiting=waiting)], RECIPE)).text
     assert ("facepipe train-data pack" in text) == is_told
 
 
 def test_what_is_not_finite_is_left_out_and_the_rest_drawn() -> None:
     metrics = [step(1, loss=2.0), step(2, loss=float("nan")), step(3, loss=float("inf")), step(4, loss=1.0)]
-    assert [x for x, _ in Page(training_page(metrics, RECIPE)).points()[0]] == [250, 1000]
+    assert [x for x, _ in TrainingPage(training_page(metrics, RECIPE)).points()[0]] == [250, 1000]
 
 
 def test_a_long_line_is_drawn_by_means_in_a_band_of_all_that_was_seen() -> None:
     values = np.tile([0.0, 10.0], 10_000)
-    page = Page(line_chart("Loss", [Line("loss", np.arange(20_000.0), values)], 20_000))
+    page = TrainingPage(line_chart("Loss", [Line("loss", np.arange(20_000.0), values)], 20_000))
     (line,) = page.points()
     (band,) = [attributes["points"] or "" for tag, attributes in page.tags if tag == "polygon"]
     assert len(line) == MOST_POINTS and {y for _, y in line} == {500.0}

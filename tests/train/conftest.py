@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the room shares: processes that play the ranks of a training, one thread, and a small network."""
+"""What the room shares: processes that play the ranks of a training, and a small network."""
 
 from __future__ import annotations
 
@@ -18,14 +18,6 @@ def executor() -> Iterator[Executor]:
 
     with three_processes() as three:
         yield three
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -24,7 +24,7 @@ from facepipe.errors import StageError
 from facepipe.faces.photographs import read_photographs
 from facepipe.faces.pipeline import CutFace, FacePipeline, Image, alignment_note, open_pipeline
 from facepipe.results import Detections, Face, FaceLine, Killed, NoFace, Outcome, UncutFace, Unread
-from facepipe.runs.job import RunJob, detection_parameters, models_of, networks_of, records_of
+from facepipe.runs.job import RunJob, detection_parameters, models_of, networks_of, records_of, told_of
 from facepipe.runs.lethal import killed_in, left_unsealed, mark_sealed, reopen, survived, with_killed
 from facepipe.store.photograph_digests import PHOTOGRAPHS_FILE, write_digests
 from facepipe.store.provenance import ModelFile, versions
@@ -147,8 +147,7 @@ def fused_stage(job: RunJob, keys: Sequence[str], models: tuple[ModelFile, ...])
         "embedder": job.embedder,
         "faces": job.faces,
         "selection": job.selection if job.faces == "main" else None,
-        "models": {file.model: file.sha256 for file in models},
-        "engines": {file.model: file.engine for file in models},
+        **told_of(models),
         **records_of(networks_of(job)),
     }
     note = alignment_note(job.detector, job.embedder, job.weights)
@@ -157,20 +156,28 @@ def fused_stage(job: RunJob, keys: Sequence[str], models: tuple[ModelFile, ...])
     return Stage(job.run / "fused", "fused", parameters, tuple(keys), job.shard_size)
 
 
-@contextmanager
-def open_fused(job: RunJob, worker: int) -> Iterator[Callable[[Shard], ShardReport]]:
-    """The models that the job states, loaded; yields the function that does one shard."""
-    backend = backend_by_name(job.backend, job.options.of_worker(worker))
-    with open_pipeline(
+def pipeline_of(job: RunJob, worker: int, embedder: str | None) -> AbstractContextManager[FacePipeline]:
+    """The models that the job states, loaded for one worker.
+
+    Args:
+        embedder: the job's; None: nothing is embedded.
+    """
+    return open_pipeline(
         job.detector,
-        job.embedder,
-        backend,
+        embedder,
+        backend_by_name(job.backend, job.options.of_worker(worker)),
         job.weights,
         job.batch,
         settings=job.detector_settings,
         selection=job.selection,
         stated=job.stated,
-    ) as pipeline:
+    )
+
+
+@contextmanager
+def open_fused(job: RunJob, worker: int) -> Iterator[Callable[[Shard], ShardReport]]:
+    """The models that the job states, loaded; yields the function that does one shard."""
+    with pipeline_of(job, worker, job.embedder) as pipeline:
         yield lambda shard: do_shard(job, shard, pipeline)
 
 

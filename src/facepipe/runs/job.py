@@ -160,6 +160,15 @@ def detection_parameters(job: RunJob) -> dict[str, object]:
     }
 
 
+def told_of(models: Iterable[ModelFile]) -> dict[str, object]:
+    """Digest and engine of each model file by its model's name, as parameters and results tell them."""
+    files = tuple(models)
+    return {
+        "models": {file.model: file.sha256 for file in files},
+        "engines": {file.model: file.engine for file in files},
+    }
+
+
 def records_of(specs: Iterable[ModelSpec]) -> dict[str, object]:
     """What results depend on of the records of imported models, as a parameter; nothing for the catalogue's."""
     found = {spec.name: spec.imported.meaning for spec in specs if spec.imported is not None}

@@ -20,7 +20,7 @@ from facepipe.engine import Engine
 from facepipe.errors import DataError, StageError
 from facepipe.faces.pipeline import alignment_note
 from facepipe.runs.faces_run import FacesRun, Progress, run_faces, silent
-from facepipe.runs.job import RunJob, model_precisions
+from facepipe.runs.job import RunJob, model_precisions, told_of
 from facepipe.runs.score import Policies, Provenance, score_run
 from facepipe.runs.score_verification import VERIFICATION_FILE
 from facepipe.runs.staged_run import run_all_stages
@@ -161,8 +161,7 @@ def score_lfw(asked: LfwJob, models: tuple[ModelFile, ...]) -> dict[str, Any]:
             "selection": job.selection,
             "alignment_note": alignment_note(job.detector, job.embedder, job.weights),
             "sources": digests_of(job.run, WRITTEN) | {name: digest for name, (_, digest) in sources.items()},
-            "models": {file.model: file.sha256 for file in models},
-            "engines": {file.model: file.engine for file in models},
+            **told_of(models),
         },
     )
     with adding(job.run, [ACCURACY_FILE], sources):

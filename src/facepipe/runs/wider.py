@@ -26,6 +26,7 @@ from facepipe.engine import Engine
 from facepipe.errors import AssetError, DataError
 from facepipe.geometry.fit import Resample
 from facepipe.runs.faces_run import Progress, silent
+from facepipe.runs.job import told_of
 from facepipe.runs.score_detection import WIDER_FILE, WiderScores, score_predictions, wider_content
 from facepipe.runs.wider_protocol import WiderProtocol
 from facepipe.runs.wider_run import WiderFile, WiderJob, run_pass, wider_models, wider_stage, write_predictions
@@ -200,8 +201,7 @@ def run_wider(
         "precision": job.options.precision.removesuffix("-all"),
         "batch": job.batch,
         "photographs": {"root": str(photographs.root), "rescaled_copies": photographs.rescaled},
-        "models": {file.model: file.sha256 for file in models},
-        "engines": {file.model: file.engine for file in models},
+        **told_of(models),
         "weights": {file.model: file.weights_sha256 for file in models},
         "versions": versions(),
     }

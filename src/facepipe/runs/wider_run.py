@@ -23,7 +23,7 @@ from facepipe.geometry.box_voting import vote
 from facepipe.geometry.fit import Fit
 from facepipe.results import Detections, Unread
 from facepipe.runs.faces_run import Progress, silent
-from facepipe.runs.job import computed_with, records_of
+from facepipe.runs.job import computed_with, records_of, told_of
 from facepipe.store.provenance import ModelFile
 from facepipe.store.shard import Shard, read_shard, write_shard
 from facepipe.store.stage import Stage, begin, finish
@@ -122,8 +122,7 @@ def wider_stage(job: WiderJob, files: Sequence[WiderFile], models: tuple[ModelFi
         "fits": [{"kind": type(fit).__name__, **asdict(fit)} for fit in job.fits],
         "flips": job.flips,
         "voting": job.voting if job.merges else None,
-        "models": {file.model: file.sha256 for file in models},
-        "engines": {file.model: file.engine for file in models},
+        **told_of(models),
         **records_of(detector_models(job.detector, job.weights)),
         "files": {file.key: file.path for file in files},
         "sizes": [list(file.size) for file in files],

@@ -24,10 +24,10 @@ from facepipe.datasets.crops import write_png
 from facepipe.engine import Engine
 from facepipe.errors import DataError
 from facepipe.faces.photographs import read_photographs
-from facepipe.faces.pipeline import CutFace, FacePipeline, alignment_of, open_pipeline
+from facepipe.faces.pipeline import CutFace, FacePipeline, alignment_of
 from facepipe.results import Face, Killed, Outcome, Unread
-from facepipe.runs.faces_run import FACE_ARRAYS, Progress, collect_faces, face_arrays, silent
-from facepipe.runs.job import ALIGN, RunJob, detection_parameters, files_of, records_of
+from facepipe.runs.faces_run import FACE_ARRAYS, Progress, collect_faces, face_arrays, pipeline_of, silent
+from facepipe.runs.job import ALIGN, RunJob, detection_parameters, files_of, records_of, told_of
 from facepipe.runs.lethal import killed_in, left_unsealed, mark_sealed, reopen, survived, with_killed
 from facepipe.store.files import atomic_path, sha256_of_file, write_json
 from facepipe.store.owned import remove
@@ -112,18 +112,8 @@ def face_path(folder: Path, key: str) -> Path:
 @contextmanager
 def open_align(job: RunJob, worker: int) -> Iterator[Callable[[Shard], int]]:
     """The detector that the job states, loaded; yields the function that aligns one shard."""
-    backend = backend_by_name(job.backend, job.options.of_worker(worker))
     alignment = alignment_of(job.detector, job.embedder, job.weights)
-    with open_pipeline(
-        job.detector,
-        None,
-        backend,
-        job.weights,
-        job.batch,
-        settings=job.detector_settings,
-        selection=job.selection,
-        stated=job.stated,
-    ) as pipeline:
+    with pipeline_of(job, worker, None) as pipeline:
         cutting = replace(pipeline, alignment=alignment)
         yield lambda shard: _align_shard(job, shard, cutting)
 
@@ -158,8 +148,7 @@ def _stage(job: RunJob, keys: Sequence[str], models: tuple[ModelFile, ...]) -> S
         **detection_parameters(job),
         "selection": job.selection,
         "alignment": asdict(alignment_of(job.detector, job.embedder, job.weights)),
-        "models": {file.model: file.sha256 for file in models},
-        "engines": {file.model: file.engine for file in models},
+        **told_of(models),
         **records_of(detector_models(job.detector, job.weights)),
     }
     return Stage(job.run / ALIGN, "align", parameters, tuple(keys), job.shard_size)
