@@ -7,7 +7,6 @@ and what stands in its config.py.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +44,7 @@ RECIPE = "mobilefacenet_128"
 
 SUFFIX = ".pdparams"
 EXPORTED = "inference.onnx"
+_START_OVER = "--resume 0 to begin anew, or another --output."
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ def job_of(flags: PortFlags, world: int) -> TrainJob:
     ]
     recipe = replace_values(read_recipe(RECIPE, told), flags.values)
     sets = tuple(open_verification(path, spec) for path in target_files(flags.data))
-    return TrainJob(recipe, faces, flags.output, None, sets, flags.loaders)
+    return TrainJob(recipe, faces, flags.output, None, sets, flags.loaders, _START_OVER)
 
 
 def trained(
@@ -163,34 +163,19 @@ def trained(
         if not flags.resume:
             _start_over(flags.output, flags.network)
     processes.wait()
-    try:
-        done = train(job, processes, stop=stop, tell=tell, progress=progress)
-    except StageError as error:
-        if error.attempt is not None and "--out" in error.attempt:  # the option of `facepipe train`
-            raise StageError(error.what, "--resume 0 to begin anew, or another --output.") from error
-        raise
+    done = train(job, processes, stop=stop, tell=tell, progress=progress)
     return done, _port_files(flags, job, done, processes.world) if processes.is_first else ()
 
 
 def _start_over(out: Path, network: str) -> None:
     """Remove the run that was in a folder of ours, and the port's files of it: they would lie beside another run's.
     What else lies there stays."""
-    from facepipe.train import state
-    from facepipe.train.log import METRICS
-    from facepipe.train.loop import BEST, LAST, PAGE
-    from facepipe.train.run_folder import BEGUN, CLASSES, DONE, RECIPE
+    from facepipe.train.run_folder import remove_run
 
-    state.clear_unfinished(out)
-    for folder in state.checkpoints(out).values():
-        owned.remove_below(folder)
-    for name in (BEGUN, DONE, RECIPE, CLASSES, LAST, BEST, PAGE):
-        owned.remove(out / name)
+    remove_run(out)
     for path in (out / f"{network}{SUFFIX}", *sorted(out.glob("rank:*_softmax_weight*.pkl"))):
         if owned.is_own(path):
             owned.remove(path)
-    if os.path.lexists(out / METRICS):
-        owned.require_grown(out / METRICS)
-        (out / METRICS).unlink()
 
 
 def _port_files(flags: PortFlags, job: TrainJob, done: Trained, world: int) -> tuple[Path, ...]:

@@ -34,11 +34,9 @@ from facepipe.train.order import Order
 from facepipe.train.precision import LossScale
 from facepipe.train.processes import Processes
 from facepipe.train.recipe import Recipe
-from facepipe.train.run_folder import RunFolder
+from facepipe.train.run_folder import BEST, LAST, PAGE, START_OVER, RunFolder
 from facepipe.train.step import take_step
 from facepipe.train.verify import log_lines, verify
-
-LAST, BEST, PAGE = "weights.pt", "best.pt", "page.html"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +48,7 @@ class TrainJob:
         init: weights that the backbone begins with; None: drawn by the recipe's seed.
         verification: sets that the network is judged on while it trains.
         loaders: processes that read faces for each training process.
+        start_over: what to try where `out` was begun with something else, by the asking command's own options.
     """
 
     recipe: Recipe
@@ -58,6 +57,7 @@ class TrainJob:
     init: Path | None = None
     verification: Sequence[VerificationSet] = ()
     loaders: int = 2
+    start_over: str = START_OVER
 
     @property
     def order(self) -> Order:
@@ -121,7 +121,7 @@ def train(
     recipe, spec = job.recipe, job.recipe.model_spec()
     order, steps = job.order, job.steps
     _require_fit(job, spec, processes)
-    with _deterministic(processes), RunFolder(job.out, processes) as folder:
+    with _deterministic(processes), RunFolder(job.out, processes, job.start_over) as folder:
         learner = make_learner(recipe, spec, len(job.faces.classes), order.steps_of_epoch, job.init, processes)
         folder.begin(_record(job, learner), job.faces.classes, recipe)
         now = _resumed(job.out, learner) or state.Progress(scale=LossScale.of(recipe.precision))

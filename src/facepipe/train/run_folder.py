@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,6 +18,7 @@ from facepipe.store.files import read_json, write_json, write_text
 from facepipe.store.lock import LOCK, held
 from facepipe.store.resumable import Resumable, begin, finish
 from facepipe.train import state
+from facepipe.train.log import METRICS
 from facepipe.train.processes import Processes
 from facepipe.train.recipe import Recipe, recipe_text
 
@@ -24,19 +26,23 @@ BEGUN: Final = "begun.json"
 DONE: Final = "done.json"
 RECIPE: Final = "recipe.toml"
 CLASSES: Final = "classes.json"
-_START_OVER: Final = "another --out; --init with this one's weights.pt begins anew from what it learned."
+LAST, BEST, PAGE = "weights.pt", "best.pt", "page.html"
+START_OVER: Final = "another --out; --init with this one's weights.pt begins anew from what it learned."
 
 
 class RunFolder:
     """The folder while a training has it; the first process alone touches it, and the others wait.
 
+    Args:
+        start_over: what to try where it was begun with something else, by the asking command's own options.
+
     Raises:
         StageError: another training has it, or it holds what facepipe did not make.
     """
 
-    def __init__(self, out: Path, processes: Processes) -> None:
-        self._out, self._processes = out, processes
-        self._work = Resumable(out, "training", BEGUN, DONE, guarded="", keeps_begun=True, start_over=_START_OVER)
+    def __init__(self, out: Path, processes: Processes, start_over: str = START_OVER) -> None:
+        self._out, self._processes, self._start_over = out, processes, start_over
+        self._work = Resumable(out, "training", BEGUN, DONE, guarded="", keeps_begun=True, start_over=start_over)
         self._record: Mapping[str, object] = {}
         self._open = ExitStack()
 
@@ -80,14 +86,30 @@ class RunFolder:
                 raise StageError(
                     f"{self._out}: class {number} was '{was}' when it was begun and is '{now}' now, expected the same "
                     "people in the same order.",
-                    _START_OVER,
+                    self._start_over,
                 )
 
     def _busy(self, owner: str) -> StageError:
         return StageError(
             f"{self._out}: another training is at work there (process {owner}), expected one at a time.",
-            "wait for it, or another --out.",
+            f"wait for it, or {self._start_over}",
         )
+
+
+def remove_run(out: Path) -> None:
+    """Remove the training that was in a folder of ours; what else lies there stays.
+
+    Raises:
+        StageError: a file in the place of one of its own is none; what was removed before stays removed.
+    """
+    state.clear_unfinished(out)
+    for folder in state.checkpoints(out).values():
+        owned.remove_below(folder)
+    for name in (BEGUN, DONE, RECIPE, CLASSES, LAST, BEST, PAGE):
+        owned.remove(out / name)
+    if os.path.lexists(out / METRICS):
+        owned.require_grown(out / METRICS)
+        (out / METRICS).unlink()
 
 
 def _digest(classes: Sequence[str]) -> str:
